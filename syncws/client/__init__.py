@@ -1,0 +1,1 @@
+"""The client's end: reaching a server, and the opening handshake."""

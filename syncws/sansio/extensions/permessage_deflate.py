@@ -1,0 +1,308 @@
+"""The permessage-deflate extension (RFC 7692).
+
+zlib objects cost tens of KiB each, so they are made when the first message
+needs them. Inflating stops at the limit that the caller gives, whatever the
+compressed data promises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from ...exceptions import (
+    DuplicateParameter,
+    InvalidParameterName,
+    InvalidParameterValue,
+    NegotiationError,
+    PayloadTooBig,
+    ProtocolError,
+)
+from ...options import Deflate
+from ..frames import Frame, Opcode
+from ..state import Role
+from .interface import (
+    ClientExtensionFactory,
+    Extension,
+    ExtensionParameters,
+    ServerExtensionFactory,
+)
+
+__all__ = [
+    "ClientPerMessageDeflateFactory",
+    "PerMessageDeflate",
+    "ServerPerMessageDeflateFactory",
+]
+
+NAME = "permessage-deflate"
+
+#: What ends the compressed data of a message, and does not travel (§7.2.1).
+EMPTY_BLOCK = b"\x00\x00\xff\xff"
+
+#: zlib has no window of 8 bits for raw deflate. One of 9 is the same on the wire: zlib never
+#: looks back more than 262 bytes less than its window, 250, which fits the 256 of 8 bits.
+MIN_ZLIB_WINDOW_BITS = 9
+
+#: Streams that may begin within one frame; more are an attack: each costs a new inflater.
+MAX_STREAMS = 16
+
+
+class PerMessageDeflate(Extension):
+    """The agreed extension of one connection.
+
+    Sending and receiving share no state: one thread may encode while another decodes.
+
+    Args:
+        role: the endpoint that this is.
+        agreement: what was agreed on; unset window limits are 15.
+        settings: what we compress with, within the agreement.
+    """
+
+    name = NAME
+    rsv = 0x40
+    sees_plain_frames = False
+
+    def __init__(self, role: Role, agreement: Deflate, settings: Deflate | None = None) -> None:
+        settings = settings or agreement
+        self.agreement = agreement
+        server = (agreement.server_no_context_takeover, agreement.server_max_window_bits or 15)
+        client = (agreement.client_no_context_takeover, agreement.client_max_window_bits or 15)
+        local, remote = (server, client) if role is Role.SERVER else (client, server)
+        self._forget_sent, bits = local
+        self._forget_received, self._inflate_bits = remote
+        self._compress_bits = max(min(bits, settings.compress_window_bits), MIN_ZLIB_WINDOW_BITS)
+        self._settings = settings
+        self._inflater: Any = None
+        self._deflater: Any = None
+        self._receiving = False  # a compressed message is under way
+        self._sending = False
+
+    def __repr__(self) -> str:
+        params = ", ".join(
+            f"{field}={getattr(self.agreement, field)}"
+            for field in (
+                "server_no_context_takeover",
+                "client_no_context_takeover",
+                "server_max_window_bits",
+                "client_max_window_bits",
+            )
+        )
+        return f"PerMessageDeflate({params})"
+
+    # --- receiving ---
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        """Return the frame inflated, at once if it is over the limit.
+
+        Raises:
+            PayloadTooBig: it inflates to more than ``max_size`` bytes.
+            ProtocolError: it isn't deflated data, or a continuation has RSV1 (§6.1).
+        """
+        if frame.opcode is Opcode.CONT:
+            if frame.rsv1:
+                raise ProtocolError("RSV1 is set on a continuation frame")
+        else:
+            self._receiving = frame.rsv1
+        if not self._receiving:
+            return frame
+        data = self._inflate(frame.data + EMPTY_BLOCK if frame.fin else frame.data, max_size)
+        if frame.fin:
+            self._receiving = False
+            if self._forget_received:
+                self._inflater = None
+        return dataclasses.replace(frame, data=data, rsv1=False)
+
+    def _inflate(self, data: bytes, max_size: int | None) -> bytes:
+        pieces: list[bytes] = []
+        size = streams = 0
+        while data:
+            if self._inflater is None:
+                if data in (EMPTY_BLOCK, b"\x00" + EMPTY_BLOCK):
+                    break  # nothing, and not worth an inflater
+                streams += 1
+                if streams > MAX_STREAMS:
+                    raise ProtocolError("compressed data has too many final blocks")
+                self._inflater = zlib.decompressobj(-max(self._inflate_bits, MIN_ZLIB_WINDOW_BITS))
+            # One byte over the limit tells "at the limit" from "above it"; 0 is no limit.
+            room = 0 if max_size is None else min(max_size - size + 1, sys.maxsize)
+            try:
+                piece = self._inflater.decompress(data, room)
+            except zlib.error as exc:
+                raise ProtocolError(f"compressed data is broken: {exc}") from exc
+            pieces.append(piece)
+            size += len(piece)
+            if max_size is not None and size > max_size:
+                raise PayloadTooBig(None, max_size)
+            # A block with BFINAL ends the stream; what follows starts a new one (§7.2.3.4).
+            data = self._inflater.unused_data
+            if self._inflater.eof:
+                self._inflater = None
+        return b"".join(pieces)
+
+    # --- sending ---
+
+    def encode(self, frame: Frame, *, compress: bool | None = None) -> Frame:
+        """Return the frame compressed, unless it is too small or the caller says no."""
+        if frame.opcode is not Opcode.CONT:
+            self._sending = self._worthwhile(frame) if compress is None else compress
+        if not self._sending:
+            return frame
+        data = self._deflate(frame.data)
+        if frame.fin:
+            # An empty block, as nothing is what zlib makes of nothing (§7.2.3.6).
+            data = data[:-4] if frame.data else b"\x00"
+            self._sending = False
+            if self._forget_sent:
+                self._deflater = None
+        return dataclasses.replace(frame, data=data, rsv1=frame.opcode is not Opcode.CONT)
+
+    def _deflate(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        if self._deflater is None:
+            settings = self._settings
+            self._deflater = zlib.compressobj(
+                settings.level, zlib.DEFLATED, -self._compress_bits, settings.memory_level
+            )
+        compressed: bytes = self._deflater.compress(data)
+        return compressed + self._deflater.flush(zlib.Z_SYNC_FLUSH)  # type: ignore[no-any-return]
+
+    def _worthwhile(self, frame: Frame) -> bool:
+        # Of a fragmented message we only know the beginning: assume that it gets long.
+        return not frame.fin or len(frame.data) >= self._settings.min_size
+
+
+# --- negotiation -------------------------------------------------------------------
+
+
+def _parse(params: ExtensionParameters, *, offer: bool) -> tuple[dict[str, Any], bool]:
+    """Return the parameters (§7.1), and whether a bare ``client_max_window_bits`` is there."""
+    found: dict[str, Any] = {}
+    bare = False
+    for name, value in params:
+        if name in found or (bare and name == "client_max_window_bits"):
+            raise DuplicateParameter(name)
+        if name in ("server_no_context_takeover", "client_no_context_takeover"):
+            if value is not None:
+                raise InvalidParameterValue(name, value)
+            found[name] = True
+        elif name in ("server_max_window_bits", "client_max_window_bits"):
+            if value is None and offer and name == "client_max_window_bits":
+                bare = True
+            elif value in ("8", "9", "10", "11", "12", "13", "14", "15"):
+                found[name] = int(value)
+            else:
+                raise InvalidParameterValue(name, value)
+        else:
+            raise InvalidParameterName(name)
+    return found, bare
+
+
+def _build(agreement: Deflate, *, bare: bool = False) -> list[tuple[str, str | None]]:
+    params: list[tuple[str, str | None]] = []
+    if agreement.server_no_context_takeover:
+        params.append(("server_no_context_takeover", None))
+    if agreement.client_no_context_takeover:
+        params.append(("client_no_context_takeover", None))
+    if agreement.server_max_window_bits is not None:
+        params.append(("server_max_window_bits", str(agreement.server_max_window_bits)))
+    if agreement.client_max_window_bits is not None:
+        params.append(("client_max_window_bits", str(agreement.client_max_window_bits)))
+    elif bare:
+        params.append(("client_max_window_bits", None))
+    return params
+
+
+def _refuse_second(accepted_extensions: Sequence[Extension]) -> None:
+    if any(other.name == NAME for other in accepted_extensions):
+        raise NegotiationError(f"{NAME} is there already")
+
+
+class ClientPerMessageDeflateFactory(ClientExtensionFactory):
+    """Offers permessage-deflate (§7.1).
+
+    Args:
+        settings: what is asked for; a client always says that its window can be limited.
+    """
+
+    name = NAME
+
+    def __init__(self, settings: Deflate | None = None) -> None:
+        self.settings = settings or Deflate()
+
+    def get_request_params(self) -> list[tuple[str, str | None]]:
+        """Return the parameters of the offer."""
+        return _build(self.settings, bare=True)
+
+    def process_response_params(
+        self, params: ExtensionParameters, accepted_extensions: Sequence[Extension]
+    ) -> PerMessageDeflate:
+        """Return the extension, where the answer gives at least what was asked for.
+
+        Raises:
+            NegotiationError: it doesn't, or there is one already.
+        """
+        _refuse_second(accepted_extensions)
+        asked = self.settings
+        found, _ = _parse(params, offer=False)
+        if asked.server_no_context_takeover and "server_no_context_takeover" not in found:
+            raise NegotiationError("the server doesn't agree to server_no_context_takeover")
+        limit = asked.server_max_window_bits
+        if limit is not None and found.get("server_max_window_bits", 16) > limit:
+            raise NegotiationError(f"the server doesn't agree to server_max_window_bits={limit}")
+        limit = asked.client_max_window_bits
+        if limit is not None and found.get("client_max_window_bits", 0) > limit:
+            raise NegotiationError(f"the server asks for more than client_max_window_bits={limit}")
+        if limit is not None:
+            found.setdefault("client_max_window_bits", limit)
+        if asked.client_no_context_takeover:
+            found["client_no_context_takeover"] = True  # a hint that we keep to (§7.1.1.2)
+        return PerMessageDeflate(Role.CLIENT, Deflate(**found), asked)
+
+
+class ServerPerMessageDeflateFactory(ServerExtensionFactory):
+    """Accepts offers of permessage-deflate (§7.1).
+
+    Args:
+        settings: what is asked for; by default windows of 12 bits both ways, where the
+            client can limit its own.
+        required: decline where the client can't limit its window as asked.
+    """
+
+    name = NAME
+
+    def __init__(self, settings: Deflate | None = None, *, required: bool = False) -> None:
+        self.settings = settings or Deflate(server_max_window_bits=12, client_max_window_bits=12)
+        self.required = required
+
+    def process_request_params(
+        self, params: ExtensionParameters, accepted_extensions: Sequence[Extension]
+    ) -> tuple[list[tuple[str, str | None]], PerMessageDeflate]:
+        """Return the answer and the extension.
+
+        Raises:
+            NegotiationError: the offer can't be accepted.
+        """
+        _refuse_second(accepted_extensions)
+        settings = self.settings
+        found, bare = _parse(params, offer=True)
+        if settings.server_no_context_takeover:
+            found["server_no_context_takeover"] = True
+        if settings.client_no_context_takeover:
+            found["client_no_context_takeover"] = True
+        limit = settings.server_max_window_bits
+        if limit is not None:
+            found["server_max_window_bits"] = min(limit, found.get("server_max_window_bits", 15))
+        limit = settings.client_max_window_bits
+        if bare or "client_max_window_bits" in found:
+            bits = min(found.get("client_max_window_bits", 15), limit or 15)
+            if limit is not None or not bare:
+                found["client_max_window_bits"] = bits
+        elif limit is not None and self.required:
+            # Without the client's word that it can, its window must not be limited (§7.1.2.2).
+            raise NegotiationError("the client can't limit its window")
+        agreement = Deflate(**found)
+        return _build(agreement), PerMessageDeflate(Role.SERVER, agreement, settings)

@@ -1,0 +1,399 @@
+"""An open connection without I/O: data transfer and closing handshake (RFC 6455 §5 to §7)."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+from ..accel import serialize_frame
+from ..exceptions import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    InvalidState,
+    PayloadTooBig,
+    ProtocolError,
+    TooManyFragments,
+)
+from ..options import MaxSize, split_max_size
+from .close import OK_CODES, Close, CloseCode
+from .extensions.interface import Extension
+from .frames import Frame, Opcode
+from .http11 import Request, Response
+from .messages import Decoder
+from .state import Role, State, Transition, advance
+
+__all__ = ["SEND_EOF", "Event", "Protocol"]
+
+#: In the output: close the sending side of the TCP connection.
+SEND_EOF = b""
+
+Event = Union[Request, Response, str, bytes, Frame]
+
+BytesLike = Union[bytes, bytearray, memoryview]
+
+
+class Protocol:
+    """One endpoint of a connection: what both roles share.
+
+    Not thread-safe, but :attr:`decoder` may be used by one thread while another uses
+    the rest.
+
+    Args:
+        role: which endpoint this is.
+        state: ``State.OPEN`` skips the opening handshake.
+        max_size: limit of a message in bytes, or of (message, fragment); ``None`` is
+            unlimited. Above it the connection fails with 1009.
+        logger: kept for whoever does the I/O; nothing is logged here.
+
+    Attributes:
+        role: which endpoint this is.
+        state: how far the connection is.
+        extensions: what was agreed on, in the order in which frames pass when sent.
+        subprotocol: what was agreed on, or ``None``.
+        handshake_exc: why the opening handshake failed.
+        parser_exc: what broke the rules in what was received.
+        close_rcvd: the close frame received.
+        close_sent: the close frame sent.
+        close_rcvd_then_sent: whether it was received first; ``None`` unless both are there.
+        fragmenting: whether a fragmented message is being sent.
+        decoder: the receiving half; there from the opening handshake's end.
+        max_message_size: limit of a message in bytes.
+        max_fragment_size: limit of a frame in bytes.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        state: State = State.OPEN,
+        max_size: MaxSize = 2**20,
+        logger: Any = None,
+    ) -> None:
+        self.role = role
+        self.state = state
+        self.logger = logger
+        self.max_message_size, self.max_fragment_size = split_max_size(max_size)
+        self.extensions: list[Extension] = []
+        self.subprotocol: str | None = None
+        self.handshake_exc: Exception | None = None
+        self.parser_exc: Exception | None = None
+        self.close_rcvd: Close | None = None
+        self.close_sent: Close | None = None
+        self.close_rcvd_then_sent: bool | None = None
+        self.decoder: Decoder
+        self._masked = role is Role.CLIENT
+        self._failed = False
+        self._eof_sent = False
+        self.fragmenting = False
+        self._events: list[Event] = []
+        self._output: list[bytes] = []
+        self._pong: bytes | None = None  # only the newest is owed (§5.5.3)
+        if state is State.OPEN:
+            self._make_decoder()
+
+    # --- what users of a protocol look at ---
+
+    @property
+    def max_size(self) -> int | None:
+        """Limit of a message in bytes; ``None`` is unlimited."""
+        return self.max_message_size
+
+    @property
+    def close_code(self) -> int | None:
+        """Code of the close frame received, 1006 without one; ``None`` until closed."""
+        if self.state is not State.CLOSED:
+            return None
+        return int(CloseCode.ABNORMAL_CLOSURE if self.close_rcvd is None else self.close_rcvd.code)
+
+    @property
+    def close_reason(self) -> str | None:
+        """Reason of the close frame received, empty without one; ``None`` until closed."""
+        if self.state is not State.CLOSED:
+            return None
+        return "" if self.close_rcvd is None else self.close_rcvd.reason
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """A new exception that says how the connection was closed, its cause chained.
+
+        Raises:
+            InvalidState: the connection isn't closed.
+        """
+        if self.state is not State.CLOSED:
+            raise InvalidState(f"connection is {self.state.name.lower()}, not closed")
+        rcvd, sent = self.close_rcvd, self.close_sent
+        normal = (
+            rcvd is not None
+            and sent is not None
+            and rcvd.code in OK_CODES
+            and sent.code in OK_CODES
+        )
+        kind = ConnectionClosedOK if normal else ConnectionClosedError
+        exc = kind(rcvd, sent, self.close_rcvd_then_sent)
+        exc.__cause__ = self.parser_exc
+        return exc
+
+    def close_expected(self) -> bool:
+        """Tell whether there is nothing left to do but to close the TCP connection.
+
+        The server does so first; a client gives it a while (RFC 6455 §7.1.1).
+        """
+        if self.state is State.CLOSED or self._eof_sent or self._failed:
+            return True
+        return self.state is State.CLOSING and (
+            self.close_rcvd is not None or self.handshake_exc is not None
+        )
+
+    # --- receiving ---
+
+    def receive_data(self, data: BytesLike) -> None:
+        """Take what was read from the connection; events and output may follow.
+
+        Raises nothing: what breaks the rules fails the connection.
+        """
+        if self.state is State.CONNECTING:
+            self._receive_handshake(bytes(data))
+        elif self.state is not State.CLOSED and hasattr(self, "decoder"):
+            self._receive_frames(bytes(data))
+
+    def receive_eof(self) -> None:
+        """Take the end of the connection; idempotent."""
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.CONNECTING:
+            self._receive_handshake_eof()
+        elif self.handshake_exc is not None:
+            pass  # it was refused, and there never were frames
+        elif self.close_rcvd is None and not self._failed and self.parser_exc is None:
+            where = " in the middle of a frame" if self.decoder.receiving else ""
+            self.parser_exc = EOFError(f"the connection ended{where} without a close frame")
+        self.state = advance(self.state, Transition.ENDED)
+        self._send_eof()
+
+    def events_received(self) -> list[Event]:
+        """Return the events since the last call: whole messages as str or bytes, the rest as it is.
+
+        Fragments come as frames, in order, free of extensions; so do control frames, after
+        they were answered.
+        """
+        events, self._events = self._events, []
+        return events
+
+    def receive_event(self, event: str | bytes | Frame) -> None:
+        """Act on what the decoder returned: answer control frames."""
+        if isinstance(event, Frame):
+            if event.opcode is Opcode.PING:
+                if self.state is State.OPEN:
+                    self._pong = event.data
+            elif event.opcode is Opcode.CLOSE:
+                self._receive_close(event)
+
+    def receive_error(self) -> None:
+        """Fail the connection if the decoder found an error."""
+        exc = self.decoder.error
+        if exc is None or self.parser_exc is not None:
+            return
+        self.parser_exc = exc
+        if isinstance(exc, ProtocolError):
+            self.fail(CloseCode.PROTOCOL_ERROR, str(exc))
+        elif isinstance(exc, UnicodeDecodeError):
+            self.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
+        elif isinstance(exc, (PayloadTooBig, TooManyFragments)):
+            self.fail(CloseCode.MESSAGE_TOO_BIG, str(exc))
+        else:
+            self.fail(CloseCode.INTERNAL_ERROR)
+
+    def _receive_frames(self, data: bytes) -> None:
+        for event in self.decoder.receive(data):
+            self._events.append(event)
+            self.receive_event(event)
+        self.receive_error()
+
+    def _receive_close(self, frame: Frame) -> None:
+        if self.state is State.CLOSED:
+            return  # ended by another thread since the frame was parsed
+        try:
+            self.close_rcvd = Close.parse(frame.data)
+        except (ProtocolError, UnicodeDecodeError) as exc:
+            self.decoder.error = exc
+            self.receive_error()
+            return
+        self.state = advance(self.state, Transition.CLOSE_RECEIVED)
+        if self.close_sent is None:
+            # Answer with the code received (§5.5.1), unless we are past sending.
+            if not self._failed:
+                self._queue_close(self.close_rcvd, frame.data)
+                self.close_rcvd_then_sent = True
+        else:
+            self.close_rcvd_then_sent = False
+        if self.role is Role.SERVER:
+            self._send_eof()
+
+    def _make_decoder(self) -> None:
+        self.decoder = Decoder(
+            self.role, self.max_message_size, self.max_fragment_size, self.extensions
+        )
+
+    def _open(self) -> None:
+        self.state = advance(self.state, Transition.OPENED)
+        self._make_decoder()
+
+    def _receive_handshake(self, data: bytes) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def _receive_handshake_eof(self) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    # --- sending ---
+
+    @property
+    def has_output(self) -> bool:
+        """Whether :meth:`data_to_send` would return anything."""
+        return bool(self._output) or self._pong is not None
+
+    def data_to_send(self) -> list[bytes]:
+        """Return what to write since the last call; ``b""`` closes the sending side."""
+        self._flush_pong()
+        output, self._output = self._output, []
+        return output
+
+    def send_text(self, data: BytesLike, fin: bool = True) -> None:
+        """Send a text message, or its first fragment, in UTF-8.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: a fragmented message is under way.
+        """
+        self._output.append(self.serialize_message(Opcode.TEXT, data, fin))
+
+    def send_binary(self, data: BytesLike, fin: bool = True) -> None:
+        """Send a binary message, or its first fragment.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: a fragmented message is under way.
+        """
+        self._output.append(self.serialize_message(Opcode.BINARY, data, fin))
+
+    def send_continuation(self, data: BytesLike, fin: bool) -> None:
+        """Send a fragment that isn't the first.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: no fragmented message is under way.
+        """
+        self._output.append(self.serialize_message(Opcode.CONT, data, fin))
+
+    def serialize_message(
+        self, opcode: Opcode, data: BytesLike, fin: bool = True, compress: bool | None = None
+    ) -> bytes:
+        """Return the bytes of a data frame, for the caller to write in this order.
+
+        Args:
+            opcode: TEXT or BINARY for a message or its first fragment, CONT for the others.
+            data: the payload, contiguous.
+            fin: whether it is the last fragment.
+            compress: whether to compress; ``None`` leaves it to the extension.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: the fragment is out of order.
+        """
+        if self.state is not State.OPEN:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        if (opcode is Opcode.CONT) != self.fragmenting:
+            if self.fragmenting:
+                raise ProtocolError("a fragmented message is being sent")
+            raise ProtocolError("there is no fragmented message to continue")
+        self.fragmenting = not fin
+        if not self.extensions:
+            return serialize_frame(fin << 7 | opcode, data, self._masked)
+        frame = Frame(opcode, bytes(data), fin)
+        for extension in self.extensions:
+            frame = extension.encode(frame, compress=compress)
+        return frame.serialize(masked=self._masked)
+
+    def send_ping(self, data: BytesLike = b"") -> None:
+        """Send a ping.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: the payload has more than 125 bytes.
+        """
+        self._send_control(Opcode.PING, data)
+
+    def send_pong(self, data: BytesLike = b"") -> None:
+        """Send a pong that answers no ping. Pings are answered without this.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: the payload has more than 125 bytes.
+        """
+        self._send_control(Opcode.PONG, data)
+
+    def send_close(self, code: int | None = None, reason: str = "") -> None:
+        """Start the closing handshake (RFC 6455 §7.1.2).
+
+        Args:
+            code: the close code; ``None`` sends none.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: the code may not be sent, there is a reason without a code, or
+                the reason is too long.
+            UnicodeEncodeError: the reason has halves of surrogate pairs.
+        """
+        if self.state is not State.OPEN:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        if code is None and reason:
+            raise ProtocolError("a close reason needs a close code")
+        close = Close(CloseCode.NO_STATUS_RCVD if code is None else code, reason)
+        if code == CloseCode.NO_STATUS_RCVD:
+            raise ProtocolError("close code 1005 can't be sent; None sends no code")
+        self._queue_close(close, close.serialize())
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Fail the connection (RFC 6455 §7.1.7): say why, if that makes sense, and be done.
+
+        What is received later is discarded. Idempotent.
+
+        Args:
+            code: the close code; 1006 sends no close frame.
+            reason: cut to 123 bytes of UTF-8.
+
+        Raises:
+            ProtocolError: the code may not be sent, and would be.
+        """
+        if self.state is State.OPEN and code != CloseCode.ABNORMAL_CLOSURE:
+            reason = reason.encode(errors="replace")[:123].decode(errors="ignore")
+            close = Close(code, reason)
+            self._queue_close(close, close.serialize())
+        self.state = advance(self.state, Transition.FAILED)
+        self._failed = True
+        if hasattr(self, "decoder"):
+            self.decoder.stop()
+        if self.role is Role.SERVER:
+            self._send_eof()
+
+    def _send_control(self, opcode: Opcode, data: BytesLike) -> None:
+        if self.state is not State.OPEN:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        self._output.append(Frame(opcode, bytes(data)).serialize(masked=self._masked))
+
+    def _queue_close(self, close: Close, payload: bytes) -> None:
+        self._flush_pong()
+        self._output.append(Frame(Opcode.CLOSE, payload).serialize(masked=self._masked))
+        self.close_sent = close
+        self.state = advance(self.state, Transition.CLOSE_SENT)
+
+    def _flush_pong(self) -> None:
+        if self._pong is not None:
+            self._output.append(Frame(Opcode.PONG, self._pong).serialize(masked=self._masked))
+            self._pong = None
+
+    def _send_eof(self) -> None:
+        if not self._eof_sent:
+            self._flush_pong()
+            self._eof_sent = True
+            self._output.append(SEND_EOF)

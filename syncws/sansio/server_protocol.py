@@ -1,0 +1,338 @@
+"""The server's side of the opening handshake (RFC 6455 §4.2)."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
+
+from ..exceptions import (
+    HeaderLineTooLong,
+    InvalidHandshake,
+    InvalidHeader,
+    InvalidHeaderValue,
+    InvalidMessage,
+    InvalidMethod,
+    InvalidOrigin,
+    InvalidProtocol,
+    InvalidState,
+    InvalidUpgrade,
+    MultipleValuesError,
+    NegotiationError,
+    RequestLineTooLong,
+    TooManyHeaders,
+)
+from ..options import MaxSize
+from .client_protocol import check_upgrade
+from .extensions.interface import Extension, ServerExtensionFactory
+from .fields import validate_subprotocols
+from .handshake import (
+    SAME_ORIGIN,
+    Origins,
+    accept_value,
+    is_key,
+    is_origin_allowed,
+    validate_origins,
+)
+from .headers import Headers, HeadersLike
+from .http11 import Request, RequestParser, Response
+from .negotiation import EXTENSIONS, SUBPROTOCOL, accept_extensions, offered_subprotocols
+from .protocol import Protocol
+from .state import Role, State, Transition, advance
+
+__all__ = ["ServerProtocol", "build_response"]
+
+VERSION = "Sec-WebSocket-Version"
+
+#: Given the protocol and what the client offers: returns what to use, or ``None``.
+SelectSubprotocol = Callable[["ServerProtocol", Sequence[str]], Optional[str]]
+
+
+class ServerProtocol(Protocol):
+    """The server's endpoint of a connection, without I/O.
+
+    The request comes as an event; answer it with what :meth:`accept` (or :meth:`reject`)
+    returns, by :meth:`send_response`. What isn't HTTP is refused without asking;
+    :attr:`handshake_exc` then says why.
+
+    Args:
+        origins: from which origins requests are accepted; ``None``: from all.
+        extensions: what to accept.
+        subprotocols: what to accept, most wanted first.
+        select_subprotocol: chooses in place of :meth:`select_subprotocol`.
+        state: ``State.OPEN`` skips the opening handshake.
+        max_size: as in :class:`Protocol`.
+        logger: as in :class:`Protocol`.
+
+    Raises:
+        TypeError: ``origins`` or ``subprotocols`` is a str, or has an item of a wrong type.
+        ValueError: a subprotocol isn't a token, or is there twice.
+    """
+
+    def __init__(
+        self,
+        *,
+        origins: Origins = SAME_ORIGIN,
+        extensions: Sequence[ServerExtensionFactory] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        select_subprotocol: SelectSubprotocol | None = None,
+        state: State = State.CONNECTING,
+        max_size: MaxSize = 2**20,
+        logger: Any = None,
+    ) -> None:
+        super().__init__(Role.SERVER, state=state, max_size=max_size, logger=logger)
+        if subprotocols is not None:
+            validate_subprotocols(subprotocols)
+        self.origins = validate_origins(origins)
+        self.available_extensions = list(extensions or ())
+        self.available_subprotocols = list(subprotocols or ())
+        self._select_subprotocol = select_subprotocol
+        self._parser: RequestParser | None = RequestParser()
+        self._early = b""  # what came between the request and our response
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """Same as ``available_subprotocols``: what can be agreed on."""
+        return self.available_subprotocols
+
+    # --- checking a request ---
+
+    def accept(self, request: Request) -> Response:
+        """Return the response to a request: 101, or what refuses it.
+
+        :attr:`handshake_exc` says why it was refused.
+        """
+        try:
+            accept, extensions, subprotocol = self.process_request(request)
+        except Exception as exc:
+            self.handshake_exc = exc
+            return self._refusal(exc)
+        headers = Headers()
+        headers["Upgrade"] = "websocket"
+        headers["Connection"] = "Upgrade"
+        headers["Sec-WebSocket-Accept"] = accept
+        if extensions is not None:
+            headers[EXTENSIONS] = extensions
+        if subprotocol is not None:
+            headers[SUBPROTOCOL] = subprotocol
+        return Response(101, "Switching Protocols", headers)
+
+    def reject(
+        self, status: int, text: str | bytes = "", headers: HeadersLike | None = None
+    ) -> Response:
+        """Return a response that isn't an upgrade, for :meth:`send_response`.
+
+        Args:
+            status: the HTTP status.
+            text: the body; a str is sent as UTF-8.
+            headers: further headers, also in place of those that we would set.
+
+        Raises:
+            ValueError: there is no such status, or a header can't be sent.
+        """
+        response = build_response(status, text, headers)
+        if self.handshake_exc is None:
+            self.handshake_exc = InvalidHandshake(f"refused with HTTP {int(status)}")
+        return response
+
+    def process_request(self, request: Request) -> tuple[str, str | None, str | None]:
+        """Check a request (§4.2.1), and keep what is agreed on.
+
+        Returns:
+            The values of Sec-WebSocket-Accept, -Extensions and -Protocol.
+
+        Raises:
+            InvalidHandshake: the request can't be accepted.
+        """
+        if request.method != "GET":
+            raise InvalidMethod(request.method)
+        headers = request.headers
+        _single(headers, "Host")
+        check_upgrade(headers)
+        key = _single(headers, "Sec-WebSocket-Key")
+        if not is_key(key):
+            raise InvalidHeaderValue("Sec-WebSocket-Key", key)
+        version = _single(headers, VERSION)
+        if version != "13":
+            raise InvalidHeaderValue(VERSION, version)
+        self.process_origin(headers)
+        answer, extensions = self.process_extensions(headers)
+        subprotocol = self.process_subprotocol(headers)
+        self.extensions, self.subprotocol = extensions, subprotocol
+        return accept_value(key), answer, subprotocol
+
+    def process_origin(self, headers: Headers) -> str | None:
+        """Return the request's Origin, or ``None`` if there is none (§10.2).
+
+        Raises:
+            InvalidOrigin: none of our rules accepts it.
+        """
+        try:
+            origin = headers.get("Origin")
+        except MultipleValuesError:
+            raise InvalidOrigin(", ".join(headers.get_all("Origin"))) from None
+        if not is_origin_allowed(origin, self.origins, headers.get("Host", "")):
+            raise InvalidOrigin(origin)
+        return origin
+
+    def process_extensions(self, headers: Headers) -> tuple[str | None, list[Extension]]:
+        """Return the header that answers the client's offers, and the extensions.
+
+        Raises:
+            InvalidHeaderFormat: the client's header can't be parsed.
+        """
+        return accept_extensions(headers, self.available_extensions)
+
+    def process_subprotocol(self, headers: Headers) -> str | None:
+        """Return the subprotocol to use, or ``None``.
+
+        Raises:
+            InvalidHeaderFormat: the client's header can't be parsed.
+            NegotiationError: none that is offered can be used.
+        """
+        offered = offered_subprotocols(headers)
+        if self._select_subprotocol is None:
+            return self.select_subprotocol(offered)
+        chosen = self._select_subprotocol(self, offered)
+        if chosen is not None and chosen not in offered:
+            raise NegotiationError(f"subprotocol {chosen} was not offered")
+        return chosen
+
+    def select_subprotocol(self, subprotocols: Sequence[str]) -> str | None:
+        """Return the first of our subprotocols that the client offers.
+
+        Raises:
+            NegotiationError: we have some, and the client offers none of them.
+        """
+        if not self.available_subprotocols:
+            return None
+        for name in self.available_subprotocols:
+            if name in subprotocols:
+                return name
+        raise NegotiationError(
+            f"none of the subprotocols is offered: {', '.join(self.available_subprotocols)}"
+        )
+
+    # --- answering it ---
+
+    def send_response(self, response: Response) -> None:
+        """Send a response; the connection is open if it is 101, and over if not.
+
+        Raises:
+            InvalidState: a response was sent.
+            ValueError: the response can't be serialized.
+        """
+        if self.state is not State.CONNECTING:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        self._output.append(response.serialize())
+        if response.status_code == 101:
+            self.handshake_exc = None
+            self._open()
+            early, self._early = self._early, b""
+            self._receive_frames(early)
+        else:
+            self.state = advance(self.state, Transition.REFUSED)
+            self._send_eof()
+
+    def _receive_handshake(self, data: bytes) -> None:
+        if self._parser is None:
+            self._early += data
+            return
+        try:
+            request = self._parser.receive_data(data)
+        except (InvalidHandshake, ValueError) as exc:
+            self._refuse_message(exc)
+        else:
+            if request is not None:
+                self._early = self._parser.trailing
+                self._parser = None
+                self._events.append(request)
+
+    def _receive_handshake_eof(self) -> None:
+        if self._parser is None:
+            self.handshake_exc = EOFError("the connection ended before the response")
+            return
+        try:
+            self._parser.receive_eof()
+        except EOFError as exc:
+            self.handshake_exc = InvalidMessage("the connection ended before a whole request")
+            self.handshake_exc.__cause__ = exc
+
+    def _refuse_message(self, exc: Exception) -> None:
+        if not isinstance(exc, InvalidHandshake):
+            cause, exc = exc, InvalidMessage(f"the request isn't valid HTTP/1.1: {exc}")
+            exc.__cause__ = cause
+        self.handshake_exc = exc
+        self.send_response(self._refusal(exc))
+
+    def _refusal(self, exc: Exception) -> Response:
+        status, headers = _status(exc)
+        if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            text = "Failed to open a WebSocket connection: the server failed.\n"
+        else:
+            text = f"Failed to open a WebSocket connection: {exc}.\n"
+        if status == http.HTTPStatus.UPGRADE_REQUIRED:
+            text += "\nA WebSocket client, such as a browser's, is needed to use this address.\n"
+        return self.reject(status, text, headers)
+
+
+def _status(exc: Exception) -> tuple[http.HTTPStatus, dict[str, str]]:
+    """Return the status that refuses a request, and headers that go with it."""
+    status = http.HTTPStatus
+    if isinstance(exc, InvalidOrigin):
+        return status.FORBIDDEN, {}
+    if isinstance(exc, InvalidUpgrade):
+        return status.UPGRADE_REQUIRED, {"Upgrade": "websocket", "Connection": "Upgrade, close"}
+    if isinstance(exc, InvalidHeader) and exc.name == VERSION:
+        # §4.4: say which version we speak.
+        return status.UPGRADE_REQUIRED, {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade, close",
+            VERSION: "13",
+        }
+    if isinstance(exc, InvalidMethod):
+        return status.METHOD_NOT_ALLOWED, {"Allow": "GET"}
+    if isinstance(exc, InvalidProtocol):
+        return status.HTTP_VERSION_NOT_SUPPORTED, {}
+    if isinstance(exc, RequestLineTooLong):
+        return status.REQUEST_URI_TOO_LONG, {}
+    if isinstance(exc, (HeaderLineTooLong, TooManyHeaders)):
+        return status.REQUEST_HEADER_FIELDS_TOO_LARGE, {}
+    if isinstance(exc, InvalidHandshake):
+        return status.BAD_REQUEST, {}
+    return status.INTERNAL_SERVER_ERROR, {}
+
+
+def build_response(
+    status: int, body: str | bytes = "", headers: HeadersLike | None = None
+) -> Response:
+    """Return a plain HTTP response after which the connection is closed.
+
+    Args:
+        status: the HTTP status.
+        body: the body; a str is sent as UTF-8.
+        headers: further headers, also in place of those that we would set.
+
+    Raises:
+        ValueError: there is no such status, or a header can't be sent.
+    """
+    status = http.HTTPStatus(status)
+    data = body.encode() if isinstance(body, str) else bytes(body)
+    all_headers = Headers(headers or ())
+    for name, value in (
+        ("Connection", "close"),
+        ("Content-Length", str(len(data))),
+        ("Content-Type", "text/plain; charset=utf-8"),
+    ):
+        if name not in all_headers:
+            all_headers[name] = value
+    return Response(int(status), status.phrase, all_headers, data)
+
+
+def _single(headers: Headers, name: str) -> str:
+    try:
+        return headers[name]
+    except KeyError:
+        raise InvalidHeader(name) from None
+    except MultipleValuesError:
+        raise InvalidHeader(name, f"several values: {', '.join(headers.get_all(name))}") from None

@@ -1,0 +1,1 @@
+"""The server's end: accepting connections, and answering opening handshakes."""

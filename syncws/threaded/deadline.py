@@ -1,0 +1,86 @@
+"""Time: what remains of it, and waiting for something to happen once."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+__all__ = ["Deadline", "Latch", "clock"]
+
+#: The clock of everything that waits or measures, in seconds.
+clock = time.monotonic
+
+
+class Deadline:
+    """A moment until which one call may take, over all of its steps.
+
+    Args:
+        timeout: seconds from now; ``None`` is never.
+    """
+
+    __slots__ = ("_end", "timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self._end = None if timeout is None else clock() + timeout
+
+    def remaining(self) -> float | None:
+        """Return the seconds that are left, at least 0; ``None`` is no limit."""
+        return None if self._end is None else max(0.0, self._end - clock())
+
+    def lock_timeout(self) -> float:
+        """Return the seconds that are left as :meth:`threading.Lock.acquire` takes them."""
+        if self._end is None:
+            return -1
+        return min(max(0.0, self._end - clock()), threading.TIMEOUT_MAX)
+
+    @property
+    def expired(self) -> bool:
+        """Whether no time is left."""
+        return self._end is not None and clock() >= self._end
+
+
+class Latch:
+    """Something that happens once, and threads that wait for it.
+
+    Like :class:`threading.Event`, but without a lock of its own, so that a signal handler
+    may use it while the thread that it interrupted is inside of it.
+    """
+
+    __slots__ = ("_is_set", "_waiters")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        # Each waiter's lock is held until the latch is set. The list's methods are atomic.
+        self._waiters: list[Any] = []
+
+    def is_set(self) -> bool:
+        """Tell whether it happened."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Let it happen: every waiter returns. Idempotent; any thread may call it."""
+        self._is_set = True
+        while self._waiters:
+            try:
+                self._waiters.pop().release()
+            except IndexError:  # another thread, setting it too, was faster
+                break
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it happened, at most ``timeout`` seconds; return whether it did."""
+        if self._is_set:
+            return True
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._waiters.append(waiter)
+        try:
+            # Whoever sets it does so before emptying the list: looking again misses nothing.
+            if not self.is_set():
+                waiter.acquire(timeout=Deadline(timeout).lock_timeout())
+        finally:
+            with contextlib.suppress(ValueError):  # taken off the list by set()
+                self._waiters.remove(waiter)
+        return self.is_set()

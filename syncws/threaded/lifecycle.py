@@ -1,0 +1,68 @@
+"""Connections and the process: what happens to them at its exit and after a fork.
+
+At the interpreter's exit open connections are closed: each peer is told so
+(1001), and what does not answer shortly is cut off. After a fork the child's
+copies are of no use, because two processes can't share one stream: they are
+closed without a word, so that the parent's go on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import Protocol as Interface
+
+from .deadline import Deadline
+
+__all__ = ["Mortal", "register", "unregister"]
+
+#: Seconds for all connections together.
+EXIT_TIMEOUT = 0.5
+
+
+class Mortal(Interface):
+    """What ends with the process."""
+
+    def begin_exit(self) -> None:
+        """Start to close. Must not block."""
+
+    def end_exit(self, deadline: Deadline) -> None:
+        """Finish closing before the deadline."""
+
+    def after_fork(self) -> None:
+        """Become unusable, in the child, without touching what the parent shares."""
+
+
+# The set's methods are atomic.
+_alive: set[Mortal] = set()
+
+
+def register(mortal: Mortal) -> None:
+    """Look after this until :func:`unregister`. Idempotent."""
+    _alive.add(mortal)
+
+
+def unregister(mortal: Mortal) -> None:
+    """Stop looking after this. Idempotent."""
+    _alive.discard(mortal)
+
+
+def _at_exit() -> None:
+    deadline = Deadline(EXIT_TIMEOUT)
+    left = list(_alive)
+    for mortal in left:
+        mortal.begin_exit()
+    for mortal in left:
+        mortal.end_exit(deadline)
+
+
+def _in_child() -> None:
+    left = list(_alive)
+    _alive.clear()
+    for mortal in left:
+        mortal.after_fork()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

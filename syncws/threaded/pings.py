@@ -1,0 +1,100 @@
+"""Pings that wait for their pongs (RFC 6455 §5.5.2, §5.5.3)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Callable
+
+from ..exceptions import ConcurrencyError, ConnectionClosed
+from .deadline import Latch, clock
+
+__all__ = ["PendingPings", "Ping"]
+
+
+class Ping:
+    """A ping that was sent: what :meth:`~.connection.Connection.ping` returns.
+
+    Used like a :class:`threading.Event` that is set when the pong comes.
+
+    Attributes:
+        data: its payload.
+        latency: seconds until the pong came; ``None`` until then.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.latency: float | None = None
+        self.sent_at = clock()
+        self._done = Latch()
+        self._closed: Callable[[], ConnectionClosed] | None = None
+
+    def is_set(self) -> bool:
+        """Tell whether the pong came."""
+        return self.latency is not None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the pong comes, at most ``timeout`` seconds; return whether it did.
+
+        Any thread may call it.
+
+        Raises:
+            ConnectionClosed: the connection is closed, so none will come.
+        """
+        self._done.wait(timeout)
+        if self._closed is not None:
+            raise self._closed()
+        return self.is_set()
+
+    def _answer(self, now: float) -> None:
+        self.latency = now - self.sent_at
+        self._done.set()
+
+    def _abandon(self, closed: Callable[[], ConnectionClosed]) -> None:
+        self._closed = closed
+        self._done.set()
+
+
+class PendingPings:
+    """The pings of one connection that wait for an answer, oldest first.
+
+    Guarded by the connection's state lock.
+    """
+
+    def __init__(self) -> None:
+        self._pings: dict[bytes, Ping] = {}
+
+    def add(self, data: bytes | None) -> Ping:
+        """Return a new ping, with a random payload if none is given.
+
+        Raises:
+            ConcurrencyError: a ping with that payload waits already.
+        """
+        if data is None:
+            data = secrets.token_bytes(4)
+            while data in self._pings:
+                data = secrets.token_bytes(4)
+        elif data in self._pings:
+            raise ConcurrencyError(f"a ping with payload {data!r} waits for its pong already")
+        ping = self._pings[data] = Ping(data)
+        return ping
+
+    def discard(self, ping: Ping) -> None:
+        """Forget a ping that could not be sent."""
+        self._pings.pop(ping.data, None)
+
+    def answer(self, data: bytes) -> Ping | None:
+        """Take a pong; it answers older pings too. Return the ping that it matches."""
+        ping = self._pings.get(data)
+        if ping is None:
+            return None
+        now = clock()
+        for older in list(self._pings):
+            self._pings.pop(older)._answer(now)
+            if older == data:
+                break
+        return ping
+
+    def abandon(self, closed: Callable[[], ConnectionClosed]) -> None:
+        """Wake whoever waits: no pong will come."""
+        while self._pings:
+            self._pings.popitem()[1]._abandon(closed)

@@ -1,0 +1,84 @@
+"""The reader: the one thread of a connection that reads.
+
+It never waits for a writer. Messages go into the inbox; control frames are
+answered through the protocol's output, which whoever gets the write lock
+without waiting writes. When reading ends, for whatever reason, the connection
+is closed by the thread's last act, so that it never looks alive without one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..sansio.frames import Frame, Opcode
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["start_reader"]
+
+
+def start_reader(connection: Connection, early: Sequence[Any]) -> threading.Thread:
+    """Start the thread that reads.
+
+    Args:
+        connection: whose.
+        early: events that came with the opening handshake.
+    """
+    thread = threading.Thread(
+        target=_run,
+        args=(connection, early),
+        name=f"syncws-reader-{connection.side}-{connection.number}",
+        daemon=True,
+    )
+    thread.start()
+    return thread
+
+
+def _run(connection: Connection, early: Sequence[Any]) -> None:
+    cause: BaseException | None = None
+    try:
+        _read(connection, early)
+    except OSError as exc:
+        cause = exc
+    except BaseException as exc:  # a defect of ours: the connection must not hang
+        cause = exc
+        connection.logger.exception("the reader thread failed")
+    finally:
+        connection._finish(cause)
+
+
+def _read(connection: Connection, early: Sequence[Any]) -> None:
+    decoder = connection.protocol.decoder
+    recv, inbox = connection._transport.recv, connection._inbox
+    _deliver(connection, early)
+    if decoder.error is not None:
+        connection._decoding_failed()
+    while True:
+        inbox.wait_for_room()
+        data = recv()
+        if not data:
+            return
+        _deliver(connection, decoder.receive(data))
+        if decoder.error is not None:
+            connection._decoding_failed()
+        elif connection._transport.pending:
+            connection._writer.drain()  # reading left something to write: TLS, or a full pipe
+
+
+def _deliver(connection: Connection, events: Sequence[Any]) -> None:
+    """Put messages in the inbox, in order; have control frames answered."""
+    start = 0
+    for index, event in enumerate(events):
+        if isinstance(event, Frame):
+            if start < index:
+                connection._received(events[start:index])
+            start = index + 1
+            if event.opcode >= Opcode.CLOSE:
+                connection._control_received(event)
+            else:
+                connection._fragment_received(event)
+    if start < len(events):
+        connection._received(events[start:] if start else events)

@@ -1,0 +1,373 @@
+"""Bytes over a socket: the only code that reads and writes one, plain or TLS.
+
+Reading belongs to one thread at a time, writing to whoever holds the
+connection's write lock; the two don't wait for each other. Writing comes in
+two kinds: :meth:`Transport.send_all` waits for the peer, :meth:`Transport.send_now`
+never does: what the kernel doesn't take stays in the *backlog*, which goes
+out before anything else. :meth:`Transport.abort` may come from any thread and
+ends every wait.
+
+The socket stays in blocking mode, so that reading is one system call; waits
+with a deadline are made of a poll and a call that doesn't block.
+
+TLS is an :class:`ssl.SSLObject` between two memory BIOs, over another
+transport. Two threads must never be inside one OpenSSL object, so each call on
+it is made under a lock, and is short, because only bytes in memory move: no
+wait for the network happens under that lock. Since the transport below may be
+TLS again, TLS in TLS comes for free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Union
+
+from .deadline import Deadline
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["TlsTransport", "Transport"]
+
+#: Bytes read at once.
+READ_SIZE = 1 << 16
+
+#: Bytes written at once, so that progress can be seen while a large frame goes out.
+WRITE_SIZE = 1 << 18
+
+#: Bytes encrypted at once: four TLS records.
+TLS_WRITE_SIZE = 1 << 16
+
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+
+class Transport:
+    """A connected socket.
+
+    Args:
+        sock: the socket; the transport owns it from now on.
+
+    Attributes:
+        secure: whether this is TLS.
+        local_address: the socket's own address; kept after closing.
+        remote_address: the peer's address; kept after closing.
+        bytes_received: bytes read so far.
+        bytes_sent: bytes written so far.
+    """
+
+    secure = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(None)
+        self.sock = sock
+        self.local_address: Any = _address(sock.getsockname)
+        self.remote_address: Any = _address(sock.getpeername)
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        # Guarded by the connection's write lock:
+        self._backlog = bytearray()
+        self._finish = False  # close the sending side once the backlog is empty
+
+    # --- reading ---
+
+    def recv(self, deadline: Deadline | None = None) -> bytes:
+        """Return what has arrived; block until something has. Empty at the end.
+
+        Raises:
+            TimeoutError: nothing came before the deadline.
+            OSError: the connection is broken.
+        """
+        if deadline is not None and not self._wait(select_read=True, deadline=deadline):
+            raise TimeoutError("timed out while waiting for data")
+        data = self.sock.recv(READ_SIZE)
+        self.bytes_received += len(data)
+        return data
+
+    # --- writing: with the connection's write lock held ---
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be written by :meth:`flush`."""
+        return bool(self._backlog) or self._finish
+
+    @property
+    def backlog_size(self) -> int:
+        """Bytes that wait for the kernel to take them."""
+        return len(self._backlog)
+
+    def send_all(self, data: Buffer, deadline: Deadline | None = None) -> None:
+        """Write the backlog and ``data``; block until the kernel has taken all of it.
+
+        Raises:
+            TimeoutError: the deadline passed; some of it may have been written.
+            OSError: the connection is broken.
+        """
+        if self._backlog:
+            self._send_backlog(deadline)
+        if deadline is None and len(data) <= WRITE_SIZE:
+            sent = self.sock.send(data)
+            self.bytes_sent += sent
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        self._send_pieces(memoryview(data), deadline)
+
+    def send_now(self, data: Buffer) -> None:
+        """Write what the kernel takes without waiting; the rest goes to the backlog.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        self._backlog += data
+        self.flush()
+
+    def finish_sending(self) -> None:
+        """Close the sending side as soon as the backlog is written. Never blocks.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        self._finish = True
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write as much of the backlog as the kernel takes; return whether all of it went.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        while self._backlog:
+            with memoryview(self._backlog) as view, view[:WRITE_SIZE] as piece:
+                sent = self._send_without_waiting(piece)
+            if not sent:
+                return False
+            del self._backlog[:sent]
+        if self._finish:
+            self._finish = False
+            self.sock.shutdown(socket.SHUT_WR)
+        return True
+
+    def wait_writable(self, deadline: Deadline) -> bool:
+        """Block until the backlog is written and the kernel takes more, or the deadline."""
+        while True:
+            if not self._wait(select_read=False, deadline=deadline):
+                return False
+            if self.flush():
+                return True
+
+    def _send_backlog(self, deadline: Deadline | None) -> None:
+        while not self.flush():
+            self._wait_to_send(deadline)
+
+    def _send_pieces(self, view: memoryview, deadline: Deadline | None) -> None:
+        while view:
+            if deadline is None:
+                sent = self.sock.send(view[:WRITE_SIZE])
+                self.bytes_sent += sent
+            else:
+                sent = self._send_without_waiting(view[:WRITE_SIZE])
+                if not sent:
+                    self._wait_to_send(deadline)
+            view = view[sent:]
+
+    def _send_without_waiting(self, data: Buffer) -> int:
+        if not DONT_WAIT:  # pragma: no cover  # Windows
+            if not self._wait(select_read=False, deadline=Deadline(0)):
+                return 0
+            data = data[: 1 << 14]
+        try:
+            sent = self.sock.send(data, DONT_WAIT)
+        except BlockingIOError:
+            return 0
+        self.bytes_sent += sent
+        return sent
+
+    def _wait_to_send(self, deadline: Deadline | None) -> None:
+        if not self._wait(select_read=False, deadline=deadline or Deadline(None)):
+            raise TimeoutError("timed out while sending")
+
+    def _wait(self, *, select_read: bool, deadline: Deadline) -> bool:
+        """Block until the socket can be read from, or written to; False at the deadline."""
+        remaining = deadline.remaining()
+        if not hasattr(select, "poll"):  # pragma: no cover  # Windows
+            wanted: Any = [self.sock]
+            ready = select.select(
+                wanted if select_read else [], [] if select_read else wanted, [], remaining
+            )
+            return bool(ready[0] or ready[1])
+        poller = select.poll()
+        poller.register(self.sock, select.POLLIN if select_read else select.POLLOUT)
+        return bool(poller.poll(None if remaining is None else remaining * 1000))
+
+    # --- ending ---
+
+    def abort(self) -> None:
+        """Cut the connection: every thread that reads or writes returns. Any thread may."""
+        with contextlib.suppress(OSError):  # not connected any more, or closed
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Release the descriptor. Nobody may be reading or writing."""
+        self.sock.close()
+
+
+class TlsTransport(Transport):
+    """TLS over another transport.
+
+    Args:
+        below: what carries the TLS records; owned from now on.
+        context: certificates and rules.
+        server_side: which side of TLS this is.
+        server_hostname: the name to check, for a client.
+    """
+
+    secure = True
+
+    def __init__(
+        self,
+        below: Transport,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+    ) -> None:
+        import ssl
+
+        self._below = below
+        self.sock = below.sock
+        self.local_address = below.local_address
+        self.remote_address = below.remote_address
+        # Guards the three objects below. Held for calls in memory only; innermost of locks.
+        self._lock = threading.Lock()
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.ssl_object = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=server_side,
+            server_hostname=server_hostname,
+        )
+        # Reading and writing each use their own; bound once, as looking up takes time.
+        self._want_read = ssl.SSLWantReadError
+        self._closed_by_peer = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
+
+    @property
+    def bytes_received(self) -> int:  # type: ignore[override]
+        """Bytes read from the network so far."""
+        return self._below.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:  # type: ignore[override]
+        """Bytes written to the network so far."""
+        return self._below.bytes_sent
+
+    def handshake(self, deadline: Deadline) -> None:
+        """Shake hands. Before anything else is called.
+
+        Raises:
+            TimeoutError: the peer did not answer before the deadline.
+            OSError: the handshake failed, or the connection is broken.
+        """
+        while True:
+            try:
+                with self._lock:
+                    self.ssl_object.do_handshake()
+            except self._want_read:
+                self._below.send_all(self._take_output(), deadline)
+                self._feed(self._below.recv(deadline))
+            except OSError:
+                # The alert that tells the peer why.
+                with contextlib.suppress(OSError):
+                    self._below.send_now(self._take_output())
+                raise
+            else:
+                self._below.send_all(self._take_output(), deadline)
+                return
+
+    def recv(self, deadline: Deadline | None = None) -> bytes:
+        """See :meth:`Transport.recv`."""
+        while True:
+            try:
+                with self._lock:
+                    return self.ssl_object.read(READ_SIZE)
+            except self._want_read:
+                pass
+            except self._closed_by_peer:
+                # Closing TCP without closing TLS cuts nothing off unnoticed: WebSocket has
+                # a closing handshake of its own.
+                return b""
+            self._feed(self._below.recv(deadline))
+
+    @property
+    def pending(self) -> bool:
+        """See :attr:`Transport.pending`."""
+        # Reading may leave output too: answers to key updates.
+        return self._outgoing.pending > 0 or self._below.pending
+
+    @property
+    def backlog_size(self) -> int:
+        """See :attr:`Transport.backlog_size`."""
+        return self._outgoing.pending + self._below.backlog_size
+
+    def send_all(self, data: Buffer, deadline: Deadline | None = None) -> None:
+        """See :meth:`Transport.send_all`."""
+        with memoryview(data) as view:
+            for start in range(0, len(view), TLS_WRITE_SIZE):
+                self._below.send_all(self._encrypt(view[start : start + TLS_WRITE_SIZE]), deadline)
+
+    def send_now(self, data: Buffer) -> None:
+        """See :meth:`Transport.send_now`."""
+        self._below.send_now(self._encrypt(data))
+
+    def finish_sending(self) -> None:
+        """See :meth:`Transport.finish_sending`."""
+        with contextlib.suppress(OSError), self._lock:
+            self.ssl_object.unwrap()  # queues close_notify, then wants the peer's
+        self._below.send_now(self._take_output())
+        self._below.finish_sending()
+
+    def flush(self) -> bool:
+        """See :meth:`Transport.flush`."""
+        self._below.send_now(self._take_output())
+        return self._below.flush()
+
+    def wait_writable(self, deadline: Deadline) -> bool:
+        """See :meth:`Transport.wait_writable`."""
+        self._below.send_now(self._take_output())
+        return self._below.wait_writable(deadline)
+
+    def abort(self) -> None:
+        """See :meth:`Transport.abort`."""
+        self._below.abort()
+
+    def close(self) -> None:
+        """See :meth:`Transport.close`."""
+        self._below.close()
+
+    def _encrypt(self, data: Buffer) -> bytes:
+        with self._lock:
+            self.ssl_object.write(data)
+            return self._outgoing.read()
+
+    def _take_output(self) -> bytes:
+        with self._lock:
+            return self._outgoing.read()
+
+    def _feed(self, data: bytes) -> None:
+        with self._lock:
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+
+
+def _address(get: Any) -> Any:
+    try:
+        return get()
+    except OSError:
+        return None

@@ -1,0 +1,317 @@
+"""The writing half of a connection: frames of callers, and what the protocol has to say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Callable
+from typing import Protocol as Interface
+
+from ..aliases import BytesLike, DataLike
+from ..exceptions import ConcurrencyError, InvalidState, SendTimeout
+from ..sansio.frames import Opcode
+from ..sansio.protocol import SEND_EOF, Protocol
+from .deadline import Deadline, Latch
+from .timekeeper import Timer, call_later
+from .transport import Transport
+
+__all__ = ["Broken", "Lock", "Writer", "encode"]
+
+#: Seconds after which the timekeeper tries again to write what the kernel did not take.
+DRAIN_INTERVAL = 0.05
+
+
+class Broken(Exception):
+    """Nothing can be written: the connection isn't open, or just broke, as the cause says."""
+
+
+class Lock(Interface):
+    """A re-entrant lock that knows whether the calling thread has it."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; return whether it was to be had."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *args: object) -> None: ...
+    def _is_owned(self) -> bool: ...
+
+
+class _FragmentedMessage:
+    """A fragmented message that a thread is sending."""
+
+    __slots__ = ("done", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.done = Latch()
+
+
+class Writer:
+    """Everything that a connection writes goes through here.
+
+    Args:
+        protocol: the codec.
+        state_lock: guards it.
+        transport: where to write.
+        abort: cuts the connection, for a reason.
+
+    Attributes:
+        lock: the write lock.
+        frames_sent: data frames sent.
+        messages_sent: messages sent.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        state_lock: Lock,
+        transport: Transport,
+        abort: Callable[[BaseException], None],
+    ) -> None:
+        self._protocol = protocol
+        self._state_lock = state_lock
+        self._transport = transport
+        self._abort = abort
+        # The write lock: held while the bytes of one frame are written, which may take as
+        # long as the peer likes. Never taken by who holds the state lock; only tried, never
+        # waited for, by the reader and the timekeeper. It knows its owner, so that it can
+        # be released when a signal handler raised right after it was taken.
+        self.lock: Lock = threading.RLock()  # type: ignore[assignment]
+        # Guarded by the write lock:
+        self.frames_sent = self.messages_sent = 0
+        # Set with the write lock, from the first frame of a fragmented message to its last.
+        # Others wait for the end of it without the lock, so that control frames get through.
+        self._fragmented: _FragmentedMessage | None = None
+        self._timer: Timer | None = None
+
+    # --- data frames, on callers' threads ---
+
+    def send(
+        self,
+        opcode: Opcode,
+        data: BytesLike,
+        timeout: float | None,
+        compress: bool | None,
+    ) -> None:
+        """Write a message in one frame.
+
+        Raises:
+            ConcurrencyError: the calling thread is sending already.
+            SendTimeout: nothing was written in time.
+            Broken: the connection isn't open, or broke and is cut.
+        """
+        self._send_frame(opcode, data, True, timeout, compress, None)
+
+    def send_fragments(
+        self,
+        fragments: Iterator[DataLike],
+        text: bool | None,
+        timeout: float | None,
+        compress: bool | None,
+    ) -> None:
+        """Write a message in fragments, looking one ahead to know the last one.
+
+        Raises what :meth:`send` does, and what iterating raises.
+        """
+        try:
+            fragment = next(fragments)
+        except StopIteration:
+            raise TypeError("an empty iterable can't be sent; send '' or b''") from None
+        is_text = isinstance(fragment, str)
+        opcode, data = encode(fragment, text)
+        message = _FragmentedMessage()
+        try:
+            for fragment in fragments:
+                if isinstance(fragment, str) is not is_text:
+                    raise TypeError("the fragments of a message are all str or all bytes")
+                following = encode(fragment, text)[1]
+                self._send_frame(opcode, data, False, timeout, compress, message)
+                opcode, data = Opcode.CONT, following
+            self._send_frame(opcode, data, True, timeout, compress, message)
+        finally:
+            if self._fragmented is message:
+                self._fragmented = None
+            message.done.set()
+
+    def _send_frame(
+        self,
+        opcode: Opcode,
+        data: BytesLike,
+        fin: bool,
+        timeout: float | None,
+        compress: bool | None,
+        message: _FragmentedMessage | None,
+    ) -> None:
+        """Write a data frame; ``message`` is what it is a fragment of, if it is one."""
+        deadline = None if timeout is None else Deadline(timeout)
+        lock = self.lock
+        if lock._is_owned():
+            raise ConcurrencyError("a signal handler can't send while it interrupts a send")
+        try:
+            self._acquire(deadline, message)
+            if message is not None:
+                self._fragmented = message
+            self._write(opcode, data, fin, deadline, compress)
+        finally:
+            if lock._is_owned():
+                lock.release()
+        # What came while we held the lock found it taken: it is for us to write.
+        if self._protocol.has_output:
+            self.drain()
+
+    def _acquire(self, deadline: Deadline | None, message: _FragmentedMessage | None) -> None:
+        """Wait for the write lock, and for the end of another thread's fragmented message."""
+        while True:
+            if deadline is None:
+                self.lock.acquire()
+            elif not self.lock.acquire(timeout=deadline.lock_timeout()):
+                raise SendTimeout(f"other threads kept sending for {deadline.timeout} s")
+            other = self._fragmented
+            if other is None or other is message:
+                return
+            if other.thread == threading.get_ident():
+                raise ConcurrencyError("the fragments of a message can't send messages")
+            self.lock.release()
+            if not other.done.wait(None if deadline is None else deadline.remaining()):
+                assert deadline is not None
+                raise SendTimeout(f"a fragmented message went on for {deadline.timeout} s")
+            if self._protocol.close_expected():
+                raise Broken
+
+    def _write(
+        self,
+        opcode: Opcode,
+        data: BytesLike,
+        fin: bool,
+        deadline: Deadline | None,
+        compress: bool | None,
+    ) -> None:
+        """Serialize and write a data frame, with the write lock held."""
+        try:
+            # The peer must have room before the frame is made: once compressed or
+            # encrypted, it can't be taken back.
+            if deadline is not None and not self._transport.wait_writable(deadline):
+                raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
+            with self._state_lock:
+                frame = self._protocol.serialize_message(opcode, data, fin, compress)
+            self._transport.send_all(frame, deadline)
+            self.frames_sent += 1
+            self.messages_sent += fin
+        except SendTimeout:
+            raise
+        except InvalidState as exc:
+            raise Broken from exc
+        except OSError as exc:  # half a frame may be out
+            self._abort(exc)
+            raise Broken from exc
+        except BaseException as exc:  # raised by a signal handler: the same
+            self._abort(exc)
+            raise
+
+    # --- what the protocol has to say, on any thread ---
+
+    def drain(self) -> None:
+        """Write the protocol's output, as far as nobody has to wait for it.
+
+        Who finds the write lock taken leaves: its holder looks at the output once more after
+        releasing it. What the kernel does not take, the timekeeper comes back for.
+        """
+        lock = self.lock
+        if lock._is_owned():
+            return  # in a signal handler: the call that it interrupted goes on
+        while self._protocol.has_output or self._transport.pending:
+            try:
+                if not lock.acquire(blocking=False):
+                    return
+                if not self._write_output():
+                    self._come_back()
+                    return
+            except OSError as exc:
+                self._abort(exc)
+                return
+            except BaseException as exc:  # raised by a signal handler
+                self._abort(exc)
+                raise
+            finally:
+                if lock._is_owned():
+                    lock.release()
+
+    def flush(self, deadline: Deadline) -> None:
+        """Block until the protocol's output and the backlog are written.
+
+        Raises:
+            TimeoutError: the peer did not read them in time; they stay.
+            Broken: the connection broke, and is cut.
+        """
+        lock = self.lock
+        while self._protocol.has_output or self._transport.pending:
+            try:
+                if not (
+                    lock.acquire(timeout=deadline.lock_timeout())
+                    and self._transport.wait_writable(deadline)
+                ):
+                    raise TimeoutError(f"the peer did not read for {deadline.timeout} s")
+                self._write_output()
+            except TimeoutError:
+                raise
+            except OSError as exc:
+                self._abort(exc)
+                raise Broken from exc
+            except BaseException as exc:  # raised by a signal handler
+                self._abort(exc)
+                raise
+            finally:
+                if lock._is_owned():
+                    lock.release()
+
+    def close(self) -> None:
+        """Release the descriptor, once whoever writes has noticed that the connection is cut."""
+        timer = self._timer
+        if timer is not None:
+            timer.cancel()
+        message = self._fragmented
+        if message is not None:
+            message.done.set()
+        with self.lock:
+            self._transport.close()
+
+    def _write_output(self) -> bool:
+        """Write what is queued without waiting; return whether all of it went."""
+        with self._state_lock:
+            output = self._protocol.data_to_send()
+        for data in output:
+            if data == SEND_EOF:
+                self._transport.finish_sending()
+            else:
+                self._transport.send_now(data)
+        return self._transport.flush()
+
+    def _come_back(self) -> None:
+        if self._timer is None:
+            self._timer = call_later(DRAIN_INTERVAL, self._drain_again)
+
+    def _drain_again(self) -> None:
+        self._timer = None
+        self.drain()
+
+
+def encode(message: DataLike, text: bool | None) -> tuple[Opcode, BytesLike]:
+    """Return opcode and payload of a message.
+
+    Raises:
+        TypeError: it can't be sent.
+        UnicodeError: it isn't UTF-8, or can't be.
+    """
+    if isinstance(message, str):
+        return (Opcode.BINARY if text is False else Opcode.TEXT), message.encode()
+    if isinstance(message, memoryview):
+        message = message.cast("B") if message.c_contiguous else message.tobytes()
+    elif not isinstance(message, (bytes, bytearray)):
+        raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
+    if text:
+        str(message, "utf-8")  # refuse here what the peer would fail the connection for
+        return Opcode.TEXT, message
+    return Opcode.BINARY, message
