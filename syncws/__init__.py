@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from . import exceptions as exceptions
 from .client.connect import ClientConnection, connect, unix_connect
-from .exceptions import *  # the public exceptions are those of its __all__
+from .exceptions import *  # noqa: F403
 from .options import Deflate
 from .sansio.client_protocol import ClientProtocol
 from .sansio.close import Close, CloseCode

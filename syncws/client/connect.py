@@ -14,7 +14,6 @@ from ..sansio.client_protocol import ClientProtocol
 from ..sansio.extensions.interface import ClientExtensionFactory
 from ..sansio.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from ..sansio.headers import Headers, HeadersLike
-from ..sansio.protocol import Event
 from ..sansio.state import State
 from ..sansio.uri import WebSocketURI, parse_uri
 from ..threaded.connection import Connection
@@ -76,8 +75,8 @@ class ClientConnection(Connection):
             ValueError: a header can't be sent.
         """
         try:
-            early = self._handshake(additional_headers, user_agent_header, Deadline(timeout))
-            self._start(early)
+            self._handshake(additional_headers, user_agent_header, Deadline(timeout))
+            self._start()
         except BaseException as exc:
             if self._reader is None:
                 self._finish(exc)
@@ -90,8 +89,7 @@ class ClientConnection(Connection):
         additional_headers: AdditionalHeaders,
         user_agent_header: str | None,
         deadline: Deadline,
-    ) -> list[Event]:
-        """Return what came with the response."""
+    ) -> None:
         protocol = self.protocol
         request = protocol.connect()
         if user_agent_header is not None:
@@ -118,8 +116,7 @@ class ClientConnection(Connection):
                 protocol.receive_eof()
         if protocol.handshake_exc is not None:
             raise protocol.handshake_exc
-        self.response, *early = protocol.events_received()  # type: ignore[assignment]
-        return early
+        (self.response,) = protocol.events_received()  # type: ignore[assignment]
 
 
 #: Headers of which a request has one, so that the program's replaces ours.

@@ -192,8 +192,8 @@ class ClientProtocol(Protocol):
         except InvalidHandshake as exc:
             self._refuse(exc)
         else:
+            self._early = self._parser.trailing
             self._open()
-            self._receive_frames(self._parser.trailing)
 
     def _refuse_message(self, cause: Exception) -> None:
         exc = InvalidMessage(f"the server's response isn't valid HTTP/1.1: {cause}")

@@ -56,6 +56,8 @@ class Protocol:
         close_sent: the close frame sent.
         close_rcvd_then_sent: whether it was received first; ``None`` unless both are there.
         fragmenting: whether a fragmented message is being sent.
+        defer_frames: whether frames that come with the opening handshake are left for
+            :meth:`take_early`; for whoever uses the decoder itself.
         decoder: the receiving half; there from the opening handshake's end.
         max_message_size: limit of a message in bytes.
         max_fragment_size: limit of a frame in bytes.
@@ -80,11 +82,13 @@ class Protocol:
         self.close_rcvd: Close | None = None
         self.close_sent: Close | None = None
         self.close_rcvd_then_sent: bool | None = None
+        self.defer_frames = False
         self.decoder: Decoder
         self._masked = role is Role.CLIENT
         self._failed = False
         self._eof_sent = False
         self.fragmenting = False
+        self._early = b""  # what came after the handshake message
         self._events: list[Event] = []
         self._output: list[bytes] = []
         self._pong: bytes | None = None  # only the newest is owed (§5.5.3)
@@ -234,9 +238,16 @@ class Protocol:
             self.role, self.max_message_size, self.max_fragment_size, self.extensions
         )
 
+    def take_early(self) -> bytes:
+        """Return what came with the opening handshake, where :attr:`defer_frames` is set."""
+        early, self._early = self._early, b""
+        return early
+
     def _open(self) -> None:
         self.state = advance(self.state, Transition.OPENED)
         self._make_decoder()
+        if not self.defer_frames:
+            self._receive_frames(self.take_early())
 
     def _receive_handshake(self, data: bytes) -> None:
         raise NotImplementedError  # pragma: no cover

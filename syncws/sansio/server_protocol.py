@@ -88,7 +88,6 @@ class ServerProtocol(Protocol):
         self.available_subprotocols = list(subprotocols or ())
         self._select_subprotocol = select_subprotocol
         self._parser: RequestParser | None = RequestParser()
-        self._early = b""  # what came between the request and our response
 
     @property
     def subprotocols(self) -> list[str]:
@@ -130,10 +129,7 @@ class ServerProtocol(Protocol):
         Raises:
             ValueError: there is no such status, or a header can't be sent.
         """
-        response = build_response(status, text, headers)
-        if self.handshake_exc is None:
-            self.handshake_exc = InvalidHandshake(f"refused with HTTP {int(status)}")
-        return response
+        return build_response(status, text, headers)
 
     def process_request(self, request: Request) -> tuple[str, str | None, str | None]:
         """Check a request (§4.2.1), and keep what is agreed on.
@@ -228,9 +224,10 @@ class ServerProtocol(Protocol):
         if response.status_code == 101:
             self.handshake_exc = None
             self._open()
-            early, self._early = self._early, b""
-            self._receive_frames(early)
         else:
+            if self.handshake_exc is None:
+                status = response.status_code
+                self.handshake_exc = InvalidHandshake(f"refused with HTTP {status}")
             self.state = advance(self.state, Transition.REFUSED)
             self._send_eof()
 

@@ -18,7 +18,6 @@ from ..exceptions import (
 from ..options import Options
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
-from ..sansio.protocol import Event
 from ..sansio.server_protocol import ServerProtocol, build_response
 from ..sansio.state import State
 from ..threaded.connection import Connection
@@ -136,7 +135,8 @@ class ServerConnection(Connection):
             OSError: the connection broke.
         """
         try:
-            self._start(self._handshake(Deadline(timeout)))
+            self._handshake(Deadline(timeout))
+            self._start()
         except BaseException as exc:
             if self._reader is None:
                 self._finish(exc)
@@ -144,8 +144,7 @@ class ServerConnection(Connection):
                 self._abort(exc)
             raise
 
-    def _handshake(self, deadline: Deadline) -> list[Event]:
-        """Return what came with the request."""
+    def _handshake(self, deadline: Deadline) -> None:
         transport, protocol = self._transport, self.protocol
         if isinstance(transport, TlsTransport):
             transport.handshake(deadline)
@@ -175,7 +174,6 @@ class ServerConnection(Connection):
             self._linger(deadline)
             self._log_refusal()
             raise protocol.handshake_exc or InvalidHandshake("refused")
-        return protocol.events_received()
 
     def _respond(self, request: Request) -> Response:
         """Return the response to a request; failures of the program's functions become 500."""

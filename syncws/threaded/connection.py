@@ -15,7 +15,7 @@ from ..options import Options
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..sansio.http11 import Request, Response
-from ..sansio.protocol import Event, Protocol
+from ..sansio.protocol import Protocol
 from ..sansio.state import State
 from . import lifecycle
 from .attributes import Attributes
@@ -36,6 +36,9 @@ __all__ = ["Connection"]
 
 #: Seconds that closing may take when the program is being interrupted (Ctrl-C).
 INTERRUPTED_CLOSE_TIMEOUT = 1.0
+
+#: Seconds that the program has to answer the messages before one that fails the connection.
+FAILURE_GRACE = 0.5
 
 #: Seconds for the reader to notice that the socket was shut down.
 READER_GRACE = 5.0
@@ -77,6 +80,7 @@ class Connection(Attributes):
     ) -> None:
         self._transport = sock if isinstance(sock, Transport) else Transport(sock)
         self.protocol = protocol
+        protocol.defer_frames = True  # the reader decodes them
         self.options = options or Options()
         self.number = next(_numbers)
         self.logger = _Logger(
@@ -102,19 +106,15 @@ class Connection(Attributes):
         # Written by the reader only:
         self._messages_received = self._frames_received = 0
 
-    def _start(self, early: Sequence[Event]) -> None:
-        """Begin to read and to keep alive: the opening handshake has succeeded.
-
-        Args:
-            early: what came with it.
-        """
+    def _start(self) -> None:
+        """Begin to read and to keep alive: the opening handshake has succeeded."""
         lifecycle.register(self)
         interval = self.options.ping_interval
         if interval is not None:
             self._keepalive = Keepalive(self, interval, self.options.ping_timeout)
             self._keepalive.start()
         try:
-            self._reader = start_reader(self, early)
+            self._reader = start_reader(self)
         except BaseException as exc:  # no thread to be had
             self._finish(exc)
             raise
@@ -424,6 +424,8 @@ class Connection(Attributes):
         self._writer.drain()
 
     def _decoding_failed(self) -> None:
+        # What came before the violation was fine: let the program answer it first.
+        self._inbox.wait_until_idle(Deadline(FAILURE_GRACE))
         with self._state_lock:
             self.protocol.receive_error()
             closing = self.protocol.state is not State.OPEN

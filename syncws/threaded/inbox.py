@@ -116,7 +116,9 @@ class Inbox:
         self._bounded = True
         self._waiters: deque[_Waiter] = deque()  # for a whole message
         self._streamers: deque[_Waiter] = deque()  # for a piece of one
-        self._reader: _Waiter | None = None
+        self._reader: _Waiter | None = None  # waits for room
+        self._idler: _Waiter | None = None  # the reader too, but for callers to be done
+        self._used = False  # a message was taken
         self.paused = False
         self.resumed_at = 0.0
 
@@ -170,6 +172,20 @@ class Inbox:
             self._reader = None
             self.paused = False
             self.resumed_at = clock()
+
+    def wait_until_idle(self, deadline: Deadline) -> None:
+        """Block until callers have taken every message and came back for more.
+
+        Returns at once if nobody ever took one and none is there. :meth:`close` and
+        :meth:`unbind` end it, and the deadline.
+        """
+        with self._lock:
+            if self._is_idle() or not self._bounded or self._closed:
+                return
+            self._idler = waiter = _Waiter()
+        waiter.lock.acquire(timeout=deadline.lock_timeout())
+        with self._lock:
+            self._idler = None
 
     # --- callers ---
 
@@ -234,6 +250,7 @@ class Inbox:
         with self._lock:
             self._bounded = False
             self._make_room()
+            self._wake_idler()
 
     def close(self) -> None:
         """Say that nothing follows: callers get what is there, then EOFError. Idempotent."""
@@ -242,6 +259,7 @@ class Inbox:
             if self._assembling is not None and self._assembling in self._queue:
                 self._queue.remove(self._assembling)
             self._make_room()
+            self._wake_idler()
             self._wake(len(self._waiters))
 
     # --- taking ---
@@ -274,6 +292,7 @@ class Inbox:
                         raise EOFError
                     waiter = _Waiter()
                     waiters.append(waiter)
+                    self._wake_idler()
                 if not waiter.lock.acquire(timeout=deadline.lock_timeout()):
                     raise TimeoutError(f"no message within {deadline.timeout} s")
         except BaseException:
@@ -324,6 +343,13 @@ class Inbox:
             return True
         return self._size + self._streamed() > self._read_limit
 
+    def _is_idle(self) -> bool:
+        return not self._count and (bool(self._waiters or self._streamers) or not self._used)
+
+    def _wake_idler(self) -> None:
+        if self._idler is not None and (self._is_idle() or not self._bounded or self._closed):
+            self._idler.wake()
+
     def _streamed(self) -> int:
         message = self._assembling
         return message.size if message is not None and message.taken else 0
@@ -350,6 +376,7 @@ class Inbox:
         if type(cell) is not tuple:
             cell.taken = True
         del self._queue[0]
+        self._used = True
         if type(cell) is tuple or cell.complete:
             self._count -= 1
             self._size -= cell[1] if type(cell) is tuple else cell.size

@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["start_reader"]
 
 
-def start_reader(connection: Connection, early: Sequence[Any]) -> threading.Thread:
-    """Start the thread that reads.
-
-    Args:
-        connection: whose.
-        early: events that came with the opening handshake.
-    """
+def start_reader(connection: Connection) -> threading.Thread:
+    """Start the thread that reads."""
     thread = threading.Thread(
         target=_run,
-        args=(connection, early),
+        args=(connection,),
         name=f"syncws-reader-{connection.side}-{connection.number}",
         daemon=True,
     )
@@ -37,10 +32,10 @@ def start_reader(connection: Connection, early: Sequence[Any]) -> threading.Thre
     return thread
 
 
-def _run(connection: Connection, early: Sequence[Any]) -> None:
+def _run(connection: Connection) -> None:
     cause: BaseException | None = None
     try:
-        _read(connection, early)
+        _read(connection)
     except OSError as exc:
         cause = exc
     except BaseException as exc:  # a defect of ours: the connection must not hang
@@ -50,22 +45,18 @@ def _run(connection: Connection, early: Sequence[Any]) -> None:
         connection._finish(cause)
 
 
-def _read(connection: Connection, early: Sequence[Any]) -> None:
+def _read(connection: Connection) -> None:
     decoder = connection.protocol.decoder
     recv, inbox = connection._transport.recv, connection._inbox
-    _deliver(connection, early)
-    if decoder.error is not None:
-        connection._decoding_failed()
-    while True:
-        inbox.wait_for_room()
-        data = recv()
-        if not data:
-            return
+    data = connection.protocol.take_early() or recv()
+    while data:
         _deliver(connection, decoder.receive(data))
         if decoder.error is not None:
             connection._decoding_failed()
         elif connection._transport.pending:
             connection._writer.drain()  # reading left something to write: TLS, or a full pipe
+        inbox.wait_for_room()
+        data = recv()
 
 
 def _deliver(connection: Connection, events: Sequence[Any]) -> None:
