@@ -312,7 +312,7 @@ def _dial(
         sock = socket.create_connection(
             address, timeout=deadline.remaining(), source_address=source_address
         )
-    except TimeoutError as exc:
+    except (TimeoutError, socket.timeout) as exc:  # the same from Python 3.10 on
         raise TimeoutError(f"timed out while connecting to {address[0]}:{address[1]}") from exc
     _tune(sock)
     return Transport(sock)

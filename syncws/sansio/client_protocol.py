@@ -180,7 +180,7 @@ class ClientProtocol(Protocol):
     def _receive_handshake_eof(self) -> None:
         try:
             response = self._parser.receive_eof()
-        except (EOFError, ValueError) as exc:
+        except EOFError as exc:
             self._refuse_message(exc)
         else:
             self._receive_response(response)

@@ -42,46 +42,72 @@ class Acceptor:
         self._logger = logger
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._selector: selectors.BaseSelector | None = None
         self._waker: socket.socket | None = None
+        self._receiver: socket.socket | None = None
 
     def start(self) -> None:
-        """Start the thread."""
-        receiver, self._waker = socket.socketpair()
-        self._thread = threading.Thread(
-            target=self._run, args=(receiver,), name="syncws-accept", daemon=True
-        )
-        self._thread.start()
+        """Start the thread. Once.
+
+        Raises:
+            OSError: no descriptor is to be had.
+            RuntimeError: no thread is to be had.
+        """
+        thread = threading.Thread(target=self._run, name="syncws-accept", daemon=True)
+        try:
+            self._selector = selectors.DefaultSelector()
+            self._receiver, self._waker = socket.socketpair()
+            for sock in (*self._sockets, self._receiver):
+                sock.setblocking(False)
+                self._selector.register(sock, selectors.EVENT_READ)
+            self._thread = thread
+            thread.start()
+        except Exception:
+            self._thread = None
+            self._release()
+            raise
 
     def stop(self, deadline: Deadline) -> None:
         """Stop accepting and close the sockets, at once; wait for the thread. Idempotent."""
         self._stopping = True
-        if self._thread is None:
-            for sock in self._sockets:
-                sock.close()
+        thread = self._thread
+        if thread is None:
+            self._close_sockets()
             return
-        waker = self._waker
-        if waker is not None:
+        if self._waker is not None:
             with contextlib.suppress(OSError):  # woken, and gone
-                waker.send(b"\0")
-        if self._thread is not threading.current_thread():
-            self._thread.join(deadline.remaining())
+                self._waker.send(b"\0")
+        # A signal handler may call this while the main thread is in start().
+        with contextlib.suppress(RuntimeError):
+            thread.join(deadline.remaining())
 
-    def _run(self, receiver: socket.socket) -> None:
-        with selectors.DefaultSelector() as selector, receiver, self._waker:  # type: ignore[union-attr]
-            for sock in self._sockets:
-                sock.setblocking(False)
-                selector.register(sock, selectors.EVENT_READ)
-            receiver.setblocking(False)
-            selector.register(receiver, selectors.EVENT_READ)
-            while not self._stopping:
-                try:
-                    for key, _ in selector.select():
-                        if key.fileobj is not receiver and not self._stopping:
-                            self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
-                except BaseException as exc:  # whatever it is, the next client deserves an answer
-                    self._trouble(exc, receiver)
-            for sock in self._sockets:
-                sock.close()
+    def after_fork(self) -> None:
+        """Release the descriptors in a forked child, which does not have the thread."""
+        self._stopping = True
+        self._thread = None
+        self._close_sockets()
+        self._release()
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+    def _release(self) -> None:
+        for resource in (self._selector, self._waker, self._receiver):
+            if resource is not None:
+                resource.close()
+
+    def _run(self) -> None:
+        assert self._selector is not None
+        while not self._stopping:
+            try:
+                for key, _ in self._selector.select():
+                    if key.fileobj is not self._receiver and not self._stopping:
+                        self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
+            except BaseException as exc:  # whatever it is, the next client deserves an answer
+                self._trouble(exc)
+        self._close_sockets()
+        self._release()
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -96,13 +122,14 @@ class Acceptor:
             sock.close()
             raise
 
-    def _trouble(self, exc: BaseException, receiver: socket.socket) -> None:
+    def _trouble(self, exc: BaseException) -> None:
         """Log an error, and wait a little: out of descriptors, or of threads, perhaps."""
         if isinstance(exc, OSError):
             self._logger.error("accepting a connection failed: %s", exc)
         else:
             self._logger.error("accepting a connection failed", exc_info=exc)
-        receiver.settimeout(BACK_OFF)
+        assert self._receiver is not None
+        self._receiver.settimeout(BACK_OFF)
         with contextlib.suppress(OSError):  # the timeout: nobody stops us
-            receiver.recv(1, socket.MSG_PEEK)
-        receiver.setblocking(False)
+            self._receiver.recv(1, socket.MSG_PEEK)
+        self._receiver.setblocking(False)

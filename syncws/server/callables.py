@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
-__all__ = ["Handler", "SelectSubprotocol", "adapt_handler", "adapt_select_subprotocol"]
+__all__ = [
+    "Handler",
+    "SelectSubprotocol",
+    "adapt_handler",
+    "adapt_select_subprotocol",
+    "refuse_coroutine",
+]
 
 #: Called with the connection, or with connection and path.
 Handler = Callable[..., Any]
@@ -14,37 +20,44 @@ Handler = Callable[..., Any]
 SelectSubprotocol = Callable[[Any, Sequence[str]], Optional[str]]
 
 
-def _positional(function: Callable[..., Any]) -> list[Any]:
-    """Return the positional parameters without a default; none if that can't be known."""
+def refuse_coroutine(function: Callable[..., Any] | None, what: str) -> None:
+    """Return if this is a plain function, or ``None``.
+
+    Raises:
+        TypeError: it can't be called, or a call only makes a coroutine.
+    """
     import inspect
 
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p for p in parameters if p.kind in kinds and p.default is p.empty]
+    if function is None:
+        return
+    if not callable(function):
+        raise TypeError(f"{what} is a function, not {function!r}")
+    for candidate in (function, getattr(function, "__call__", None)):  # noqa: B004  # its code
+        if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
+            name = getattr(function, "__name__", repr(function))
+            raise TypeError(
+                f"{name} is a coroutine function; here {what} is a plain function: "
+                "drop async and await"
+            )
 
 
 def adapt_handler(handler: Handler) -> Callable[[Any], Any]:
     """Return a handler that takes the connection only.
 
+    One that needs two arguments, or whose second one is called ``path``, gets the path too.
+
     Raises:
         TypeError: it can't be called, or not with one or two arguments.
     """
-    if not callable(handler):
-        raise TypeError(f"a handler is a function of the connection, not {handler!r}")
-    if hasattr(handler, "__code__") and handler.__code__.co_flags & 0x80:  # CO_COROUTINE
-        raise TypeError(
-            f"{handler.__name__} is a coroutine function; here handlers are plain functions: "
-            "drop async and await"
-        )
-    required = len(_positional(handler))
-    if required > 2:
-        raise TypeError(f"a handler takes the connection, or connection and path: {handler!r}")
-    if required == 2:
+    refuse_coroutine(handler, "a handler")
+    parameters = _positional(handler)
+    if len(parameters) > 1 and parameters[1] == "path" and _accepts(handler, 2):
         return lambda ws: handler(ws, ws.path)
-    return handler
+    if _accepts(handler, 1):
+        return handler
+    if _accepts(handler, 2):
+        return lambda ws: handler(ws, ws.path)
+    raise TypeError(f"a handler takes the connection, or connection and path: {handler!r}")
 
 
 def adapt_select_subprotocol(
@@ -52,15 +65,46 @@ def adapt_select_subprotocol(
 ) -> SelectSubprotocol | None:
     """Return a function of the connection and the client's offers.
 
-    The older form, of the client's and the server's subprotocols, is known by the name of its
-    first parameter, which has "client" or "subprotocols" in it.
+    The older form, of the client's and the server's subprotocols, is known by the names of
+    its parameters: ``*protocols*`` the first, or ``*server*`` the second. It is called only
+    when both sides have some.
+
+    Raises:
+        TypeError: it can't be called, or only makes a coroutine.
     """
+    refuse_coroutine(select, "select_subprotocol")
     if select is None:
         return None
+    older = select
     parameters = _positional(select)
-    if len(parameters) == 2:
-        name = parameters[0].name
-        if "client" in name or "subprotocols" in name:
-            ours = list(subprotocols or ())
-            return lambda ws, offered: select(offered, ours)
+    if len(parameters) == 2 and ("protocols" in parameters[0] or "server" in parameters[1]):
+        ours = list(subprotocols or ())
+        return lambda ws, offered: older(offered, ours) if offered and ours else None
     return select
+
+
+def _positional(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the positional parameters; none if that can't be known."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    """Tell whether so many positional arguments will do; yes if that can't be known."""
+    import inspect
+
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

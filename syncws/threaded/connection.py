@@ -40,6 +40,9 @@ INTERRUPTED_CLOSE_TIMEOUT = 1.0
 #: Seconds that the program has to answer the messages before one that fails the connection.
 FAILURE_GRACE = 0.5
 
+#: Seconds that a peer has to close TCP after the connection failed: nothing more is expected.
+FAILED_CLOSE_TIMEOUT = 1.0
+
 #: Seconds for the reader to notice that the socket was shut down.
 READER_GRACE = 5.0
 
@@ -337,7 +340,7 @@ class Connection(Attributes):
     def fail(self, code: int = CloseCode.INTERNAL_ERROR, reason: str = "") -> None:
         """Fail the connection: say why and end it, without waiting (RFC 6455 §7.1.7).
 
-        Returns at once; the connection is closed within ``close_timeout``.
+        Returns at once; the connection is closed within a second.
 
         Args:
             code: the close code; 1006 sends no close frame.
@@ -348,7 +351,7 @@ class Connection(Attributes):
         """
         with self._state_lock:
             self.protocol.fail(code, reason)
-        self._closing(self.options.close_timeout)
+        self._closing(self._failed_timeout())
         self._writer.drain()
 
     def abort(self) -> None:
@@ -418,9 +421,9 @@ class Connection(Attributes):
                 ping = self._pings.answer(frame.data)
                 if ping is not None and ping.latency is not None:
                     self.latency = ping.latency
-            closing = self.protocol.state is not State.OPEN
-        if closing:
-            self._closing(self.options.close_timeout)
+        if self.protocol.state is not State.OPEN:
+            failed = self.protocol.parser_exc is not None
+            self._closing(self._failed_timeout() if failed else self.options.close_timeout)
         self._writer.drain()
 
     def _decoding_failed(self) -> None:
@@ -428,9 +431,7 @@ class Connection(Attributes):
         self._inbox.wait_until_idle(Deadline(FAILURE_GRACE))
         with self._state_lock:
             self.protocol.receive_error()
-            closing = self.protocol.state is not State.OPEN
-        if closing:
-            self._closing(self.options.close_timeout)
+        self._closing(self._failed_timeout())
         self._writer.drain()
 
     # --- called by the timekeeper ---
@@ -466,6 +467,10 @@ class Connection(Attributes):
             closed = self.protocol.state is State.CLOSED
             if self._close_timer is None and timeout is not None and not closed:
                 self._close_timer = call_later(timeout, self._close_timed_out)
+
+    def _failed_timeout(self) -> float:
+        timeout = self.options.close_timeout
+        return FAILED_CLOSE_TIMEOUT if timeout is None else min(timeout, FAILED_CLOSE_TIMEOUT)
 
     def _close_timed_out(self) -> None:
         self._abort(TimeoutError("timed out while closing connection"))

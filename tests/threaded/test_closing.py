@@ -1,0 +1,356 @@
+"""The end of a connection, whatever the peer and other threads do."""
+
+import socket
+import struct
+import time
+
+import pytest
+from support.pairs import (
+    SOON,
+    connection_and_socket,
+    connection_pair,
+    receive_exactly,
+    run,
+    wait_until,
+)
+
+from syncws import (
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    ProtocolError,
+    State,
+)
+from syncws.sansio.state import Role
+
+HUGE = b"x" * (32 << 20)
+CLOSE_FROM_CLIENT = b"\x88\x82\0\0\0\0\x03\xe8"
+CLOSE_FROM_SERVER = b"\x88\x02\x03\xe8"
+
+
+@pytest.fixture
+def pair():
+    with connection_pair(max_size=None) as ends:
+        yield ends
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_both_ends_know_how_the_connection_was_closed(pair, side):
+    ours, theirs = pair[side], pair[1 - side]
+    ours.close(4321, "so long")
+    assert ours.closed
+    assert theirs.wait_closed(SOON)
+    for end in pair:
+        assert (end.close_code, end.close_reason) == (4321, "so long")
+    with pytest.raises(ConnectionClosedError) as caught:
+        ours.recv()
+    assert caught.value.rcvd_then_sent is False
+    with pytest.raises(ConnectionClosedError) as caught:
+        theirs.send("x")
+    assert caught.value.rcvd_then_sent is True
+    assert caught.value.rcvd.reason == "so long"
+
+
+def test_close_is_idempotent_and_keeps_the_first_code(pair):
+    client, _ = pair
+    client.close(1001)
+    client.close(4000, "too late")
+    assert client.close_code == 1001
+
+
+def test_close_without_a_code(pair):
+    client, server = pair
+    client.close(None)
+    assert server.wait_closed(SOON)
+    assert server.close_code == 1005
+    with pytest.raises(ConnectionClosedOK):
+        server.recv()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1006, ""), (999, ""), (1005, ""), (1000, "x" * 124), (None, "reason")]
+)
+def test_close_that_can_not_be_sent_changes_nothing(pair, code, reason):
+    client, server = pair
+    with pytest.raises(ProtocolError):
+        client.close(code, reason)
+    client.send("still open")
+    assert server.recv(SOON) == "still open"
+
+
+def test_both_ends_may_close_at_once(pair):
+    closing = [run(end.close) for end in pair]
+    for closer in closing:
+        closer.result()
+    for end in pair:
+        with pytest.raises(ConnectionClosedOK):
+            end.recv()
+
+
+def test_many_threads_may_close_at_once(pair):
+    client, server = pair
+    closing = [run(client.close) for _ in range(10)]
+    for closer in closing:
+        closer.result()
+    assert server.wait_closed(SOON)
+
+
+def test_close_wakes_whoever_waits_for_a_message(pair):
+    client, _ = pair
+    waiting = [run(client.recv) for _ in range(3)]
+    waiting.append(run(lambda: next(client.recv_streaming())))
+    wait_until(lambda: len(client._inbox._waiters) == 3 and client._inbox._streamers)
+    client.close()
+    for waiter in waiting:
+        with pytest.raises(ConnectionClosedOK):
+            waiter.result()
+
+
+def test_close_returns_and_wakes_senders_where_the_peer_does_not_read():
+    with connection_and_socket(close_timeout=0.3) as (connection, _peer):
+        senders = [run(connection.send, HUGE) for _ in range(3)]
+        receiver = run(connection.recv)
+        wait_until(lambda: connection.stats.bytes_sent > 0)
+        started = time.monotonic()
+        connection.close()
+        assert time.monotonic() - started < 5
+        for blocked in (*senders, receiver):
+            with pytest.raises(ConnectionClosedError) as caught:
+                blocked.result()
+            assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+def test_close_returns_where_the_peer_never_answers(role):
+    with connection_and_socket(role, close_timeout=0.2) as (connection, peer):
+        receiver = run(connection.recv)
+        connection.close()
+        assert connection.closed
+        assert connection.close_code == 1006
+        with pytest.raises(ConnectionClosedError, match="no close frame received") as caught:
+            receiver.result()
+        assert str(caught.value.__cause__) == "timed out while closing connection"
+        assert caught.value.sent.code == 1000
+        assert receive_exactly(peer, 4 if role is Role.SERVER else 8)[:1] == b"\x88"
+        assert peer.recv(1) == b""
+
+
+def test_close_returns_where_the_peer_floods_and_nobody_receives():
+    with connection_and_socket(close_timeout=SOON, max_queue=2) as (connection, peer):
+        peer.sendall(b"\x81\x01x" * 1000)
+        wait_until(lambda: connection._inbox.paused)
+        closer = run(connection.close)
+        assert receive_exactly(peer, 8)[:1] == b"\x88"
+        peer.sendall(b"\x81\x01x" * 1000 + CLOSE_FROM_SERVER)
+        peer.shutdown(socket.SHUT_WR)
+        closer.result()
+        assert connection.close_code == 1000
+
+
+def test_close_ends_a_peer_that_drips_bytes():
+    with connection_and_socket(close_timeout=0.2) as (connection, peer):
+        closer = run(connection.close)
+        for byte in b"\x82\x7e\xff\xff":
+            peer.sendall(bytes((byte,)))
+        closer.result()
+        assert connection.close_code == 1006
+
+
+def test_without_a_limit_close_waits_for_the_peer():
+    with connection_and_socket(close_timeout=None) as (connection, peer):
+        closer = run(connection.close)
+        assert receive_exactly(peer, 8)[:1] == b"\x88"
+        assert not closer.done()
+        peer.sendall(CLOSE_FROM_SERVER)
+        peer.close()
+        closer.result()
+
+
+def test_client_leaves_closing_tcp_to_the_server_but_not_forever():
+    with connection_and_socket(Role.CLIENT, close_timeout=0.2) as (connection, peer):
+        peer.sendall(CLOSE_FROM_SERVER)
+        assert receive_exactly(peer, 8)[:1] == b"\x88"
+        with pytest.raises(ConnectionClosedOK):
+            connection.recv()
+        assert peer.recv(1) == b""
+
+
+def test_server_closes_tcp_first():
+    with connection_and_socket(Role.SERVER) as (connection, peer):
+        peer.sendall(CLOSE_FROM_CLIENT)
+        assert receive_exactly(peer, 4) == CLOSE_FROM_SERVER
+        assert peer.recv(1) == b""
+        assert not connection.closed
+        peer.close()
+        assert connection.wait_closed(SOON)
+        with pytest.raises(ConnectionClosedOK):
+            connection.recv()
+
+
+def test_peer_that_goes_away_in_the_middle_of_a_frame():
+    with connection_and_socket() as (connection, peer):
+        peer.sendall(b"\x82\x05abc")
+        receiver = run(connection.recv)
+        peer.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionClosedError, match="no close frame") as caught:
+            receiver.result()
+        assert isinstance(caught.value.__cause__, EOFError)
+        assert "in the middle of a frame" in str(caught.value.__cause__)
+        assert connection.close_code == 1006
+
+
+def test_peer_that_resets_in_the_middle_of_a_frame():
+    with connection_and_socket() as (connection, peer):
+        peer.sendall(b"\x82\x05abc")
+        wait_until(lambda: connection.stats.bytes_received)
+        receiver = run(connection.recv)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with pytest.raises(ConnectionClosedError) as caught:
+            receiver.result()
+        assert isinstance(caught.value.__cause__, ConnectionResetError)
+
+
+def test_abort_cuts_the_connection_at_once_and_wakes_everybody(pair):
+    client, server = pair
+    receiver = run(client.recv)
+    sender = run(client.send, HUGE)
+    ping = run(server.recv)
+    client.abort()
+    for blocked in (receiver, sender, ping):
+        with pytest.raises(ConnectionClosedError):
+            blocked.result()
+    assert client.wait_closed(SOON)
+    client.abort()
+
+
+def test_fail_says_why_and_does_not_wait(pair):
+    client, server = pair
+    client.fail(1008, "r" * 200)
+    assert not client.open
+    with pytest.raises(ConnectionClosedError) as caught:
+        server.recv(SOON)
+    assert caught.value.rcvd.code == 1008
+    assert caught.value.rcvd.reason == "r" * 123
+    assert client.wait_closed(SOON)
+
+
+def test_failing_where_the_peer_does_nothing_ends_within_the_close_timeout():
+    with connection_and_socket(close_timeout=0.1) as (connection, _peer):
+        connection.fail(1011)
+        assert connection.wait_closed(SOON)
+
+
+def test_invalid_close_frame_fails_the_connection():
+    with connection_and_socket() as (connection, peer):
+        peer.sendall(b"\x88\x01x")
+        with pytest.raises(ConnectionClosedError, match="1002") as caught:
+            connection.recv()
+        assert isinstance(caught.value.__cause__, ProtocolError)
+
+
+def test_wait_closed_says_whether_it_is():
+    with connection_pair() as (client, server):
+        assert not server.wait_closed(0)
+        waiter = run(server.wait_closed)
+        client.close()
+        assert waiter.result() is True
+
+
+@pytest.mark.parametrize(
+    ("exc", "code"), [(None, 1000), (ValueError, 1011), (KeyboardInterrupt, 1001)]
+)
+def test_block_closes_with_a_code_for_how_it_is_left(pair, exc, code):
+    client, server = pair
+
+    def block():
+        with client as entered:
+            assert entered is client
+            if exc is not None:
+                raise exc
+
+    if exc is None:
+        block()
+    else:
+        with pytest.raises(exc):
+            block()
+    assert server.wait_closed(SOON)
+    assert server.close_code == code
+
+
+def test_interrupted_block_does_not_wait_long_for_the_peer():
+    with connection_and_socket(close_timeout=60) as (connection, _peer):
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), connection:
+            raise KeyboardInterrupt
+        assert connection.closed
+        assert time.monotonic() - started < 5
+
+
+def test_break_out_of_a_loop_over_a_generator_closes_normally(pair):
+    client, server = pair
+
+    def messages():
+        with client:
+            yield from client
+
+    server.send("x")
+    generator = messages()
+    assert next(generator) == "x"
+    generator.close()
+    assert server.wait_closed(SOON)
+    assert server.close_code == 1000
+
+
+def test_internal_failure_of_the_reader_closes_the_connection(pair, caplog):
+    client, server = pair
+
+    def fail(messages):
+        raise ZeroDivisionError("a defect")
+
+    client._inbox.put = fail
+    receiver = run(client.recv)
+    server.send("x")
+    with pytest.raises(ConnectionClosedError) as caught:
+        receiver.result()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert "the reader thread failed" in caplog.text
+
+
+def test_flush_waits_for_what_a_slow_peer_keeps_waiting():
+    with connection_and_socket(Role.CLIENT) as (connection, peer):
+        connection.flush()
+        sent = 0
+        # Fill the way to the peer with pings, which never block.
+        while not connection.buffered_amount:
+            connection.ping(sent.to_bytes(125, "big"))
+            sent += 1
+        with pytest.raises(TimeoutError, match="the peer did not read"):
+            connection.flush(0.05)
+        assert connection.open
+        flusher = run(connection.flush)
+        receive_exactly(peer, sent * 131)
+        flusher.result()
+        assert connection.buffered_amount == 0
+
+
+def test_flush_of_a_connection_that_breaks():
+    with connection_and_socket(Role.CLIENT) as (connection, peer):
+        sent = 0
+        while not connection.buffered_amount:
+            connection.ping(sent.to_bytes(125, "big"))
+            sent += 1
+        flusher = run(connection.flush)
+        peer.close()
+        with pytest.raises(ConnectionClosedError):
+            flusher.result()
+
+
+def test_what_the_kernel_does_not_take_is_written_later_without_anybody_asking():
+    with connection_and_socket(Role.CLIENT) as (connection, peer):
+        sent = 0
+        while not connection.buffered_amount:
+            connection.ping(sent.to_bytes(125, "big"))
+            sent += 1
+        receive_exactly(peer, sent * 131)
+        wait_until(lambda: not connection.buffered_amount)
+        assert connection.state is State.OPEN
