@@ -136,8 +136,8 @@ def run_demo(args: Any) -> int:
         pass  # just before serving, or again while it ended
     except BrokenPipeError:
         raise
-    except OSError as exc:
-        return complain(describe(exc))
+    except (OSError, ValueError) as exc:
+        return complain(f"the demo can't start on {args.host}: {describe(exc)}")
     return 0
 
 
@@ -239,9 +239,9 @@ def escape(text: str) -> str:
 # --- what both say ---------------------------------------------------------------
 
 
-def describe(exc: OSError) -> str:
+def describe(exc: Exception) -> str:
     """Return what went wrong, without the error's number."""
-    return exc.strerror or str(exc) or type(exc).__name__
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
 
 
 def note(text: str) -> None:

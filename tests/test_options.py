@@ -3,7 +3,14 @@ import math
 
 import pytest
 
-from syncws.options import Deflate, Options, split_max_queue, split_max_size
+from syncws.options import (
+    Deflate,
+    Options,
+    deflate_settings,
+    one_of,
+    split_max_queue,
+    split_max_size,
+)
 
 
 def test_deflate_leaves_everything_to_the_other_side_by_default():
@@ -130,3 +137,25 @@ def test_max_queue_is_split_into_marks(max_queue, marks):
 def test_impossible_max_queue_is_refused(max_queue):
     with pytest.raises(ValueError, match="max_queue must be at least 1, its low mark at most"):
         split_max_queue(max_queue)
+
+
+def test_compression_is_a_name_settings_or_none():
+    default, settings = Deflate(level=1), Deflate(level=2)
+    assert deflate_settings("deflate", default) is default
+    assert deflate_settings(settings, default) is settings
+    assert deflate_settings(None, default) is None
+
+
+@pytest.mark.parametrize("compression", ["gzip", "", True, False, 15])
+def test_other_compression_is_refused(compression):
+    with pytest.raises(ValueError, match=f"not {compression!r}"):
+        deflate_settings(compression, Deflate())
+
+
+def test_argument_with_two_names_is_given_once():
+    assert one_of(1, None, "new", "old") == 1
+    assert one_of(None, 2, "new", "old") == 2
+    assert one_of(None, None, "new", "old") is None
+    assert one_of(0, None, "new", "old") == 0
+    with pytest.raises(TypeError, match="old= is an older name of new=: give one of them"):
+        one_of(1, 2, "new", "old")

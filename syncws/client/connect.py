@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from ..sansio.state import State
 from ..sansio.uri import WebSocketURI, parse_uri
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline
-from ..threaded.transport import TlsTransport, Transport
+from ..threaded.transport import Transport
 from ..version import __version__
+from .dial import adopt, dial, dial_unix, start_tls
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -105,11 +107,13 @@ class ClientConnection(Connection):
         while protocol.state is State.CONNECTING:
             try:
                 data = self._transport.recv(deadline)
-            except TimeoutError:
+            except OSError as exc:
                 if protocol.partial_response is not None:
                     # The status is there; only the body is not.
-                    raise InvalidStatus(protocol.partial_response) from None
-                raise TimeoutError("timed out during opening handshake") from None
+                    raise InvalidStatus(protocol.partial_response) from exc
+                if isinstance(exc, TimeoutError):
+                    raise TimeoutError("timed out during opening handshake") from None
+                raise
             if data:
                 protocol.receive_data(data)
             else:
@@ -123,7 +127,14 @@ class ClientConnection(Connection):
 SINGLE_HEADERS = ("host", "origin", "authorization", "user-agent")
 
 #: Headers that the opening handshake is made of.
-OWN_HEADERS = ("upgrade", "connection", "sec-websocket-key", "sec-websocket-version")
+OWN_HEADERS = (
+    "upgrade",
+    "connection",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-extensions",  # extensions= and compression=
+    "sec-websocket-protocol",  # subprotocols=
+)
 
 
 def _add_headers(headers: Headers, additional: HeadersLike) -> None:
@@ -224,6 +235,8 @@ def connect(
         raise ValueError(
             "sock= is connected already: host=, port= and source_address= are not for it"
         )
+    if ssl is not None and not hasattr(ssl, "wrap_bio"):
+        raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
     if server_hostname is not None and not target.secure:
         raise ValueError("server_hostname= is for wss:// URIs, and this one is ws://")
     headers: Any = one_of(additional_headers, extra_headers, "additional_headers", "extra_headers")
@@ -245,10 +258,15 @@ def connect(
         max_size=max_size,
         logger=logger,
     )
-    transport = _dial(target, sock, host, port, source_address, deadline)
+    if sock is None:
+        transport = dial(
+            host or target.host, target.port if port is None else port, source_address, deadline
+        )
+    else:
+        transport = adopt(sock)
     try:
         if target.secure:
-            transport = _start_tls(transport, ssl, server_hostname or target.host, deadline)
+            transport = start_tls(transport, ssl, server_hostname or target.host, deadline)
         connection: ClientConnection = (create or ClientConnection)(
             transport, protocol, options=options, logger=logger
         )
@@ -260,7 +278,7 @@ def connect(
 
 
 def unix_connect(
-    path: str | None = None,
+    path: str | os.PathLike[str] | None = None,
     uri: str | WebSocketURI | None = None,
     *,
     sock: socket.socket | None = None,
@@ -281,64 +299,15 @@ def unix_connect(
     if uri is None:
         uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
     target = uri if isinstance(uri, WebSocketURI) else parse_uri(uri)
-    if sock is None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(Deadline(kwargs.get("open_timeout", 10)).remaining())
-            sock.connect(path)  # type: ignore[arg-type]  # not None: checked above
-        except BaseException:
-            sock.close()
-            raise
-    return connect(target, sock=sock, **kwargs)
-
-
-def _dial(
-    target: WebSocketURI,
-    sock: socket.socket | None,
-    host: str | None,
-    port: int | None,
-    source_address: tuple[str, int] | None,
-    deadline: Deadline,
-) -> Transport:
-    """Return a transport connected to the server."""
-    if sock is not None:
-        if not isinstance(sock, socket.socket):
-            raise TypeError(f"sock= is a socket, not {type(sock).__name__}")
-        if hasattr(sock, "do_handshake"):
-            raise TypeError("sock= is the plain socket; TLS is for wss:// URIs and ssl=")
-        return Transport(sock)
-    address = (host or target.host, target.port if port is None else port)
+    if path is None:
+        return connect(target, sock=sock, **kwargs)
+    deadline = Deadline(kwargs.pop("open_timeout", 10))
+    sock = dial_unix(path, deadline)
     try:
-        sock = socket.create_connection(
-            address, timeout=deadline.remaining(), source_address=source_address
-        )
-    except (TimeoutError, socket.timeout) as exc:  # the same from Python 3.10 on
-        raise TimeoutError(f"timed out while connecting to {address[0]}:{address[1]}") from exc
-    _tune(sock)
-    return Transport(sock)
-
-
-def _tune(sock: socket.socket) -> None:
-    # Small frames go out at once, rather than wait for the answer to the previous one.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _start_tls(
-    transport: Transport,
-    context: ssl_module.SSLContext | None,
-    server_hostname: str,
-    deadline: Deadline,
-) -> TlsTransport:
-    if context is None:
-        import ssl
-
-        context = ssl.create_default_context()
-    tls = TlsTransport(transport, context, server_side=False, server_hostname=server_hostname)
-    try:
-        tls.handshake(deadline)
-    except TimeoutError as exc:
-        raise TimeoutError("timed out during the TLS handshake") from exc
-    return tls
+        return connect(target, sock=sock, open_timeout=deadline.remaining(), **kwargs)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _extensions(

@@ -32,7 +32,8 @@ def refuse_coroutine(function: Callable[..., Any] | None, what: str) -> None:
         return
     if not callable(function):
         raise TypeError(f"{what} is a function, not {function!r}")
-    for candidate in (function, getattr(function, "__call__", None)):  # noqa: B004  # its code
+    call: Any = type(function).__call__
+    for candidate in (function, call):
         if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
             name = getattr(function, "__name__", repr(function))
             raise TypeError(

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["listen", "listen_unix", "remove_unix"]
+__all__ = ["UnixFile", "listen", "listen_unix"]
 
 #: How often to look for a port that is free on all addresses.
 PORT_ATTEMPTS = 20
@@ -42,10 +42,16 @@ def listen(
 
     Raises:
         OSError: an address can't be resolved or listened on.
+        TypeError: ``host`` isn't a str or a sequence of them.
+        ValueError: there are no hosts, or the platform has no such option.
     """
+    if host is not None and not isinstance(host, (str, Sequence)):
+        raise TypeError(f"host= is a str or a list of them, not {host!r}")
     hosts = [host] if host is None or isinstance(host, str) else list(host)
     if not hosts:
         raise ValueError("host= is an empty list")
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):  # pragma: no cover  # Windows
+        raise ValueError("reuse_port= isn't available on this platform")
     attempts = 1 if port else PORT_ATTEMPTS
     while True:
         attempts -= 1
@@ -61,21 +67,30 @@ def _listen_all(
     hosts: Sequence[str | None], port: int, backlog: int, reuse_port: bool, family: int
 ) -> list[socket.socket]:
     sockets: list[socket.socket] = []
+    bound: set[Any] = set()
     try:
         for host in hosts:
             addresses, optional = _resolve(host, port, family)
+            problem: OSError | None = None
+            found = False
             for address_family, address in addresses:
-                try:
-                    sock = _listen(
-                        address_family, (address[0], port, *address[2:]), backlog, reuse_port
-                    )
-                except OSError as exc:
-                    # No IPv6 on this machine, perhaps.
-                    if not optional or not sockets or exc.errno == errno.EADDRINUSE:
-                        raise
+                address = (address[0], port, *address[2:])
+                if address in bound:  # by another name
+                    found = True
                     continue
+                try:
+                    sock = _listen(address_family, address, backlog, reuse_port)
+                except OSError as exc:
+                    if not optional or exc.errno == errno.EADDRINUSE:
+                        raise
+                    problem = exc  # no IPv6 on this machine, or no IPv4, perhaps
+                    continue
+                found = True
                 sockets.append(sock)
                 port = sock.getsockname()[1]
+                bound.add((address[0], port, *address[2:]))
+            if not found:
+                raise problem or OSError(errno.EAFNOSUPPORT, f"{host} has no address of family=")
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -93,7 +108,7 @@ def _resolve(host: str | None, port: int, family: int) -> tuple[list[Address], b
     if family in (socket.AF_UNSPEC, socket.AF_INET):
         addresses.append((socket.AF_INET, (pair[0], port)))
     if family in (socket.AF_UNSPEC, socket.AF_INET6) and socket.has_ipv6:
-        addresses.append((socket.AF_INET6, (pair[1], port)))
+        addresses.append((socket.AF_INET6, (pair[1], port, 0, 0)))
     return addresses, True
 
 
@@ -134,7 +149,8 @@ def listen_unix(path: str, backlog: int) -> socket.socket:
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or not _is_stale(path):
                 raise OSError(exc.errno, f"can't listen on {path}: {exc.strerror}") from exc
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
             sock.bind(path)
         sock.listen(backlog)
     except BaseException:
@@ -145,18 +161,38 @@ def listen_unix(path: str, backlog: int) -> socket.socket:
 
 def _is_stale(path: str) -> bool:
     """Tell whether the path is a socket that nobody listens on."""
-    if not stat.S_ISSOCK(os.stat(path).st_mode):
-        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # or it would wait while the backlog is full
         try:
-            probe.connect(path)
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                probe.connect(path)
         except ConnectionRefusedError:
             return True
+        except OSError:  # not ours to look at, or just removed
+            pass
     return False
 
 
-def remove_unix(path: str, inode: int) -> None:
-    """Remove the file of a Unix socket, unless another took its place."""
-    with contextlib.suppress(OSError):
-        if os.stat(path).st_ino == inode:
-            os.unlink(path)
+class UnixFile:
+    """The file of a Unix socket that listens.
+
+    Args:
+        path: where it is; a name in Linux's abstract namespace has none.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._identity = self._identify()
+
+    def remove(self) -> None:
+        """Remove it, unless another took its place. Idempotent."""
+        if self._identity is not None and self._identity == self._identify():
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            info = os.lstat(self._path)
+        except (OSError, ValueError):  # removed; or a name with a NUL: it isn't a file
+            return None
+        return info.st_dev, info.st_ino

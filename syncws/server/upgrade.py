@@ -19,7 +19,6 @@ from ..options import Options
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
 from ..sansio.server_protocol import ServerProtocol, build_response
-from ..sansio.state import State
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline
 from ..threaded.transport import TlsTransport, Transport
@@ -170,56 +169,69 @@ class ServerConnection(Connection):
                 transport.send_all(data, deadline)
             else:
                 transport.finish_sending()
-        if protocol.state is not State.OPEN:
+        if protocol.handshake_exc is not None:
             self._linger(deadline)
             self._log_refusal()
-            raise protocol.handshake_exc or InvalidHandshake("refused")
+            raise protocol.handshake_exc
 
     def _respond(self, request: Request) -> Response:
         """Return the response to a request; failures of the program's functions become 500."""
         try:
-            response = self.process_request(request)
-            if response is None:
-                response = self._refuse_when_busy() or self.protocol.accept(request)
-            else:
-                self._not_upgraded(InvalidHandshake(f"answered with HTTP {response.status_code}"))
-            self._add_headers(request, response)
-            response = self.process_response(request, response) or response
-        except AbortHandshake as exc:
-            self._not_upgraded(exc)
-            response = build_response(exc.status, exc.body, exc.headers)
-            self._add_headers(request, response, extra=False)
+            try:
+                response = self._decide(request)
+            except AbortHandshake as exc:
+                self.protocol.handshake_exc = exc
+                response = build_response(exc.status, exc.body, exc.headers)
+                self._complete(request, response, None)
+            response.serialize()  # refuse here what can't be sent
         except Exception as exc:
             self.logger.exception("opening handshake failed")
-            self._not_upgraded(exc)
+            self.protocol.handshake_exc = InvalidHandshake(f"the server failed: {exc!r}")
+            self.protocol.handshake_exc.__cause__ = exc
             response = build_response(500, "Failed to open a WebSocket connection.\n")
-        if not isinstance(self.protocol.handshake_exc, (type(None), WebSocketException)):
-            # Raised inside of accept(): by select_subprotocol, or an extension.
-            self.logger.error("opening handshake failed", exc_info=self.protocol.handshake_exc)
-        if request.method == "HEAD":
-            response.body = b""
+            self._complete(request, response, None)
         return response
 
-    def _not_upgraded(self, exc: Exception) -> None:
-        self.protocol.handshake_exc = exc
+    def _decide(self, request: Request) -> Response:
+        response = _copy(self.process_request(request), "process_request")
+        if response is None:
+            response = self._refuse_when_busy() or self.protocol.accept(request)
+            exc = self.protocol.handshake_exc
+            ours = isinstance(exc, WebSocketException) and not isinstance(exc, AbortHandshake)
+            if exc is not None and not ours:
+                raise exc  # the program's: by select_subprotocol, or an extension
+        self._complete(request, response, self._upgrade.extra_headers)
+        replacement = _copy(self.process_response(request, response), "process_response")
+        if replacement is not None:
+            self._complete(request, replacement, None)
+        return replacement or response
 
     def _refuse_when_busy(self) -> Response | None:
         exc = None if self.server is None else self.server.refusal(self)
         if exc is None:
             return None
-        self._not_upgraded(exc)
+        self.protocol.handshake_exc = exc
         text = f"Failed to open a WebSocket connection: {exc}.\n"
         return build_response(503, text, {"Retry-After": str(RETRY_AFTER)})
 
-    def _add_headers(self, request: Request, response: Response, extra: bool = True) -> None:
-        headers, upgrade = response.headers, self._upgrade
+    def _complete(self, request: Request, response: Response, extra: ExtraHeaders) -> None:
+        """Add headers; those that the program sets come before ours."""
+        headers = response.headers
+        if extra is not None:
+            more: Any = extra
+            headers.update(more(request.path, request.headers) if callable(more) else more)
         if "Date" not in headers:
             headers["Date"] = http_date(time.time())
-        if upgrade.server_header is not None and "Server" not in headers:
-            headers["Server"] = upgrade.server_header
-        if extra and upgrade.extra_headers is not None:
-            more: Any = upgrade.extra_headers
-            headers.update(more(request.path, request.headers) if callable(more) else more)
+        if self._upgrade.server_header is not None and "Server" not in headers:
+            headers["Server"] = self._upgrade.server_header
+        if response.status_code == 101:
+            return
+        if "Connection" not in headers:
+            headers["Connection"] = "close"
+        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+            headers["Content-Length"] = str(len(response.body))
+        if request.method == "HEAD":
+            response.body = b""
 
     def _linger(self, deadline: Deadline) -> None:
         """Let the client read the response, before closing resets the connection."""
@@ -244,6 +256,17 @@ class ServerConnection(Connection):
             )
         else:
             self.logger.info("connection from %s refused: %s", self.remote_address, exc)
+
+
+def _copy(response: Response | None, source: str) -> Response | None:
+    """Return a response of the program's that can be changed: it may be used again."""
+    if response is None:
+        return None
+    if not isinstance(response, Response):
+        raise TypeError(f"{source} returns a Response or None, not {type(response).__name__}")
+    return Response(
+        response.status_code, response.reason_phrase, Headers(response.headers), response.body
+    )
 
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

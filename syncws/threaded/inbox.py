@@ -281,30 +281,34 @@ class Inbox:
         cell: Any = None
         waiter: _Waiter | None = None
         try:
-            while True:
-                with self._lock:
-                    if self._count or (self._queue and convert is None):
-                        message = self._queue[0] if convert is None else convert(self._queue[0])
-                        cell = self._queue[0]
-                        self._remove_first()
-                        return message
-                    if self._closed:
-                        raise EOFError
-                    waiter = _Waiter()
-                    waiters.append(waiter)
-                    self._wake_idler()
-                if not waiter.lock.acquire(timeout=deadline.lock_timeout()):
-                    raise TimeoutError(f"no message within {deadline.timeout} s")
+            try:
+                while True:
+                    with self._lock:
+                        if self._count or (self._queue and convert is None):
+                            cell = self._queue[0]
+                            message = cell if convert is None else convert(cell)
+                            self._remove_first()
+                            return message
+                        if self._closed:
+                            raise EOFError
+                        waiter = _Waiter()
+                        waiters.append(waiter)
+                        self._wake_idler()
+                    if not waiter.lock.acquire(timeout=deadline.lock_timeout()):
+                        raise TimeoutError(f"no message within {deadline.timeout} s")
+            finally:
+                if waiter is not None:
+                    self._leave(waiter, waiters)
         except BaseException:
-            # A signal handler may have raised between removing a message and returning it.
+            # A signal handler may have raised anywhere: between removing a message and
+            # returning it, or before the waiter was taken off the list.
             with self._lock:
+                if waiter in waiters:
+                    waiters.remove(waiter)
                 if cell is not None and not (self._queue and self._queue[0] is cell):
                     self._queue.appendleft(cell)
                 self._recount()
             raise
-        finally:
-            if waiter is not None:
-                self._leave(waiter, waiters)
 
     def _take_piece(self, message: _Fragments) -> tuple[bytes, bool]:
         """Wait for a piece of a message that was taken; return whether it is the last."""

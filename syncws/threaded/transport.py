@@ -20,6 +20,7 @@ TLS again, TLS in TLS comes for free.
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import socket
 import threading
@@ -194,6 +195,8 @@ class Transport:
     def _wait(self, *, select_read: bool, deadline: Deadline) -> bool:
         """Block until the socket can be read from, or written to; False at the deadline."""
         remaining = deadline.remaining()
+        if self.sock.fileno() < 0:
+            raise OSError(errno.EBADF, "the socket is closed")
         if not hasattr(select, "poll"):  # pragma: no cover  # Windows
             wanted: Any = [self.sock]
             ready = select.select(

@@ -11,6 +11,7 @@ from ..aliases import BytesLike, DataLike
 from ..exceptions import ConcurrencyError, InvalidState, SendTimeout
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
+from ..sansio.state import State
 from .deadline import Deadline, Latch
 from .timekeeper import Timer, call_later
 from .transport import Transport
@@ -156,8 +157,11 @@ class Writer:
                 self._fragmented = message
             self._write(opcode, data, fin, deadline, compress)
         finally:
-            if lock._is_owned():
+            # One call, so that a signal handler can't raise between looking and releasing.
+            try:  # noqa: SIM105  # entering suppress() would be such a point
                 lock.release()
+            except RuntimeError:  # it was not acquired
+                pass
         # What came while we held the lock found it taken: it is for us to write.
         if self._protocol.has_output:
             self.drain()
@@ -193,7 +197,8 @@ class Writer:
         try:
             # The peer must have room before the frame is made: once compressed or
             # encrypted, it can't be taken back.
-            if deadline is not None and not self._transport.wait_writable(deadline):
+            limited = deadline is not None and self._protocol.state is State.OPEN
+            if limited and not self._transport.wait_writable(deadline):
                 raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
             with self._state_lock:
                 frame = self._protocol.serialize_message(opcode, data, fin, compress)
@@ -236,8 +241,10 @@ class Writer:
                 self._abort(exc)
                 raise
             finally:
-                if lock._is_owned():
+                try:  # noqa: SIM105  # as in _send_frame()
                     lock.release()
+                except RuntimeError:  # it was not acquired
+                    pass
 
     def flush(self, deadline: Deadline) -> None:
         """Block until the protocol's output and the backlog are written.
@@ -264,8 +271,10 @@ class Writer:
                 self._abort(exc)
                 raise
             finally:
-                if lock._is_owned():
+                try:  # noqa: SIM105  # as in _send_frame()
                     lock.release()
+                except RuntimeError:  # it was not acquired
+                    pass
 
     def close(self) -> None:
         """Release the descriptor, once whoever writes has noticed that the connection is cut."""

@@ -207,6 +207,16 @@ def test_limits_hold_for_what_is_inflated(limits, frames, sizes):
     assert receive(lambda: inflating(*wider), build_frames(wire))[1] is None
 
 
+def test_limit_counts_anew_for_each_compressed_message():
+    frames = [(0x42, deflate(b"abc") + b"\x00\x00\xff\xff"), (0x80, deflate(b"de"))] * 2
+    frames.append((0xC2, deflate(b"abcde")))
+    data = build_frames(frames)
+    events, error = receive(lambda: inflating(5), data)
+    assert error is None
+    assert len(events) == 5
+    assert events[-1] == b"abcde"
+
+
 def test_limit_lets_a_message_of_just_that_size_through():
     data = build_frame(0xC2, deflate(bytes(1000)))
     assert receive(lambda: inflating(1000), data) == ([bytes(1000)], None)

@@ -32,6 +32,7 @@ def sent(protocol):
     output = protocol.data_to_send()
     data = b"".join(output)
     frames = parse_frames(data, masked=protocol.role is Role.CLIENT)
+    assert SEND_EOF not in output[:-1]
     return frames + ["EOF"] * output.count(SEND_EOF)
 
 

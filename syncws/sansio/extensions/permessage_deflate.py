@@ -298,9 +298,9 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
             found["server_max_window_bits"] = min(limit, found.get("server_max_window_bits", 15))
         limit = settings.client_max_window_bits
         if bare or "client_max_window_bits" in found:
-            bits = min(found.get("client_max_window_bits", 15), limit or 15)
-            if limit is not None or not bare:
-                found["client_max_window_bits"] = bits
+            if limit is not None:
+                bits = found.get("client_max_window_bits", 15)
+                found["client_max_window_bits"] = min(limit, bits)
         elif limit is not None and self.required:
             # Without the client's word that it can, its window must not be limited (§7.1.2.2).
             raise NegotiationError("the client can't limit its window")

@@ -1,0 +1,24 @@
+"""Servers for tests: on loopback, with messages in the log."""
+
+import contextlib
+
+from support.pairs import SOON
+from syncws import serve
+
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+
+@contextlib.contextmanager
+def serving(handler=echo, host="127.0.0.1", **kwargs):
+    """A server that serves; closed at the end, within a deadline."""
+    with serve(handler, host, **kwargs) as server:
+        yield server
+        server.close(timeout=SOON)
+
+
+def messages(caplog, level="INFO"):
+    """What was logged at this level."""
+    return [record.getMessage() for record in caplog.records if record.levelname == level]

@@ -1,0 +1,228 @@
+"""Exceptions that a signal handler raises in the main thread, at any point of any call.
+
+After one the connection is untouched or failed, never damaged. The points are found by
+counting: a profile function raises at the Nth of the points at which the interpreter runs
+signal handlers (where a function begins, and where a built-in one has returned), for every N
+there is within a call.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+import pytest
+from support.pairs import SOON, connection_and_socket, connection_pair, run, wait_until
+
+from syncws import ConnectionClosed, ConnectionClosedError
+
+MODULES = ("connection.py", "writer.py", "inbox.py", "protocol.py", "transport.py", "pings.py")
+
+
+class Interrupted(BaseException):
+    """What the handler raises."""
+
+
+class Bomb:
+    """Raises at the Nth point, in the library, that the calling thread reaches."""
+
+    def __init__(self, fuse):
+        self.left = fuse
+        self.exploded = False
+
+    def __enter__(self):
+        sys.setprofile(self._profile)
+
+    def __exit__(self, *_):
+        sys.setprofile(None)
+
+    def _profile(self, frame, event, arg):
+        if event in ("call", "c_return") and frame.f_code.co_filename.endswith(MODULES):
+            self.left -= 1
+            if self.left == 0:
+                self.exploded = True
+                sys.setprofile(None)
+                raise Interrupted
+
+
+def assert_no_lock_is_held(connection):
+    for lock in (connection._writer.lock, connection._state_lock, connection._inbox._lock):
+        assert run(lambda lock=lock: lock.acquire(timeout=SOON) and lock.release() is None).result()
+
+
+def every_point(call):
+    """Interrupt a call at each of its points; ``call`` returns whether it was interrupted."""
+    fuse = 1
+    while call(Bomb(fuse)):
+        fuse += 1
+    assert fuse > 5, "nothing was interrupted"
+
+
+def test_message_is_received_once_whatever_interrupts_recv():
+    with connection_pair() as (client, server):
+
+        def call(bomb):
+            server.send("first")
+            server.send("second")
+            wait_until(lambda: client._inbox._count == 2)
+            try:
+                with bomb:
+                    first = client.recv(SOON)
+            except Interrupted:
+                first = client.recv(SOON)
+            assert first == "first"
+            assert client.recv(SOON) == "second"
+            assert_no_lock_is_held(client)
+            assert client._inbox._count == client._inbox._size == 0
+            assert not client._inbox._waiters
+            return bomb.exploded
+
+        every_point(call)
+
+
+def test_nothing_is_lost_where_waiting_is_interrupted():
+    with connection_pair() as (client, server):
+
+        def call(bomb):
+            try:
+                with bomb:
+                    client.recv(0.001)
+            except (Interrupted, TimeoutError):
+                pass
+            server.send("x")
+            assert client.recv(SOON) == "x"
+            assert not client._inbox._waiters
+            return bomb.exploded
+
+        every_point(call)
+
+
+@pytest.mark.parametrize("message", ["short", ["in", "three", "fragments"]])
+def test_interrupted_send_leaves_the_connection_whole_or_failed(message):
+    whole = "".join(message)
+
+    def call(bomb):
+        with connection_pair(close_timeout=5) as (client, server):
+            interrupted = False
+            try:
+                with bomb:
+                    client.send(message, timeout=SOON)
+            except Interrupted:
+                interrupted = True
+            assert_no_lock_is_held(client)
+            try:
+                client.send("after", timeout=SOON)
+            except ConnectionClosed:
+                assert interrupted
+                received = []
+                with pytest.raises(ConnectionClosedError):
+                    received.extend(server)
+                assert received in ([], [whole])
+            else:
+                received = server.recv(SOON)
+                if received == whole:
+                    received = server.recv(SOON)
+                assert received == "after"
+            return bomb.exploded
+
+    every_point(call)
+
+
+def test_interrupted_ping_and_close_end_with_the_connection():
+    def call(bomb):
+        with connection_pair(close_timeout=1) as (client, server):
+            try:
+                with bomb:
+                    client.ping()
+                    client.close()
+            except Interrupted:
+                pass
+            assert_no_lock_is_held(client)
+            client.close()
+            assert client.closed
+            assert server.wait_closed(SOON)
+            return bomb.exploded
+
+    every_point(call)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+def test_storm_of_signals_loses_nothing():
+    """Handlers that return: interrupted calls go on, and every echo comes once."""
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        with connection_pair() as (client, server):
+            echo = run(lambda: [server.send(message) for message in server])
+            for number in range(1500):
+                client.send(str(number))
+                assert client.recv(SOON) == str(number)
+            client.close()
+            echo.result()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
+@pytest.mark.parametrize("waiting", ["recv", "send", "close", "wait_closed", "pong"])
+def test_handler_that_raises_ends_a_wait_at_once(waiting):
+    def handler(*_):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with connection_and_socket(close_timeout=SOON) as (connection, _peer):
+            calls = {
+                "recv": connection.recv,
+                "send": lambda: connection.send(b"x" * (32 << 20)),
+                "close": connection.close,
+                "wait_closed": connection.wait_closed,
+                "pong": lambda: connection.ping().wait(),
+            }
+            stop = threading.Event()
+
+            def pester():
+                # Until it lands in the wait; before that it would not be caught.
+                while not stop.wait(0.05):
+                    if ready:
+                        os.kill(os.getpid(), signal.SIGUSR1)
+                        return
+
+            ready = []
+            pesterer = run(pester)
+            try:
+                ready.append(True)
+                with pytest.raises(Interrupted):
+                    calls[waiting]()
+            finally:
+                stop.set()
+                pesterer.result()
+            assert_no_lock_is_held(connection)
+            if waiting in ("recv", "pong", "wait_closed"):
+                assert connection.open
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
+def test_handler_may_close_the_connection_that_the_main_thread_waits_on():
+    with connection_pair() as (client, server):
+        before = signal.signal(signal.SIGUSR1, lambda *_: client.close(4000))
+        try:
+            caller = threading.main_thread()
+            assert threading.current_thread() is caller
+            killer = run(
+                lambda: (
+                    wait_until(lambda: client._inbox._waiters),
+                    os.kill(os.getpid(), signal.SIGUSR1),
+                )
+            )
+            with pytest.raises(ConnectionClosedError, match="4000"):
+                client.recv()
+            killer.result()
+            assert server.wait_closed(SOON)
+        finally:
+            signal.signal(signal.SIGUSR1, before)

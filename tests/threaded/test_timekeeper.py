@@ -1,0 +1,82 @@
+import gc
+import threading
+import weakref
+
+import pytest
+from support.pairs import SOON, wait_until
+
+from syncws.threaded import timekeeper
+from syncws.threaded.timekeeper import call_later
+
+
+def test_timers_run_in_order_of_time():
+    done = []
+    last = threading.Event()
+    call_later(0.02, lambda: (done.append("late"), last.set()))
+    call_later(0.01, lambda: done.append("soon"))
+    call_later(0, lambda: done.append("now"))
+    assert last.wait(SOON)
+    assert done == ["now", "soon", "late"]
+
+
+def test_timers_share_one_thread():
+    threads = set()
+    done = threading.Semaphore(0)
+    for _ in range(10):
+        call_later(0, lambda: (threads.add(threading.current_thread()), done.release()))
+    for _ in range(10):
+        assert done.acquire(timeout=SOON)
+    (thread,) = threads
+    assert thread.name == "syncws-timekeeper"
+    assert thread.daemon
+
+
+def test_cancelled_timer_does_not_run_and_keeps_nothing_alive():
+    class Thing:
+        def act(self):
+            raise AssertionError
+
+    thing = Thing()
+    timer = call_later(0.01, thing.act)
+    gone = weakref.ref(thing)
+    timer.cancel()
+    timer.cancel()
+    del thing
+    gc.collect()
+    assert gone() is None
+    after = threading.Event()
+    call_later(0.02, after.set)
+    assert after.wait(SOON)
+
+
+def test_timer_that_ran_keeps_nothing_alive():
+    class Thing:
+        def __init__(self):
+            self.done = threading.Event()
+
+    thing = Thing()
+    done = thing.done
+    call_later(0, thing.done.set)
+    assert done.wait(SOON)
+    gone = weakref.ref(thing)
+    del thing
+    wait_until(lambda: gc.collect() is not None and gone() is None)
+
+
+def test_timer_that_fails_is_logged_and_the_others_go_on(caplog):
+    after = threading.Event()
+
+    def fail():
+        raise ZeroDivisionError
+
+    call_later(0, fail)
+    call_later(0.01, after.set)
+    assert after.wait(SOON)
+    assert "a timer failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_cancelled_timers_do_not_pile_up():
+    for _ in range(5000):
+        call_later(1000, pytest.fail).cancel()
+    assert len(timekeeper._timekeeper._timers) < 1100
