@@ -140,10 +140,10 @@ def _connect(
         if source_address is not None:
             sock.bind(source_address)
         sock.connect(address)
+        _tune(sock)
     except BaseException:
         sock.close()
         raise
-    _tune(sock)
     return sock
 
 

@@ -520,6 +520,7 @@ class Connection(Attributes):
         """Finish closing, at the interpreter's exit."""
         if not self._closed.wait(deadline.remaining()):
             self._abort(TimeoutError("the program ended"))
+            self._closed.wait(lifecycle.EXIT_TIMEOUT)
 
     def after_fork(self) -> None:
         """Become unusable in a forked child, and leave the parent's connection alone."""

@@ -303,7 +303,7 @@ class Inbox:
             # A signal handler may have raised anywhere: between removing a message and
             # returning it, or before the waiter was taken off the list.
             with self._lock:
-                if waiter in waiters:
+                if waiter is not None and waiter in waiters:
                     waiters.remove(waiter)
                 if cell is not None and not (self._queue and self._queue[0] is cell):
                     self._queue.appendleft(cell)

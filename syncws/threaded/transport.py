@@ -354,7 +354,8 @@ class TlsTransport(Transport):
 
     def _encrypt(self, data: Buffer) -> bytes:
         with self._lock:
-            self.ssl_object.write(data)
+            if data:  # older Pythons take an empty write for the end
+                self.ssl_object.write(data)
             return self._outgoing.read()
 
     def _take_output(self) -> bytes:

@@ -197,9 +197,8 @@ class Writer:
         try:
             # The peer must have room before the frame is made: once compressed or
             # encrypted, it can't be taken back.
-            limited = deadline is not None and self._protocol.state is State.OPEN
-            if limited and not self._transport.wait_writable(deadline):
-                raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
+            if deadline is not None:
+                self._wait_for_peer(deadline)
             with self._state_lock:
                 frame = self._protocol.serialize_message(opcode, data, fin, compress)
             self._transport.send_all(frame, deadline)
@@ -215,6 +214,11 @@ class Writer:
         except BaseException as exc:  # raised by a signal handler: the same
             self._abort(exc)
             raise
+
+    def _wait_for_peer(self, deadline: Deadline) -> None:
+        is_open = self._protocol.state is State.OPEN
+        if is_open and not self._transport.wait_writable(deadline):
+            raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
 
     # --- what the protocol has to say, on any thread ---
 

@@ -195,9 +195,7 @@ def nothing_left():
 
     def clean():
         names = {t.name for t in set(threading.enumerate()) - threads}
-        return names <= {"syncws-timekeeper"} and (
-            len(os.listdir("/proc/self/fd")) <= descriptors
-        )
+        return names <= {"syncws-timekeeper"} and (len(os.listdir("/proc/self/fd")) <= descriptors)
 
     yield
     wait_until(clean)

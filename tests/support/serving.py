@@ -3,6 +3,7 @@
 import contextlib
 
 from support.pairs import SOON
+
 from syncws import serve
 
 
