@@ -20,16 +20,14 @@ Handler = Callable[..., Any]
 SelectSubprotocol = Callable[[Any, Sequence[str]], Optional[str]]
 
 
-def refuse_coroutine(function: Callable[..., Any] | None, what: str) -> None:
-    """Return if this is a plain function, or ``None``.
+def refuse_coroutine(function: Callable[..., Any], what: str) -> None:
+    """Return if this is a plain function.
 
     Raises:
         TypeError: it can't be called, or a call only makes a coroutine.
     """
     import inspect
 
-    if function is None:
-        return
     if not callable(function):
         raise TypeError(f"{what} is a function, not {function!r}")
     call: Any = type(function).__call__
@@ -73,9 +71,9 @@ def adapt_select_subprotocol(
     Raises:
         TypeError: it can't be called, or only makes a coroutine.
     """
-    refuse_coroutine(select, "select_subprotocol")
     if select is None:
         return None
+    refuse_coroutine(select, "select_subprotocol")
     older = select
     parameters = _positional(select)
     if len(parameters) == 2 and ("protocols" in parameters[0] or "server" in parameters[1]):

@@ -149,8 +149,10 @@ def serve(
         )
 
     make_protocol()  # so that a wrong argument is an error here, not in a connection
-    refuse_coroutine(process_request, "process_request")
-    refuse_coroutine(process_response, "process_response")
+    if process_request is not None:
+        refuse_coroutine(process_request, "process_request")
+    if process_response is not None:
+        refuse_coroutine(process_response, "process_response")
     upgrade = Upgrade(
         process_request,
         process_response,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 #: Seconds that closing may take when the program is being interrupted (Ctrl-C).
-INTERRUPTED_CLOSE_TIMEOUT = 1.0
+INTERRUPTED_CLOSE_TIMEOUT = 0.5
 
 #: Seconds that the program has to answer the messages before one that fails the connection.
 FAILURE_GRACE = 0.5
