@@ -132,10 +132,10 @@ class ThreadingServer:
         address = self._addresses[0]
         if not isinstance(address, tuple):
             return f"{scheme}://localhost/"
-        host = address[0]
-        if host in ("127.0.0.1", "::1", "0.0.0.0", "::"):
-            several = len(self._addresses) > 1 or host in ("0.0.0.0", "::")
-            host = "localhost" if several else host
+        host: str = address[0]
+        host = {"0.0.0.0": "localhost", "::": "::1"}.get(host, host)
+        if host == "127.0.0.1" and len(self._addresses) > 1:
+            host = "localhost"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}/"
 
     @property

@@ -1,0 +1,113 @@
+"""The process's edges, called by hand; test_process.py has them for real."""
+
+import pytest
+from support.pairs import SOON, connection_and_socket, connection_pair, receive_exactly
+
+from syncws import ConnectionClosedError
+from syncws.sansio.state import Role
+from syncws.threaded import lifecycle, timekeeper
+from syncws.threaded.deadline import Deadline
+
+
+class Mortal:
+    def __init__(self):
+        self.calls = []
+
+    def begin_exit(self):
+        self.calls.append("begin")
+
+    def end_exit(self, deadline):
+        assert deadline.remaining() is not None
+        self.calls.append("end")
+
+    def after_fork(self):
+        self.calls.append("fork")
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    alive = set()
+    monkeypatch.setattr(lifecycle, "_alive", alive)
+    return alive
+
+
+def test_exit_asks_all_before_it_waits_for_any(alive):
+    first, second, gone = Mortal(), Mortal(), Mortal()
+    order = []
+    for mortal in (first, second):
+        mortal.calls = order
+        lifecycle.register(mortal)
+        lifecycle.register(mortal)
+    lifecycle.register(gone)
+    lifecycle.unregister(gone)
+    lifecycle.unregister(gone)
+    lifecycle._at_exit()
+    assert order == ["begin", "begin", "end", "end"]
+    assert gone.calls == []
+
+
+def test_child_forgets_what_the_parent_has(alive):
+    mortal = Mortal()
+    lifecycle.register(mortal)
+    lifecycle._in_child()
+    assert mortal.calls == ["fork"]
+    assert not alive
+
+
+def test_open_connections_are_looked_after_and_closed_ones_are_not(alive):
+    with connection_pair() as (client, server):
+        assert alive == {client, server}
+        client.close()
+        assert server.wait_closed(SOON)
+        assert not alive
+
+
+def test_exit_closes_with_going_away():
+    with connection_pair() as (client, server):
+        client.begin_exit()
+        client.end_exit(Deadline(SOON))
+        assert client.closed
+        assert server.wait_closed(SOON)
+        assert server.close_code == 1001
+
+
+def test_exit_cuts_what_does_not_answer():
+    with connection_and_socket() as (connection, _peer):
+        connection.begin_exit()
+        connection.end_exit(Deadline(0))
+        assert connection.wait_closed(SOON)
+
+
+def test_copy_of_a_connection_in_a_child_is_closed_and_says_nothing():
+    with connection_and_socket(Role.SERVER, ping_interval=None) as (connection, peer):
+        reader = connection._reader
+        inbox = connection._inbox
+        connection.after_fork()
+        assert connection.closed
+        with pytest.raises(ConnectionClosedError) as caught:
+            connection.send("x")
+        assert "forked" in str(caught.value.__cause__)
+        with pytest.raises(ConnectionClosedError):
+            connection.recv()
+        connection.close()
+        connection.abort()
+        # In this process the reader goes on; let it find the end.
+        peer.sendall(b"\x88\x80\0\0\0\0")
+        peer.close()
+        reader.join(SOON)
+        assert not reader.is_alive()
+        assert inbox is not connection._inbox
+
+
+def test_child_has_a_timekeeper_of_its_own(monkeypatch):
+    monkeypatch.setattr(timekeeper, "_timekeeper", timekeeper._timekeeper)
+    before = timekeeper._timekeeper
+    timekeeper._after_fork()
+    assert timekeeper._timekeeper is not before
+    assert timekeeper._timekeeper._thread is None
+
+
+def test_peer_that_answers_is_told_why():
+    with connection_and_socket(Role.SERVER) as (connection, peer):
+        connection.begin_exit()
+        assert receive_exactly(peer, 4) == b"\x88\x02\x03\xe9"

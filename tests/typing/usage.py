@@ -1,0 +1,95 @@
+"""What users write, for mypy --strict to read; nothing runs it."""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+from syncws import (
+    SAME_ORIGIN,
+    ClientConnection,
+    ConnectionClosed,
+    Deflate,
+    Headers,
+    Request,
+    Response,
+    ServerConnection,
+    State,
+    ThreadingServer,
+    connect,
+    serve,
+    unix_connect,
+    unix_serve,
+)
+
+
+def echo(ws: ServerConnection) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+def with_path(ws: ServerConnection, path: str) -> None:
+    ws.send([path, "fragment"], timeout=1.5, compress=False)
+
+
+def health(ws: ServerConnection, request: Request) -> Response | None:
+    return ws.respond(200, "fine", {"X-A": "b"}) if request.path == "/health" else None
+
+
+def dated(ws: ServerConnection, request: Request, response: Response) -> None:
+    response.headers["X-Path"] = request.path
+
+
+def extra(path: str, headers: Headers) -> dict[str, str]:
+    return {"X-Path": path, "X-Host": headers["Host"]}
+
+
+class Mine(ServerConnection):
+    def process_request(self, request: Request) -> Response | None:
+        return None
+
+
+def servers() -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server: ThreadingServer = serve(
+        echo,
+        ["localhost", "::1"],
+        8765,
+        ssl=context,
+        origins=[SAME_ORIGIN, "https://example.com", re.compile("https://.*"), None],
+        subprotocols=["chat"],
+        compression=Deflate(level=9),
+        process_request=health,
+        process_response=dated,
+        extra_headers=extra,
+        max_size=(2**20, 2**16),
+        max_queue=(16, 4),
+        create_connection=Mine,
+    )
+    with server:
+        port: int | None = server.port
+        print(port, server.uri)
+        server.serve_forever()
+    unix_serve(with_path, "/tmp/socket").start().close(timeout=1)
+
+
+def clients() -> str | bytes:
+    ws: ClientConnection = connect(
+        "wss://localhost/",
+        ssl=ssl.create_default_context(),
+        additional_headers=lambda: [("Authorization", "Bearer x")],
+    )
+    with ws, unix_connect("/tmp/socket"):
+        ws.send("text")
+        ws.send(b"text", text=True)
+        ping = ws.ping()
+        done: bool = ping.wait(1)
+        latency: float | None = ping.latency
+        state: State = ws.state
+        print(done, latency, state, ws.stats.bytes_sent)
+        try:
+            for piece in ws.recv_streaming():
+                print(piece)
+        except ConnectionClosed as exc:
+            print(exc.code, exc.reason)
+        return ws.recv(timeout=1, decode=False)
