@@ -57,7 +57,7 @@ def dial(
     except socket.gaierror:
         raise
     except OSError as exc:
-        raise OSError(exc.errno, f"can't connect to {host} port {port}: {exc.strerror}") from exc
+        raise OSError(exc.errno, exc.strerror, f"{host} port {port}") from exc
     raise AssertionError("a name that is known has an address")  # pragma: no cover
 
 
@@ -74,7 +74,7 @@ def dial_unix(path: str | os.PathLike[str], deadline: Deadline) -> socket.socket
     except (TimeoutError, socket.timeout) as exc:  # the same from Python 3.10 on
         raise TimeoutError(f"timed out while connecting to {path}") from exc
     except OSError as exc:
-        raise OSError(exc.errno, f"can't connect to {path}: {exc.strerror}") from exc
+        raise OSError(exc.errno, exc.strerror, path) from exc
 
 
 def start_tls(

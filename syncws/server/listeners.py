@@ -115,7 +115,7 @@ def _resolve(host: str | None, port: int, family: int) -> tuple[list[Address], b
 def _listen(family: int, address: Any, backlog: int, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name == "posix" and sys.platform != "cygwin":
+        if os.name == "posix" and sys.platform != "cygwin":  # pragma: no branch
             # Listen again at once after a restart; on Windows it means something else.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:

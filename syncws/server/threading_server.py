@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -38,8 +37,9 @@ OPENING_GRACE = 1.0
 #: Refused connections that may be told so at the same time; more are just closed.
 MAX_REFUSING = 32
 
-#: On Windows, Ctrl-C doesn't interrupt a wait: look for it now and then.
-WAIT_INTERVAL = 0.5 if os.name == "nt" else None
+#: Seconds after which the main thread looks for signals: one that comes while it is about to
+#: wait for a lock does not interrupt that wait, and on Windows none does.
+SIGNAL_INTERVAL = 0.25
 
 
 class ThreadingServer:
@@ -178,9 +178,11 @@ class ThreadingServer:
         Ctrl-C closes the server, and returns; open connections are told so (1001), and what
         isn't done within a second is cut off. Returns at once if the server was closed.
         """
+        signals = threading.current_thread() is threading.main_thread()
+        interval = SIGNAL_INTERVAL if signals else None
         try:
             if self._start():
-                while not self._closed.wait(WAIT_INTERVAL):
+                while not self._closed.wait(interval):
                     pass
         except KeyboardInterrupt:
             self.close(timeout=INTERRUPTED_TIMEOUT)

@@ -19,7 +19,7 @@ from ..sansio.protocol import Protocol
 from ..sansio.state import State
 from . import lifecycle
 from .attributes import Attributes
-from .deadline import Deadline, Latch
+from .deadline import Deadline, Latch, clock
 from .inbox import Inbox
 from .keepalive import FAILURE, Keepalive
 from .pings import PendingPings, Ping
@@ -98,7 +98,7 @@ class Connection(Attributes):
         # compute. Taken after the write lock, never before. Re-entrant, because a signal
         # handler may close the connection while the main thread has it.
         self._state_lock: Lock = threading.RLock()  # type: ignore[assignment]
-        self._writer = Writer(protocol, self._state_lock, self._transport, self._abort)
+        self._writer = self._make_writer()
         self._inbox = Inbox(self.options.max_queue, self.options.read_limit)
         self._pings = PendingPings()
         self._closed = Latch()
@@ -106,6 +106,7 @@ class Connection(Attributes):
         self._keepalive: Keepalive | None = None
         self._close_timer: Timer | None = None
         self._reader: threading.Thread | None = None
+        self._reading = threading.Lock()  # taken, for good, by who ends the connection
         # Written by the reader only:
         self._messages_received = self._frames_received = 0
 
@@ -117,9 +118,12 @@ class Connection(Attributes):
             self._keepalive = Keepalive(self, interval, self.options.ping_timeout)
             self._keepalive.start()
         try:
-            self._reader = start_reader(self)
-        except BaseException as exc:  # no thread to be had
-            self._finish(exc)
+            start_reader(self)
+        except BaseException as exc:
+            if self._reading.acquire(blocking=False):  # no thread to be had
+                self._finish(exc)
+            else:  # a signal handler raised when it ran already
+                self._abort(exc)
             raise
 
     # --- receiving ---
@@ -215,27 +219,20 @@ class Connection(Attributes):
             elif isinstance(message, Mapping):
                 raise TypeError("a mapping can't be sent; send json.dumps(message), or its keys")
             elif isinstance(message, Iterable):
-                self._send_fragments(iter(message), text, timeout, compress)
+                writer.send_fragments(iter(message), text, timeout, compress)
             else:
                 raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
         except Broken:
             raise self._close_exc() from self.protocol.parser_exc
 
-    def _send_fragments(
-        self,
-        fragments: Iterator[DataLike],
-        text: bool | None,
-        timeout: float | None,
-        compress: bool | None,
-    ) -> None:
-        try:
-            self._writer.send_fragments(fragments, text, timeout, compress)
-        except BaseException:
-            with self._state_lock:
-                broken = self.open and self.protocol.fragmenting
-            if broken:
-                self.fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-            raise
+    def _make_writer(self) -> Writer:
+        return Writer(
+            self.protocol, self._state_lock, self._transport, self._abort, self._fail_fragmented
+        )
+
+    def _fail_fragmented(self) -> None:
+        if self.open:  # otherwise it ends already, and what it waits for still counts
+            self.fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
 
     def flush(self, timeout: float | None = None) -> None:
         """Block until all that waits to be written is with the kernel.
@@ -255,7 +252,7 @@ class Connection(Attributes):
     # --- control frames ---
 
     def ping(self, data: str | BytesLike | None = None) -> Ping:
-        """Send a ping (RFC 6455 §5.5.2). Never blocks.
+        """Send a ping (RFC 6455 §5.5.2). Doesn't block, but for the end of a closing connection.
 
         Args:
             data: payload of at most 125 bytes; random by default.
@@ -269,24 +266,27 @@ class Connection(Attributes):
             ConcurrencyError: a ping with that payload waits for its pong already.
             ProtocolError: the payload is too long.
         """
-        payload = None if data is None else _payload(data)
-        with self._state_lock:
-            if self.protocol.state is State.OPEN:
-                ping = self._pings.add(payload)
-                try:
-                    self.protocol.send_ping(ping.data)
-                except BaseException:
-                    self._pings.discard(ping)
-                    raise
-            else:
-                ping = None
+        ping = self._ping(None if data is None else _payload(data))
         if ping is None:
             raise self._close_exc() from self.protocol.parser_exc
+        return ping
+
+    def _ping(self, payload: bytes | None) -> Ping | None:
+        """Send a ping, unless the connection isn't open. Never blocks."""
+        with self._state_lock:
+            if self.protocol.state is not State.OPEN:
+                return None
+            ping = self._pings.add(payload)
+            try:
+                self.protocol.send_ping(ping.data)
+            except BaseException:
+                self._pings.discard(ping)
+                raise
         self._writer.drain()
         return ping
 
     def pong(self, data: str | BytesLike = b"") -> None:
-        """Send a pong that nobody asked for (RFC 6455 §5.5.3). Never blocks.
+        """Send a pong that nobody asked for (RFC 6455 §5.5.3). Blocks no more than :meth:`ping`.
 
         Pings are answered without this.
 
@@ -309,7 +309,8 @@ class Connection(Attributes):
 
         Blocks until it is closed, at most ``close_timeout`` seconds, whatever the peer and
         other threads do; they are woken. Idempotent; any thread may call it, and a signal
-        handler.
+        handler: where that interrupts a call on this connection that must go on first, it
+        starts to close and returns.
 
         Args:
             code: the close code; ``None`` sends none.
@@ -317,14 +318,25 @@ class Connection(Attributes):
 
         Raises:
             ProtocolError: code or reason can't be sent; the connection stays as it is.
+            UnicodeEncodeError: the reason has halves of surrogate pairs; the same.
         """
         self._close(code, reason, Deadline(self.options.close_timeout))
 
     def _close(self, code: int | None, reason: str, deadline: Deadline) -> None:
         self._begin_close(code, reason, deadline.remaining())
+        if self._is_interrupted():
+            return  # the reader needs what the interrupted call holds
         if not self._closed.wait(deadline.remaining()):
             self._abort(TimeoutError("timed out while closing connection"))
             self._closed.wait(READER_GRACE)
+
+    def _is_interrupted(self) -> bool:
+        """Tell whether this is a signal handler, and the call it interrupted holds a lock."""
+        return (
+            self._writer.lock._is_owned()
+            or self._state_lock._is_owned()
+            or self._inbox.is_interrupted()
+        )
 
     def _begin_close(self, code: int | None, reason: str, timeout: float | None) -> None:
         """Send a close frame, and see to it that the connection ends in time. Never blocks."""
@@ -437,10 +449,9 @@ class Connection(Attributes):
     # --- called by the timekeeper ---
 
     def _keepalive_ping(self) -> Ping | None:
-        try:
-            return self.ping()
-        except ConnectionClosed:
-            return None
+        # Not ping(): that waits for the end of a connection that is closing, and this is the
+        # thread that sees to it that there is one.
+        return self._ping(None)
 
     def _keepalive_failed(self) -> None:
         with self._state_lock:
@@ -464,9 +475,13 @@ class Connection(Attributes):
         """See to it that a connection that is closing ends within ``timeout`` seconds."""
         self._inbox.unbind()
         with self._state_lock:
-            closed = self.protocol.state is State.CLOSED
-            if self._close_timer is None and timeout is not None and not closed:
+            if timeout is None or self.protocol.state is State.CLOSED:
+                return
+            timer = self._close_timer
+            if timer is None or timer.when > clock() + timeout:
                 self._close_timer = call_later(timeout, self._close_timed_out)
+                if timer is not None:
+                    timer.cancel()
 
     def _failed_timeout(self) -> float:
         timeout = self.options.close_timeout
@@ -526,7 +541,7 @@ class Connection(Attributes):
         """Become unusable in a forked child, and leave the parent's connection alone."""
         protocol = self.protocol
         self._state_lock = threading.RLock()  # type: ignore[assignment]
-        self._writer = Writer(protocol, self._state_lock, self._transport, self._abort)
+        self._writer = self._make_writer()
         self._keepalive = self._close_timer = None
         protocol.parser_exc = RuntimeError("the process forked; its parent has the connection")
         protocol.receive_eof()
@@ -536,7 +551,7 @@ class Connection(Attributes):
         self._pings = PendingPings()
         self._closed = Latch()
         self._closed.set()
-        self._transport.close()  # this process's descriptor only
+        self._transport.after_fork()
 
 
 def _payload(data: str | BytesLike) -> bytes:

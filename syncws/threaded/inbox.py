@@ -129,7 +129,7 @@ class Inbox:
         with self._lock:
             for message in messages:
                 if self._is_full() and not self._bounded:
-                    return  # we are closing, and nobody takes them
+                    break  # we are closing, and nobody takes them
                 size = _size(message)
                 self._queue.append((message, size))
                 self._count += 1
@@ -229,8 +229,12 @@ class Inbox:
             final = False
             while not final:
                 piece, final = self._take_piece(cell)
-                if piece or decoder is None:
-                    yield piece if decoder is None else decoder.decode(piece, final)
+                if decoder is None:
+                    yield piece
+                    continue
+                decoded = decoder.decode(piece, final)  # at the end also without a piece: it checks
+                if piece:
+                    yield decoded
         finally:
             if isinstance(cell, _Fragments):
                 with self._lock:
@@ -241,6 +245,10 @@ class Inbox:
         """Tell whether :meth:`get` would return at once, with a message or an end."""
         with self._lock:
             return self._closed or self._count > 0
+
+    def is_interrupted(self) -> bool:
+        """Tell whether the caller, a signal handler, interrupted a call that has the lock."""
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return,unused-ignore]
 
     def unbind(self) -> None:
         """Let reading go on whatever piles up: what is above the marks is discarded.
@@ -327,6 +335,7 @@ class Inbox:
                         raise EOFError
                     waiter = _Waiter()
                     self._streamers.append(waiter)
+                    self._wake_idler()
                 waiter.lock.acquire()
         finally:
             if waiter is not None:

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 __all__ = ["start_reader"]
 
 
-def start_reader(connection: Connection) -> threading.Thread:
+def start_reader(connection: Connection) -> None:
     """Start the thread that reads."""
-    thread = threading.Thread(
+    # Known before it runs: from then on ending the connection is left to it.
+    connection._reader = threading.Thread(
         target=_run,
         args=(connection,),
         name=f"syncws-reader-{connection.side}-{connection.number}",
         daemon=True,
     )
-    thread.start()
-    return thread
+    connection._reader.start()
 
 
 def _run(connection: Connection) -> None:
+    if not connection._reading.acquire(blocking=False):
+        return  # whoever started this was interrupted, and has ended the connection
     cause: BaseException | None = None
     try:
         _read(connection)

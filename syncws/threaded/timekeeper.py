@@ -13,6 +13,10 @@ from .deadline import clock
 __all__ = ["Timer", "call_later"]
 
 
+#: Timers above which cancelled ones are thrown out; then twice those that are left.
+PURGE_ABOVE = 1000
+
+
 class Timer:
     """Something to be done at a time, unless it is cancelled."""
 
@@ -39,21 +43,22 @@ class _Timekeeper:
         self._changed = threading.Condition(threading.RLock())
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._purge_above = PURGE_ABOVE
         self._thread: threading.Thread | None = None
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(clock() + delay, callback)
         with self._changed:
-            if len(self._timers) > 1000 and self._timers[0][2].callback is None:
+            if len(self._timers) > self._purge_above:
                 # Mostly timers of connections that are long gone, perhaps.
                 self._timers = [entry for entry in self._timers if entry[2].callback]
                 heapq.heapify(self._timers)
+                self._purge_above = max(PURGE_ABOVE, 2 * len(self._timers))
             heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="syncws-timekeeper", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True)
+                thread.start()
+                self._thread = thread  # not before: if there was none to be had, the next tries
             elif self._timers[0][2] is timer:
                 self._changed.notify()
         return timer
@@ -80,8 +85,10 @@ class _Timekeeper:
                     callback = heapq.heappop(self._timers)[2].callback
                     if callback is not None:
                         return callback
+                elif remaining is None:
+                    self._changed.wait()
                 else:
-                    self._changed.wait(remaining)
+                    self._changed.wait(min(remaining, threading.TIMEOUT_MAX))
 
 
 _timekeeper = _Timekeeper()

@@ -42,6 +42,9 @@ WRITE_SIZE = 1 << 18
 #: Bytes encrypted at once: four TLS records.
 TLS_WRITE_SIZE = 1 << 16
 
+#: The longest that poll() can wait, in milliseconds.
+MAX_POLL = 2**31 - 1
+
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 Buffer = Union[bytes, bytearray, memoryview]
@@ -73,6 +76,9 @@ class Transport:
         # Guarded by the connection's write lock:
         self._backlog = bytearray()
         self._finish = False  # close the sending side once the backlog is empty
+        # Keeps abort() from shutting down what has the descriptor's number after close().
+        # Re-entrant, because a signal handler may abort while the main thread does.
+        self._ending = threading.RLock()
 
     # --- reading ---
 
@@ -205,17 +211,23 @@ class Transport:
             return bool(ready[0] or ready[1])
         poller = select.poll()
         poller.register(self.sock, select.POLLIN if select_read else select.POLLOUT)
-        return bool(poller.poll(None if remaining is None else remaining * 1000))
+        return bool(poller.poll(None if remaining is None else min(remaining * 1000, MAX_POLL)))
 
     # --- ending ---
 
     def abort(self) -> None:
         """Cut the connection: every thread that reads or writes returns. Any thread may."""
-        with contextlib.suppress(OSError):  # not connected any more, or closed
+        with contextlib.suppress(OSError), self._ending:  # not connected any more, or closed
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Release the descriptor. Nobody may be reading or writing."""
+        with self._ending:
+            self.sock.close()
+
+    def after_fork(self) -> None:
+        """Release a forked child's descriptor. The stream is the parent's, and goes on."""
+        self._ending = threading.RLock()  # its owner may be a thread that only the parent has
         self.sock.close()
 
 
@@ -351,6 +363,10 @@ class TlsTransport(Transport):
     def close(self) -> None:
         """See :meth:`Transport.close`."""
         self._below.close()
+
+    def after_fork(self) -> None:
+        """See :meth:`Transport.after_fork`."""
+        self._below.after_fork()
 
     def _encrypt(self, data: Buffer) -> bytes:
         with self._lock:

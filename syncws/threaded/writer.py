@@ -58,6 +58,7 @@ class Writer:
         state_lock: guards it.
         transport: where to write.
         abort: cuts the connection, for a reason.
+        fail: fails the connection after a fragmented message that can't be completed.
 
     Attributes:
         lock: the write lock.
@@ -71,11 +72,13 @@ class Writer:
         state_lock: Lock,
         transport: Transport,
         abort: Callable[[BaseException], None],
+        fail: Callable[[], None],
     ) -> None:
         self._protocol = protocol
         self._state_lock = state_lock
         self._transport = transport
         self._abort = abort
+        self._fail = fail
         # The write lock: held while the bytes of one frame are written, which may take as
         # long as the peer likes. Never taken by who holds the state lock; only tried, never
         # waited for, by the reader and the timekeeper. It knows its owner, so that it can
@@ -87,6 +90,7 @@ class Writer:
         # Others wait for the end of it without the lock, so that control frames get through.
         self._fragmented: _FragmentedMessage | None = None
         self._timer: Timer | None = None
+        self._closed = False
 
     # --- data frames, on callers' threads ---
 
@@ -132,10 +136,20 @@ class Writer:
                 self._send_frame(opcode, data, False, timeout, compress, message)
                 opcode, data = Opcode.CONT, following
             self._send_frame(opcode, data, True, timeout, compress, message)
-        finally:
-            if self._fragmented is message:
-                self._fragmented = None
-            message.done.set()
+            self._end_fragmented(message)
+        except BaseException:
+            # The message has begun, and others can't send before its end: that is now. First,
+            # so that they find the connection failed.
+            if self._fragmented is message and self._protocol.fragmenting:
+                self._fail()
+            # Perhaps once more: a signal handler may have raised on the way there.
+            self._end_fragmented(message)
+            raise
+
+    def _end_fragmented(self, message: _FragmentedMessage) -> None:
+        if self._fragmented is message:
+            self._fragmented = None
+        message.done.set()
 
     def _send_frame(
         self,
@@ -152,16 +166,20 @@ class Writer:
         if lock._is_owned():
             raise ConcurrencyError("a signal handler can't send while it interrupts a send")
         try:
-            self._acquire(deadline, message)
-            if message is not None:
-                self._fragmented = message
-            self._write(opcode, data, fin, deadline, compress)
-        finally:
-            # One call, so that a signal handler can't raise between looking and releasing.
-            try:  # noqa: SIM105  # entering suppress() would be such a point
-                lock.release()
-            except RuntimeError:  # it was not acquired
-                pass
+            try:
+                self._acquire(deadline, message)
+                if message is not None:
+                    self._fragmented = message
+                self._write(opcode, data, fin, deadline, compress)
+            finally:
+                # One call, so that a signal handler can't raise between looking and releasing.
+                try:  # noqa: SIM105  # entering suppress() would be such a point
+                    lock.release()
+                except RuntimeError:  # it was not acquired
+                    pass
+        except BaseException:
+            self.drain()  # as below, and what the timekeeper found the lock taken for
+            raise
         # What came while we held the lock found it taken: it is for us to write.
         if self._protocol.has_output:
             self.drain()
@@ -254,10 +272,13 @@ class Writer:
         """Block until the protocol's output and the backlog are written.
 
         Raises:
+            ConcurrencyError: the calling thread is writing already.
             TimeoutError: the peer did not read them in time; they stay.
             Broken: the connection broke, and is cut.
         """
         lock = self.lock
+        if lock._is_owned():
+            raise ConcurrencyError("a signal handler can't flush while it interrupts a send")
         while self._protocol.has_output or self._transport.pending:
             try:
                 if not (
@@ -279,16 +300,18 @@ class Writer:
                     lock.release()
                 except RuntimeError:  # it was not acquired
                     pass
+                self.drain()  # what found the lock taken; the timekeeper comes back for the rest
 
     def close(self) -> None:
         """Release the descriptor, once whoever writes has noticed that the connection is cut."""
-        timer = self._timer
-        if timer is not None:
-            timer.cancel()
         message = self._fragmented
         if message is not None:
             message.done.set()
         with self.lock:
+            self._closed = True
+            timer = self._timer
+            if timer is not None:
+                timer.cancel()
             self._transport.close()
 
     def _write_output(self) -> bool:
@@ -303,12 +326,15 @@ class Writer:
         return self._transport.flush()
 
     def _come_back(self) -> None:
-        if self._timer is None:
+        if self._timer is None and not self._closed:
             self._timer = call_later(DRAIN_INTERVAL, self._drain_again)
 
     def _drain_again(self) -> None:
         self._timer = None
         self.drain()
+        if self._transport.pending:
+            # Who has the lock may have counted on this timer.
+            self._come_back()
 
 
 def encode(message: DataLike, text: bool | None) -> tuple[Opcode, BytesLike]:

@@ -112,12 +112,12 @@ def test_the_source_address_can_be_chosen(server):
 def test_a_refused_connection_is_an_error_that_says_where(closed_port):
     with nothing_left(), pytest.raises(ConnectionRefusedError) as info:
         connect(f"ws://127.0.0.1:{closed_port}/")
-    assert f"can't connect to 127.0.0.1 port {closed_port}" in str(info.value)
+    assert str(info.value).endswith(f"Connection refused: '127.0.0.1 port {closed_port}'")
     assert isinstance(info.value.__cause__, ConnectionRefusedError)
 
 
 def test_a_source_address_that_is_not_ours_is_an_error(server):
-    with nothing_left(), pytest.raises(OSError, match="can't connect to"):
+    with nothing_left(), pytest.raises(OSError, match=r"'127\.0\.0\.1 port \d+'"):
         connect(server.uri, source_address=("192.0.2.1", 0))
 
 
@@ -332,7 +332,7 @@ def test_unix_connect_takes_a_path_or_a_socket(both):
 
 
 def test_a_unix_socket_that_is_not_there_is_an_error_that_says_where(tmp_path):
-    with nothing_left(), pytest.raises(FileNotFoundError, match=r"can't connect to .*nowhere"):
+    with nothing_left(), pytest.raises(FileNotFoundError, match="nowhere"):
         unix_connect(tmp_path / "nowhere")
 
 

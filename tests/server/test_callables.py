@@ -27,6 +27,10 @@ def test_a_handler_may_take_the_path_too():
     assert adapt_handler(lambda websocket, path: (websocket, path))(WS) == (WS, "/chat")
 
 
+def test_the_path_may_have_another_name():
+    assert adapt_handler(lambda ws, resource: resource)(WS) == "/chat"
+
+
 def test_a_path_with_a_default_is_given_as_well():
     def handler(websocket, path=None):
         return path

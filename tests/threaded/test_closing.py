@@ -1,5 +1,6 @@
 """The end of a connection, whatever the peer and other threads do."""
 
+import contextlib
 import socket
 import struct
 import time
@@ -18,9 +19,11 @@ from syncws import (
     ConnectionClosedError,
     ConnectionClosedOK,
     ProtocolError,
+    SendTimeout,
     State,
 )
 from syncws.sansio.state import Role
+from syncws.threaded.deadline import clock
 
 HUGE = b"x" * (32 << 20)
 CLOSE_FROM_CLIENT = b"\x88\x82\0\0\0\0\x03\xe8"
@@ -354,3 +357,59 @@ def test_what_the_kernel_does_not_take_is_written_later_without_anybody_asking()
         receive_exactly(peer, sent * 131)
         wait_until(lambda: not connection.buffered_amount)
         assert connection.state is State.OPEN
+
+
+def test_failing_shortens_a_close_that_waits():
+    with connection_and_socket(close_timeout=10 * SOON) as (connection, _peer):
+        closer = run(connection.close)
+        wait_until(lambda: connection.state is State.CLOSING)
+        connection.fail(1011)
+        assert connection.wait_closed(SOON)
+        closer.result()
+
+
+def test_flush_that_times_out_leaves_the_rest_to_the_timekeeper():
+    with connection_and_socket(Role.CLIENT) as (connection, peer):
+        sent = 0
+        while not connection.buffered_amount:
+            connection.ping(sent.to_bytes(125, "big"))
+            sent += 1
+        with pytest.raises(TimeoutError):
+            connection.flush(0.3)  # the timekeeper finds it at work, and leaves
+        receive_exactly(peer, sent * 131)
+        wait_until(lambda: not connection.buffered_amount)
+
+
+def test_control_frames_that_came_during_a_send_that_times_out_are_written():
+    with connection_and_socket(Role.SERVER) as (connection, peer):
+        size = 0
+        # Nothing more may go to the kernel, but all of it is there: no backlog.
+        sock = connection._transport.sock
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                size += sock.send(b"\x82\x00" * 50_000, socket.MSG_DONTWAIT)
+        sender = run(connection.send, b"x", timeout=0.3)
+        wait_until(lambda: not free(connection._writer.lock))
+        peer.sendall(b"\x89\x80\0\0\0\0")
+        wait_until(lambda: connection.protocol.has_output)
+        with pytest.raises(SendTimeout):
+            sender.result()
+        receive_exactly(peer, size)
+        assert receive_exactly(peer, 2) == b"\x8a\x00"
+
+
+def free(lock):
+    return run(lambda: lock.acquire(blocking=False) and lock.release() is None).result()
+
+
+def test_timekeeper_that_finds_a_writer_at_work_comes_back():
+    with connection_and_socket(Role.CLIENT) as (connection, peer):
+        sent = 0
+        while not connection.buffered_amount:
+            connection.ping(sent.to_bytes(125, "big"))
+            sent += 1
+        writer = connection._writer
+        with writer.lock:
+            wait_until(lambda: writer._timer is None or writer._timer.when < clock())
+        receive_exactly(peer, sent * 131)
+        wait_until(lambda: not connection.buffered_amount)

@@ -440,3 +440,51 @@ def test_connection_that_gets_no_thread_is_closed(monkeypatch):
             with pytest.raises(RuntimeError, match="can't start new thread"):
                 connection._start()
         assert connection.closed
+
+
+def test_message_that_can_not_be_sent_does_no_harm_to_another_threads_fragmented_one(pair):
+    client, server = pair
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fragments():
+        yield "a"
+        yield "b"
+        begun.set()
+        assert go_on.wait(SOON)
+        yield "c"
+
+    sender = run(client.send, fragments())
+    assert begun.wait(SOON)
+    with pytest.raises(TypeError):
+        client.send([])
+    with pytest.raises(SendTimeout):
+        client.send(["d", "e"], timeout=0.01)
+    go_on.set()
+    sender.result()
+    assert server.recv(SOON) == "abc"
+    assert client.open
+
+
+def test_who_waits_for_a_fragmented_message_that_breaks_is_told_that_the_connection_failed():
+    with connection_pair() as (client, server):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def fragments():
+            yield "a"
+            yield "b"
+            begun.set()
+            assert go_on.wait(SOON)
+            raise ZeroDivisionError
+
+        sender = run(client.send, fragments())
+        assert begun.wait(SOON)
+        waiting = [run(client.send, "x") for _ in range(4)]
+        wait_until(lambda: len(client._writer._fragmented.done._waiters) == 4)
+        go_on.set()
+        with pytest.raises(ZeroDivisionError):
+            sender.result()
+        for waiter in waiting:
+            with pytest.raises(ConnectionClosedError):
+                waiter.result()
+        with pytest.raises(ConnectionClosedError, match="error in fragmented message"):
+            server.recv(SOON)

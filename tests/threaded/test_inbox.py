@@ -367,3 +367,36 @@ def test_wait_for_callers_has_a_deadline():
     inbox.put(["1"])
     inbox.wait_until_idle(Deadline(0.01))
     assert inbox.get(NOW) == "1"
+
+
+def test_messages_that_are_kept_while_closing_wake_who_waits_for_them():
+    inbox = Inbox(max_queue=2)
+    caller = run(inbox.get, soon())
+    wait_until(lambda: inbox._waiters)
+    inbox.unbind()
+    inbox.put([str(number) for number in range(10)])
+    assert caller.result() == "0"
+
+
+def test_stream_checks_the_end_of_text_that_an_empty_fragment_ends():
+    inbox = Inbox()
+    put_fragments(inbox, b"a\xc3", is_text=False, fin=False)
+    stream = inbox.stream(NOW, decode=True)
+    assert next(stream) == "a"
+    inbox.put_fragment(b"", is_text=None, fin=True)
+    with pytest.raises(UnicodeDecodeError):
+        next(stream)
+
+
+def test_stream_that_waits_for_a_piece_has_come_back_for_more():
+    inbox = Inbox()
+    put_fragments(inbox, b"a", fin=False)
+    stream = inbox.stream(NOW)
+    assert next(stream) == "a"
+    reader = run(inbox.wait_until_idle, Deadline(None))
+    wait_until(lambda: inbox._idler)
+    streamer = run(next, stream, None)
+    reader.result()
+    inbox.close()
+    with pytest.raises(EOFError):
+        streamer.result()

@@ -1,5 +1,7 @@
 """Keepalive, by a clock that the tests move."""
 
+import threading
+
 import pytest
 from support.pairs import (
     SOON,
@@ -202,3 +204,16 @@ def test_real_keepalive_of_both_ends():
         wait_until(lambda: client.latency and server.latency)
         assert client.open
         assert server.open
+
+
+def test_connection_that_is_closing_does_not_stop_the_time_of_others():
+    with connection_and_socket(Role.CLIENT, ping_interval=0.01, close_timeout=None) as (ws, peer):
+        closer = run(ws.close)
+        wait_until(lambda: not ws.open)
+        wait_until(lambda: ws._keepalive._ping is None)  # what is due now finds it closing
+        later = threading.Event()
+        timekeeper.call_later(0.05, later.set)
+        assert later.wait(SOON)
+        assert not ws.closed
+        peer.close()
+        closer.result()

@@ -1,11 +1,22 @@
 """The process's edges, called by hand; test_process.py has them for real."""
 
+import threading
+
 import pytest
-from support.pairs import SOON, connection_and_socket, connection_pair, receive_exactly
+from support.pairs import (
+    SOON,
+    connection_and_socket,
+    connection_pair,
+    receive_exactly,
+    socket_pair,
+)
 
 from syncws import ConnectionClosedError
+from syncws.options import Options
+from syncws.sansio.protocol import Protocol
 from syncws.sansio.state import Role
 from syncws.threaded import lifecycle, timekeeper
+from syncws.threaded.connection import Connection
 from syncws.threaded.deadline import Deadline
 
 
@@ -111,3 +122,27 @@ def test_peer_that_answers_is_told_why():
     with connection_and_socket(Role.SERVER) as (connection, peer):
         connection.begin_exit()
         assert receive_exactly(peer, 4) == b"\x88\x02\x03\xe9"
+
+
+def test_reader_that_was_started_ends_the_connection_whatever_interrupts_the_start(monkeypatch):
+    start = threading.Thread.start
+
+    def interrupted(self):
+        start(self)
+        raise KeyboardInterrupt
+
+    ours, theirs = socket_pair()
+    with theirs:
+        connection = Connection(ours, Protocol(Role.CLIENT), options=Options(ping_interval=None))
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            finish = connection._finish
+            enders = []
+            connection._finish = lambda cause: (
+                enders.append(threading.current_thread()),
+                finish(cause),
+            )
+            with pytest.raises(KeyboardInterrupt):
+                connection._start()
+        assert connection.wait_closed(SOON)
+        assert enders == [connection._reader]

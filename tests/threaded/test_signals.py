@@ -6,15 +6,18 @@ signal handlers (where a function begins, and where a built-in one has returned)
 there is within a call.
 """
 
+import contextlib
+import operator
 import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 from support.pairs import SOON, connection_and_socket, connection_pair, run, wait_until
 
-from syncws import ConnectionClosed, ConnectionClosedError
+from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError
 
 MODULES = ("connection.py", "writer.py", "inbox.py", "protocol.py", "transport.py", "pings.py")
 
@@ -226,3 +229,51 @@ def test_handler_may_close_the_connection_that_the_main_thread_waits_on():
             assert server.wait_closed(SOON)
         finally:
             signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("lock", ["_writer.lock", "_state_lock", "_inbox._lock"])
+def test_handler_that_closes_does_not_wait_for_what_it_interrupts(lock):
+    with connection_pair(close_timeout=10 * SOON) as (client, server):
+        started = time.monotonic()
+        with operator.attrgetter(lock)(client):  # as if it came in the middle of a call
+            client.close()
+        assert time.monotonic() - started < SOON
+        client.close()
+        assert client.closed
+        assert server.wait_closed(SOON)
+
+
+def test_handler_can_not_flush_into_the_frame_that_it_interrupts():
+    with connection_pair() as (client, server):
+        with client._writer.lock, client._state_lock:
+            client.protocol.send_ping(b"in the middle")
+            with pytest.raises(ConcurrencyError):
+                client.flush()
+        client.send("x")
+        assert server.recv(SOON) == "x"
+
+
+def test_interrupted_fragmented_message_keeps_nobody_waiting():
+    def call(bomb):
+        with connection_pair() as (client, _server):
+            waiting = []
+
+            def fragments():
+                yield "a"
+                yield "b"
+                waiting.append(run(client.send, "after", timeout=SOON))
+                wait_until(lambda: client._writer._fragmented.done._waiters)
+                yield "c"
+
+            try:
+                with bomb:
+                    client.send(fragments())
+            except Interrupted:
+                pass
+            for waiter in waiting:
+                with contextlib.suppress(ConnectionClosed):
+                    waiter.result()
+            assert client._writer._fragmented is None
+            return bomb.exploded
+
+    every_point(call)

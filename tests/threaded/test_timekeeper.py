@@ -80,3 +80,37 @@ def test_cancelled_timers_do_not_pile_up():
     for _ in range(5000):
         call_later(1000, pytest.fail).cancel()
     assert len(timekeeper._timekeeper._timers) < 1100
+
+
+def test_cancelled_timers_do_not_pile_up_behind_one_that_is_due_earlier():
+    first = call_later(999, pytest.fail)
+    for _ in range(5000):
+        call_later(1000, pytest.fail).cancel()
+    first.cancel()
+    assert len(timekeeper._timekeeper._timers) < 1100
+
+
+@pytest.mark.parametrize("delay", [1e12, float("inf")])
+def test_timer_that_is_never_due_does_not_stop_the_others(delay):
+    keeper = timekeeper._Timekeeper()
+    never = keeper.call_later(delay, pytest.fail)
+    wait_until(lambda: keeper._changed._waiters)
+    after = threading.Event()
+    keeper.call_later(0, after.set)
+    assert after.wait(SOON)
+    wait_until(lambda: keeper._changed._waiters)
+    never.cancel()
+
+
+def test_no_thread_for_the_first_timer_leaves_the_next_one_a_chance(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    keeper = timekeeper._Timekeeper()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            keeper.call_later(1000, pytest.fail)
+    after = threading.Event()
+    keeper.call_later(0, after.set)
+    assert after.wait(SOON)

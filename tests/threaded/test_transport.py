@@ -1,6 +1,7 @@
 import select
 import socket
 import ssl
+import threading
 
 import pytest
 from support.certificates import contexts
@@ -81,6 +82,33 @@ def test_end_of_sending_is_the_other_ends_end(pair):
     assert server.recv() == b""
     server.send_all(b"answer")
     assert client.recv() == b"answer"
+
+
+def test_descriptor_is_not_released_while_it_is_shut_down():
+    # Its number may be another connection's at once.
+    class Slow(socket.socket):
+        def shutdown(self, how):
+            aborting.set()
+            assert not closed.wait(0.1)
+            super().shutdown(how)
+
+    aborting, closed = threading.Event(), threading.Event()
+    ours, theirs = socket.socketpair()
+    with theirs, Slow(fileno=ours.detach()) as sock:
+        transport = Transport(sock)
+        aborter = run(transport.abort)
+        assert aborting.wait(SOON)
+        transport.close()
+        closed.set()
+        aborter.result()
+
+
+def test_deadline_may_be_further_away_than_the_system_can_wait(pair):
+    client, server = pair
+    far = Deadline(1e10)
+    client.send_all(b"x", far)
+    assert server.recv(far) == b"x"
+    assert client.wait_writable(far)
 
 
 def test_abort_wakes_a_reader_and_a_writer(pair):
