@@ -189,7 +189,7 @@ class ClientProtocol(Protocol):
         self._events.append(response)
         try:
             self.process_response(response)
-        except InvalidHandshake as exc:
+        except Exception as exc:  # InvalidHandshake, or what an extension's factory raised
             self._refuse(exc)
         else:
             self._early = self._parser.trailing

@@ -366,3 +366,17 @@ def test_frames_behind_the_response_may_be_left_to_the_caller():
     assert client.take_early() == frames
     assert client.take_early() == b""
     assert client.decoder.receive(frames) == ["hi"]
+
+
+def test_extension_whose_factory_fails_refuses_the_handshake():
+    class Broken(ClientPerMessageDeflateFactory):
+        def process_response_params(self, params, accepted_extensions):
+            raise KeyError("a defect")
+
+    client = connecting(extensions=[Broken()])
+    headers = [*UPGRADE, ("Sec-WebSocket-Extensions", "permessage-deflate")]
+    client.receive_data(response(headers))
+    assert isinstance(client.handshake_exc, KeyError)
+    assert client.close_expected()
+    client.receive_eof()
+    assert client.state is State.CLOSED

@@ -479,12 +479,17 @@ def test_who_waits_for_a_fragmented_message_that_breaks_is_told_that_the_connect
         sender = run(client.send, fragments())
         assert begun.wait(SOON)
         waiting = [run(client.send, "x") for _ in range(4)]
-        wait_until(lambda: len(client._writer._fragmented.done._waiters) == 4)
+        message = client._writer._fragmented
+        wait_until(lambda: len(message.done._waiters) == 4)
+        fail = client.fail
+        woken_before = []
+        client.fail = lambda *args: (woken_before.append(message.done.is_set()), fail(*args))
         go_on.set()
         with pytest.raises(ZeroDivisionError):
             sender.result()
         for waiter in waiting:
             with pytest.raises(ConnectionClosedError):
                 waiter.result()
+        assert woken_before == [False]
         with pytest.raises(ConnectionClosedError, match="error in fragmented message"):
             server.recv(SOON)

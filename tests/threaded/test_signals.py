@@ -19,7 +19,15 @@ from support.pairs import SOON, connection_and_socket, connection_pair, run, wai
 
 from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError
 
-MODULES = ("connection.py", "writer.py", "inbox.py", "protocol.py", "transport.py", "pings.py")
+MODULES = (
+    "connection.py",
+    "deadline.py",
+    "inbox.py",
+    "pings.py",
+    "protocol.py",
+    "transport.py",
+    "writer.py",
+)
 
 
 class Interrupted(BaseException):
