@@ -197,6 +197,7 @@ class Writer:
             if other.thread == threading.get_ident():
                 raise ConcurrencyError("the fragments of a message can't send messages")
             self.lock.release()
+            self.drain()  # who came in between found the lock taken
             if not other.done.wait(None if deadline is None else deadline.remaining()):
                 assert deadline is not None
                 raise SendTimeout(f"a fragmented message went on for {deadline.timeout} s")

@@ -250,9 +250,12 @@ def test_refusal_is_seen_by_the_client(tls, status):
     def refuse(ws, request):
         return ws.respond(status, "not for you\n")
 
-    with serving(echo, tls, process_request=refuse) as uri:
-        with pytest.raises(websocket.WebSocketBadStatusException) as caught, connecting(uri):
-            pass
+    with (
+        serving(echo, tls, process_request=refuse) as uri,
+        pytest.raises(websocket.WebSocketBadStatusException) as caught,
+        connecting(uri),
+    ):
+        pass
     assert caught.value.status_code == status
     assert caught.value.resp_body == b"not for you\n"
 

@@ -7,6 +7,7 @@ wrapped, so that its calls block, whichever flavor it is.
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import queue
 import random
@@ -20,7 +21,7 @@ import websockets.asyncio.server
 import websockets.exceptions
 import websockets.sync.client
 import websockets.sync.server
-from support.certificates import client_context, contexts
+from support.certificates import client_context, server_context
 
 import syncws
 
@@ -238,6 +239,16 @@ def our_server(**kwargs):
             yield server.port, connections
         finally:
             done.set()
+
+
+@functools.cache
+def contexts():
+    """Both sides of TLS, the server's first."""
+    server = server_context()
+    # websockets.sync reads and writes in two threads from the start. A session ticket, which
+    # servers send after the TLS handshake, makes its client lose the request now and then.
+    server.num_tickets = 0
+    return server, client_context()
 
 
 def make_uri(setup, port, path="/"):

@@ -493,3 +493,25 @@ def test_who_waits_for_a_fragmented_message_that_breaks_is_told_that_the_connect
         assert woken_before == [False]
         with pytest.raises(ConnectionClosedError, match="error in fragmented message"):
             server.recv(SOON)
+
+
+def test_control_frame_that_finds_who_waits_for_a_fragmented_message_at_the_lock_is_written(pair):
+    client, _ = pair
+    more = threading.Event()
+
+    def fragments():
+        yield "a"
+        yield "b"
+        # What drain() leaves to whoever has the write lock.
+        with client._state_lock:
+            client.protocol.send_ping(b"left")
+        waiting.append(run(client.send, "whole"))
+        assert more.wait(SOON)
+
+    waiting = []
+    sender = run(client.send, fragments())
+    wait_until(lambda: waiting and client._writer._fragmented.done._waiters)
+    wait_until(lambda: not client.protocol.has_output, 1)
+    more.set()
+    sender.result()
+    waiting[0].result()

@@ -1,0 +1,326 @@
+"""Against a browser: the demo's page, and what browsers do that libraries don't."""
+
+import contextlib
+import os
+import pathlib
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import syncws
+
+DEADLINE = 20.0
+
+CHROMIUM = shutil.which("chromium")
+CHROMEDRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and CHROMEDRIVER), reason="no chromium, or no chromedriver, is installed"
+    ),
+]
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("no_proxy", "*")
+        driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
+        try:
+            driver.set_page_load_timeout(DEADLINE)
+            driver.set_script_timeout(DEADLINE)
+            yield driver
+        finally:
+            driver.quit()
+
+
+@contextlib.contextmanager
+def running_demo():
+    """The demo as a program of its own: the process, and the page's URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "syncws", "demo", "--port", "0"],
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(syncws.__file__).parents[1])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(50, process.kill)
+    watchdog.start()
+    try:
+        with process:
+            line = process.stdout.readline()
+            yield process, re.search(r"http://\S+/", line)[0]
+            process.kill()
+    finally:
+        process.kill()
+        watchdog.cancel()
+        watchdog.join()
+
+
+@pytest.fixture
+def demo():
+    with running_demo() as (_, url):
+        yield url
+
+
+def find(browser, selector):
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def wait_until(browser, condition):
+    return WebDriverWait(browser, DEADLINE, poll_frequency=0.02).until(lambda _: condition())
+
+
+def wait_for_state(browser, text):
+    wait_until(browser, lambda: find(browser, "#state").text == text)
+
+
+def open_page(browser, url):
+    browser.get(url)
+    wait_for_state(browser, "Connected")
+
+
+def rows(browser, kind):
+    """The rows of one kind in the log: (text, note)."""
+    return [
+        tuple(part.text for part in row.find_elements(By.TAG_NAME, "span"))
+        for row in browser.find_elements(By.CSS_SELECTOR, f"#log .{kind}")
+    ]
+
+
+def type_in(browser, text):
+    find(browser, "#message").send_keys(text, Keys.ENTER)
+
+
+# --- the demo --------------------------------------------------------------------
+
+
+def test_person_sees_echoes_with_their_round_trip_times(browser, demo):
+    open_page(browser, demo)
+    texts = ["hello", "äöü €", "<b>not bold</b>"]
+    for count, text in enumerate(texts, 1):
+        type_in(browser, text)
+        wait_until(browser, lambda count=count: len(rows(browser, "echo")) == count)
+    assert [text for text, _ in rows(browser, "echo")] == texts
+    assert [text for text, _ in rows(browser, "sent")] == texts
+    for _, time in rows(browser, "echo"):
+        assert re.fullmatch(r"\d+\.\d\d ms", time)
+        assert 0 < float(time.split()[0]) < 1000 * DEADLINE
+    assert browser.get_log("browser") == []  # nothing that the policy forbids, no 404
+
+
+def test_page_says_that_it_is_disconnected_and_connects_again(browser, demo):
+    open_page(browser, demo)
+    find(browser, "#toggle").click()
+    wait_for_state(browser, "Disconnected")
+    assert rows(browser, "event") == [("Connection closed: 1000", "")]
+    assert not find(browser, "#send").is_enabled()
+    find(browser, "#toggle").click()
+    wait_for_state(browser, "Connected")
+    type_in(browser, "again")
+    wait_until(browser, lambda: rows(browser, "echo"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for another process")
+def test_page_says_that_the_demo_was_stopped(browser):
+    with running_demo() as (process, url):
+        open_page(browser, url)
+        process.send_signal(signal.SIGINT)
+        wait_for_state(browser, "Disconnected")
+        assert rows(browser, "event") == [("Connection closed: 1001", "")]
+        assert process.wait(DEADLINE) == 0
+        assert process.stderr.read() == ""
+
+
+# --- scripts on pages of our own -------------------------------------------------
+
+# Opens a WebSocket, does what the test says with it, and reports its end.
+SCRIPT = """
+const [uri, subprotocols, action, done] = arguments;
+const ws = new WebSocket(uri, subprotocols);
+const seen = [];
+ws.binaryType = "arraybuffer";
+ws.onclose = (event) => done({
+  seen, code: event.code, reason: event.reason, clean: event.wasClean,
+  protocol: ws.protocol, extensions: ws.extensions,
+});
+ws.onopen = () => eval(action.open ?? "");
+ws.onmessage = (event) => { seen.push(event.data); eval(action.message ?? ""); };
+"""
+
+
+def run_script(browser, uri, subprotocols=(), **action):
+    return browser.execute_async_script(SCRIPT, uri, list(subprotocols), action)
+
+
+@contextlib.contextmanager
+def serving_pages(handler, **kwargs):
+    """A server of ours that also serves an empty page; its URL, and its URI."""
+
+    def process_request(ws, request):
+        if "Upgrade" not in request.headers:
+            page = "<!doctype html><title>page</title><link rel=icon href=data:,>"
+            return ws.respond(200, page, {"Content-Type": "text/html; charset=utf-8"})
+        return None
+
+    with syncws.serve(handler, "localhost", 0, process_request=process_request, **kwargs) as server:
+        yield f"http://localhost:{server.port}/", server.uri
+
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_large_message_comes_back(browser, compression):
+    with serving_pages(echo, compression=compression) as (url, uri):
+        browser.get(url)
+        end = run_script(
+            browser,
+            uri,
+            open="ws.send('abcdefgh'.repeat(1 << 17))",
+            message="seen[0] = seen[0] === 'abcdefgh'.repeat(1 << 17); ws.close()",
+        )
+    assert end["seen"] == [True]
+    assert ("permessage-deflate" in end["extensions"]) == (compression is not None)
+
+
+def test_binary_message_comes_back(browser):
+    with serving_pages(echo) as (url, uri):
+        browser.get(url)
+        end = run_script(
+            browser,
+            uri,
+            open="ws.send(new Uint8Array(256).map((_, i) => i))",
+            message="seen[0] = Array.from(new Uint8Array(seen[0])); ws.close()",
+        )
+    assert end["seen"] == [list(range(256))]
+
+
+def test_fragments_from_us_make_one_message(browser):
+    def handler(ws):
+        ws.send(iter(["one ", "two ", "three"]))
+
+    with serving_pages(handler) as (url, uri):
+        browser.get(url)
+        end = run_script(browser, uri)
+    assert end["seen"] == ["one two three"]
+    assert end["code"] == 1000
+
+
+def test_ping_from_us_is_answered(browser):
+    latencies = queue.Queue()
+
+    def handler(ws):
+        ping = ws.ping("are you there?")
+        ping.wait(DEADLINE)
+        latencies.put(ping.latency)
+
+    with serving_pages(handler) as (url, uri):
+        browser.get(url)
+        run_script(browser, uri)
+    assert latencies.get(timeout=DEADLINE) > 0
+
+
+def test_close_code_of_the_browser_is_seen_by_both(browser):
+    closed = queue.Queue()
+
+    def handler(ws):
+        ws.wait_closed(DEADLINE)
+        closed.put((ws.close_code, ws.close_reason))
+
+    with serving_pages(handler) as (url, uri):
+        browser.get(url)
+        end = run_script(browser, uri, open="ws.close(4001, 'bye €')")
+        assert closed.get(timeout=DEADLINE) == (4001, "bye €")
+    assert (end["code"], end["reason"], end["clean"]) == (4001, "bye €", True)
+
+
+def test_close_code_of_ours_is_seen_by_both(browser):
+    closed = queue.Queue()
+
+    def handler(ws):
+        ws.close(4002, "enough")
+        closed.put((ws.close_code, ws.close_reason))
+
+    with serving_pages(handler) as (url, uri):
+        browser.get(url)
+        end = run_script(browser, uri)
+        assert closed.get(timeout=DEADLINE) == (4002, "enough")
+    assert (end["code"], end["reason"], end["clean"]) == (4002, "enough", True)
+
+
+def test_tab_that_is_closed_closes_its_connection(browser):
+    opened, closed = threading.Event(), queue.Queue()
+
+    def handler(ws):
+        opened.set()
+        ws.wait_closed(DEADLINE)
+        closed.put(ws.close_code)
+
+    with serving_pages(handler) as (url, uri):
+        first = browser.current_window_handle
+        browser.switch_to.new_window("tab")
+        browser.get(url)
+        browser.execute_script("window.ws = new WebSocket(arguments[0])", uri)
+        assert opened.wait(DEADLINE)
+        browser.close()
+        browser.switch_to.window(first)
+        assert closed.get(timeout=DEADLINE) == 1001
+
+
+def test_subprotocol_is_agreed_on(browser):
+    with serving_pages(echo, subprotocols=["superchat"]) as (url, uri):
+        browser.get(url)
+        end = run_script(browser, uri, ["chat", "superchat"], open="ws.close()")
+    assert end["protocol"] == "superchat"
+
+
+def test_page_of_another_origin_is_refused(browser, demo):
+    uri = demo.replace("http:", "ws:") + "ws"
+    with serving_pages(echo) as (url, _):
+        browser.get(url)
+        browser.get_log("browser")
+        end = run_script(browser, uri)
+        [entry] = browser.get_log("browser")
+    assert (end["code"], end["clean"], end["seen"]) == (1006, False, [])
+    assert "Unexpected response code: 403" in entry["message"]
+
+
+def test_page_without_an_origin_is_refused(browser, demo):
+    browser.get("data:text/html,<title>page</title>")
+    end = run_script(browser, demo.replace("http:", "ws:"))
+    assert end["code"] == 1006
