@@ -37,10 +37,6 @@ OPENING_GRACE = 1.0
 #: Refused connections that may be told so at the same time; more are just closed.
 MAX_REFUSING = 32
 
-#: Seconds after which the main thread looks for signals: one that comes while it is about to
-#: wait for a lock does not interrupt that wait, and on Windows none does.
-SIGNAL_INTERVAL = 0.25
-
 
 class ThreadingServer:
     """A server that runs each connection's handler in a thread of its own.
@@ -178,12 +174,9 @@ class ThreadingServer:
         Ctrl-C closes the server, and returns; open connections are told so (1001), and what
         isn't done within a second is cut off. Returns at once if the server was closed.
         """
-        signals = threading.current_thread() is threading.main_thread()
-        interval = SIGNAL_INTERVAL if signals else None
         try:
             if self._start():
-                while not self._closed.wait(interval):
-                    pass
+                self._closed.wait()
         except KeyboardInterrupt:
             self.close(timeout=INTERRUPTED_TIMEOUT)
 

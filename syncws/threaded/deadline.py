@@ -7,10 +7,32 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["Deadline", "Latch", "clock"]
+__all__ = ["Deadline", "Latch", "clock", "wait_for_lock"]
 
 #: The clock of everything that waits or measures, in seconds.
 clock = time.monotonic
+
+
+#: Seconds after which the main thread looks for signals while it waits for a lock.
+SIGNAL_INTERVAL = 0.25
+
+
+def wait_for_lock(lock: Any, timeout: float) -> bool:
+    """Acquire a lock, within seconds (-1: without limit); return whether it was to be had.
+
+    A signal that comes between the interpreter's last look for one and the wait does not
+    end the wait. So the main thread, which alone runs signal handlers, waits in slices.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        acquired: bool = lock.acquire(timeout=timeout)
+        return acquired
+    end = None if timeout < 0 else clock() + timeout
+    while True:
+        remaining = SIGNAL_INTERVAL if end is None else min(SIGNAL_INTERVAL, end - clock())
+        if lock.acquire(timeout=max(0.0, remaining)):
+            return True
+        if end is not None and clock() >= end:
+            return False
 
 
 class Deadline:
@@ -79,7 +101,7 @@ class Latch:
         try:
             # Whoever sets it does so before emptying the list: looking again misses nothing.
             if not self.is_set():
-                waiter.acquire(timeout=Deadline(timeout).lock_timeout())
+                wait_for_lock(waiter, Deadline(timeout).lock_timeout())
         finally:
             with contextlib.suppress(ValueError):  # taken off the list by set()
                 self._waiters.remove(waiter)

@@ -21,52 +21,10 @@ from typing import Any, Callable
 
 from ..aliases import Data
 from ..options import MaxQueue, split_max_queue
-from .deadline import Deadline, clock
+from .deadline import Deadline, clock, wait_for_lock
+from .fragments import Fragments
 
 __all__ = ["Inbox"]
-
-#: Pieces of a fragmented message that are kept apart; from there on they are joined, so that
-#: many small ones take no more memory than their bytes.
-MAX_PIECES = 64
-
-
-class _Fragments:
-    """A fragmented message, complete or under way.
-
-    Attributes:
-        is_text: whether it is text.
-        complete: whether the last fragment is there.
-        taken: whether a caller streams it.
-        dropped: whether that caller lost interest.
-        size: bytes that nobody took yet.
-    """
-
-    __slots__ = ("complete", "dropped", "is_text", "pieces", "size", "taken")
-
-    def __init__(self, is_text: bool) -> None:
-        self.is_text = is_text
-        self.pieces: deque[bytes | bytearray] = deque()
-        self.complete = False
-        self.taken = False
-        self.dropped = False
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        if self.dropped or not data:
-            return
-        self.size += len(data)
-        if len(self.pieces) < MAX_PIECES:
-            self.pieces.append(data)
-            return
-        last = self.pieces[-1]
-        if not isinstance(last, bytearray):
-            self.pieces[-1] = last = bytearray(last)
-        last += data
-
-    def drop(self) -> None:
-        self.dropped = True
-        self.pieces.clear()
-        self.size = 0
 
 
 class _Waiter:
@@ -111,7 +69,7 @@ class Inbox:
         self._queue: deque[Any] = deque()
         self._count = 0  # complete messages in the queue
         self._size = 0  # their bytes
-        self._assembling: _Fragments | None = None
+        self._assembling: Fragments | None = None
         self._closed = False
         self._bounded = True
         self._waiters: deque[_Waiter] = deque()  # for a whole message
@@ -147,7 +105,7 @@ class Inbox:
         with self._lock:
             message = self._assembling
             if message is None:
-                message = self._assembling = _Fragments(bool(is_text))
+                message = self._assembling = Fragments(bool(is_text))
                 message.dropped = self._is_full() and not self._bounded
                 if not message.dropped:
                     self._queue.append(message)
@@ -221,7 +179,7 @@ class Inbox:
         cell: Any = None
         try:
             cell = self._take(deadline, None, self._streamers)
-            if not isinstance(cell, _Fragments):
+            if not isinstance(cell, Fragments):
                 yield _convert(cell, decode)
                 return
             text = cell.is_text if decode is None else decode
@@ -236,15 +194,10 @@ class Inbox:
                 if piece:
                     yield decoded
         finally:
-            if isinstance(cell, _Fragments):
+            if isinstance(cell, Fragments):
                 with self._lock:
                     cell.drop()
                     self._make_room()
-
-    def has_message(self) -> bool:
-        """Tell whether :meth:`get` would return at once, with a message or an end."""
-        with self._lock:
-            return self._closed or self._count > 0
 
     def is_interrupted(self) -> bool:
         """Tell whether the caller, a signal handler, interrupted a call that has the lock."""
@@ -302,7 +255,7 @@ class Inbox:
                         waiter = _Waiter()
                         waiters.append(waiter)
                         self._wake_idler()
-                    if not waiter.lock.acquire(timeout=deadline.lock_timeout()):
+                    if not wait_for_lock(waiter.lock, deadline.lock_timeout()):
                         raise TimeoutError(f"no message within {deadline.timeout} s")
             finally:
                 if waiter is not None:
@@ -318,7 +271,7 @@ class Inbox:
                 self._recount()
             raise
 
-    def _take_piece(self, message: _Fragments) -> tuple[bytes, bool]:
+    def _take_piece(self, message: Fragments) -> tuple[bytes, bool]:
         """Wait for a piece of a message that was taken; return whether it is the last."""
         waiter: _Waiter | None = None
         try:
@@ -336,7 +289,7 @@ class Inbox:
                     waiter = _Waiter()
                     self._streamers.append(waiter)
                     self._wake_idler()
-                waiter.lock.acquire()
+                wait_for_lock(waiter.lock, -1)
         finally:
             if waiter is not None:
                 self._leave(waiter, self._streamers)

@@ -14,7 +14,7 @@ from .deadline import clock
 from .timekeeper import Timer, call_later
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .core import Core
     from .pings import Ping
 
 __all__ = ["Keepalive"]
@@ -29,7 +29,7 @@ class Keepalive:
         timeout: seconds in which a pong must come; ``None`` waits forever.
     """
 
-    def __init__(self, connection: Connection, interval: float, timeout: float | None) -> None:
+    def __init__(self, connection: Core, interval: float, timeout: float | None) -> None:
         self._connection = connection
         self._interval = interval
         self._timeout = timeout

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..sansio.frames import Frame, Opcode
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .core import Core
 
 __all__ = ["start_reader"]
 
 
-def start_reader(connection: Connection) -> None:
+def start_reader(connection: Core) -> None:
     """Start the thread that reads."""
     # Known before it runs: from then on ending the connection is left to it.
     connection._reader = threading.Thread(
@@ -32,7 +32,7 @@ def start_reader(connection: Connection) -> None:
     connection._reader.start()
 
 
-def _run(connection: Connection) -> None:
+def _run(connection: Core) -> None:
     if not connection._reading.acquire(blocking=False):
         return  # whoever started this was interrupted, and has ended the connection
     cause: BaseException | None = None
@@ -47,7 +47,7 @@ def _run(connection: Connection) -> None:
         connection._finish(cause)
 
 
-def _read(connection: Connection) -> None:
+def _read(connection: Core) -> None:
     decoder = connection.protocol.decoder
     recv, inbox = connection._transport.recv, connection._inbox
     data = connection.protocol.take_early() or recv()
@@ -61,7 +61,7 @@ def _read(connection: Connection) -> None:
         data = recv()
 
 
-def _deliver(connection: Connection, events: Sequence[Any]) -> None:
+def _deliver(connection: Core, events: Sequence[Any]) -> None:
     """Put messages in the inbox, in order; have control frames answered."""
     start = 0
     for index, event in enumerate(events):

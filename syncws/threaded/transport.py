@@ -269,7 +269,7 @@ class TlsTransport(Transport):
         )
         # Reading and writing each use their own; bound once, as looking up takes time.
         self._want_read = ssl.SSLWantReadError
-        self._closed_by_peer = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
+        self._closed_by_peer = ssl.SSLZeroReturnError
 
     @property
     def bytes_received(self) -> int:  # type: ignore[override]
@@ -294,7 +294,12 @@ class TlsTransport(Transport):
                     self.ssl_object.do_handshake()
             except self._want_read:
                 self._below.send_all(self._take_output(), deadline)
-                self._feed(self._below.recv(deadline))
+                data = self._below.recv(deadline)
+                if not data:
+                    raise ConnectionResetError(
+                        errno.ECONNRESET, "the peer closed the connection during the TLS handshake"
+                    ) from None
+                self._feed(data)
             except OSError:
                 # The alert that tells the peer why.
                 with contextlib.suppress(OSError):
@@ -313,10 +318,13 @@ class TlsTransport(Transport):
             except self._want_read:
                 pass
             except self._closed_by_peer:
-                # Closing TCP without closing TLS cuts nothing off unnoticed: WebSocket has
-                # a closing handshake of its own.
                 return b""
-            self._feed(self._below.recv(deadline))
+            data = self._below.recv(deadline)
+            if not data:
+                # Closing TCP without closing TLS cuts nothing off unnoticed: WebSocket has a
+                # closing handshake of its own. TLS isn't told, so that writing goes on.
+                return b""
+            self._feed(data)
 
     @property
     def pending(self) -> bool:
@@ -380,10 +388,7 @@ class TlsTransport(Transport):
 
     def _feed(self, data: bytes) -> None:
         with self._lock:
-            if data:
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
+            self._incoming.write(data)
 
 
 def _address(get: Any) -> Any:

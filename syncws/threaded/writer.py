@@ -12,7 +12,7 @@ from ..exceptions import ConcurrencyError, InvalidState, SendTimeout
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
-from .deadline import Deadline, Latch
+from .deadline import Deadline, Latch, wait_for_lock
 from .timekeeper import Timer, call_later
 from .transport import Transport
 
@@ -187,9 +187,11 @@ class Writer:
     def _acquire(self, deadline: Deadline | None, message: _FragmentedMessage | None) -> None:
         """Wait for the write lock, and for the end of another thread's fragmented message."""
         while True:
-            if deadline is None:
-                self.lock.acquire()
-            elif not self.lock.acquire(timeout=deadline.lock_timeout()):
+            if self.lock.acquire(blocking=False):
+                pass
+            elif deadline is None:
+                wait_for_lock(self.lock, -1)
+            elif not wait_for_lock(self.lock, deadline.lock_timeout()):
                 raise SendTimeout(f"other threads kept sending for {deadline.timeout} s")
             other = self._fragmented
             if other is None or other is message:
@@ -283,7 +285,7 @@ class Writer:
         while self._protocol.has_output or self._transport.pending:
             try:
                 if not (
-                    lock.acquire(timeout=deadline.lock_timeout())
+                    wait_for_lock(lock, deadline.lock_timeout())
                     and self._transport.wait_writable(deadline)
                 ):
                     raise TimeoutError(f"the peer did not read for {deadline.timeout} s")

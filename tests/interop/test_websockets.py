@@ -21,7 +21,7 @@ import websockets.asyncio.server
 import websockets.exceptions
 import websockets.sync.client
 import websockets.sync.server
-from support.certificates import client_context, server_context
+from support.certificates import authority, client_context
 
 import syncws
 
@@ -244,7 +244,8 @@ def our_server(**kwargs):
 @functools.cache
 def contexts():
     """Both sides of TLS, the server's first."""
-    server = server_context()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert("127.0.0.1").configure_cert(server)
     # websockets.sync reads and writes in two threads from the start. A session ticket, which
     # servers send after the TLS handshake, makes its client lose the request now and then.
     server.num_tickets = 0

@@ -23,6 +23,7 @@ from syncws import (
     serve,
 )
 from syncws.server import threading_server
+from syncws.threaded import deadline
 from syncws.threaded.deadline import Deadline, Latch
 
 
@@ -341,7 +342,7 @@ def test_serving_forever_ends_when_another_thread_closes(name):
 
 
 def test_serving_forever_in_the_main_thread_looks_up_now_and_then(monkeypatch):
-    monkeypatch.setattr(threading_server, "SIGNAL_INTERVAL", 0.01)
+    monkeypatch.setattr(deadline, "SIGNAL_INTERVAL", 0.01)
     server = serve(echo, "127.0.0.1")
     timer = threading.Timer(0.1, server.close)
     timer.start()

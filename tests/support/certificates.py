@@ -6,7 +6,7 @@ import ssl
 import trustme
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def authority():
     return trustme.CA()
 
@@ -26,7 +26,7 @@ def client_context():
     return context
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def contexts():
     """Both sides, the server's first."""
     return server_context(), client_context()

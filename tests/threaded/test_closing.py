@@ -413,3 +413,13 @@ def test_timekeeper_that_finds_a_writer_at_work_comes_back():
             wait_until(lambda: writer._timer is None or writer._timer.when < clock())
         receive_exactly(peer, sent * 131)
         wait_until(lambda: not connection.buffered_amount)
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+def test_after_both_close_frames_the_peer_has_a_second_to_close_tcp(role):
+    with connection_and_socket(role, close_timeout=60) as (connection, peer):
+        closer = run(connection.close)
+        peer.sendall(CLOSE_FROM_SERVER if role is Role.CLIENT else CLOSE_FROM_CLIENT)
+        closer.result()
+        with pytest.raises(ConnectionClosedOK):
+            connection.recv()

@@ -481,9 +481,9 @@ def test_who_waits_for_a_fragmented_message_that_breaks_is_told_that_the_connect
         waiting = [run(client.send, "x") for _ in range(4)]
         message = client._writer._fragmented
         wait_until(lambda: len(message.done._waiters) == 4)
-        fail = client.fail
+        fail = client._fail
         woken_before = []
-        client.fail = lambda *args: (woken_before.append(message.done.is_set()), fail(*args))
+        client._fail = lambda *args: (woken_before.append(message.done.is_set()), fail(*args))
         go_on.set()
         with pytest.raises(ZeroDivisionError):
             sender.result()

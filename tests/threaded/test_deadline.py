@@ -4,7 +4,7 @@ import pytest
 from support.pairs import SOON, run, wait_until
 
 from syncws.threaded import deadline
-from syncws.threaded.deadline import Deadline, Latch
+from syncws.threaded.deadline import Deadline, Latch, wait_for_lock
 
 
 def test_no_timeout_is_no_limit():
@@ -60,3 +60,17 @@ def test_latch_set_while_others_start_to_wait_loses_nobody(attempt):
     assert [waiter.result() for waiter in waiting] == [True] * 3
     for setter in setting:
         setter.result()
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_lock_is_waited_for_with_and_without_a_limit(in_main_thread, monkeypatch):
+    monkeypatch.setattr(deadline, "SIGNAL_INTERVAL", 0.001)
+    call = (lambda f, *args: f(*args)) if in_main_thread else (lambda *args: run(*args).result())
+    lock = threading.Lock()
+    assert call(wait_for_lock, lock, 0)
+    assert not call(wait_for_lock, lock, 0)
+    assert not call(wait_for_lock, lock, 0.01)
+    releasing = threading.Timer(0.02, lock.release)
+    releasing.start()
+    assert call(wait_for_lock, lock, -1)
+    releasing.join()

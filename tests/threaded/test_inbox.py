@@ -2,7 +2,8 @@ import pytest
 from support.pairs import SOON, run, wait_until
 
 from syncws.threaded.deadline import Deadline
-from syncws.threaded.inbox import MAX_PIECES, Inbox
+from syncws.threaded.fragments import MAX_PIECES
+from syncws.threaded.inbox import Inbox
 
 NOW = Deadline(0)
 
@@ -293,11 +294,9 @@ def test_closed_inbox_gives_what_it_has_and_then_ends():
     inbox = Inbox()
     inbox.put(["last"])
     put_fragments(inbox, b"cut", fin=False)
-    assert inbox.has_message()
     inbox.close()
     inbox.close()
     assert inbox.get(NOW) == "last"
-    assert inbox.has_message()
     with pytest.raises(EOFError):
         inbox.get(NOW)
     with pytest.raises(EOFError):
@@ -323,10 +322,6 @@ def test_closing_wakes_the_reader():
     inbox.close()
     reader.result()
     inbox.wait_for_room()
-
-
-def test_empty_inbox_has_no_message():
-    assert not Inbox().has_message()
 
 
 # --- waiting for callers to be done ---

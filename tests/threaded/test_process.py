@@ -231,16 +231,20 @@ def test_fork_leaves_the_connection_to_the_parent():
 @posix
 def test_child_of_a_server_does_not_keep_its_port():
     text = """
-        import os, sys, time, warnings
+        import os, warnings
         from syncws import serve
         warnings.simplefilter("ignore", DeprecationWarning)
         server = serve(list, "127.0.0.1", 0).start()
+        readable, writable = os.pipe()
         child = os.fork()
         if child == 0:
+            os.close(1), os.close(2)
             assert not server.is_serving()
             server.close()
+            os.write(writable, b"x")
             os.read(0, 1)
             os._exit(0)
+        os.read(readable, 1)
         server.close()
         serve(list, "127.0.0.1", server.port).close()
         print("free", flush=True)

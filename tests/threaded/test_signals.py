@@ -21,6 +21,7 @@ from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError
 
 MODULES = (
     "connection.py",
+    "core.py",
     "deadline.py",
     "inbox.py",
     "pings.py",

@@ -1,0 +1,52 @@
+"""A message that comes in fragments, on its way through the inbox."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["MAX_PIECES", "Fragments"]
+
+#: Pieces of a fragmented message that are kept apart; from there on they are joined, so that
+#: many small ones take no more memory than their bytes.
+MAX_PIECES = 64
+
+
+class Fragments:
+    """A fragmented message, complete or under way.
+
+    Attributes:
+        is_text: whether it is text.
+        complete: whether the last fragment is there.
+        taken: whether a caller streams it.
+        dropped: whether that caller lost interest.
+        size: bytes that nobody took yet.
+    """
+
+    __slots__ = ("complete", "dropped", "is_text", "pieces", "size", "taken")
+
+    def __init__(self, is_text: bool) -> None:
+        self.is_text = is_text
+        self.pieces: deque[bytes | bytearray] = deque()
+        self.complete = False
+        self.taken = False
+        self.dropped = False
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """Add a fragment's payload."""
+        if self.dropped or not data:
+            return
+        self.size += len(data)
+        if len(self.pieces) < MAX_PIECES:
+            self.pieces.append(data)
+            return
+        last = self.pieces[-1]
+        if not isinstance(last, bytearray):
+            self.pieces[-1] = last = bytearray(last)
+        last += data
+
+    def drop(self) -> None:
+        """Let go of what there is, and of what comes."""
+        self.dropped = True
+        self.pieces.clear()
+        self.size = 0
