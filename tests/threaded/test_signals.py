@@ -264,7 +264,7 @@ def test_handler_can_not_flush_into_the_frame_that_it_interrupts():
 
 def test_interrupted_fragmented_message_keeps_nobody_waiting():
     def call(bomb):
-        with connection_pair() as (client, _server):
+        with connection_pair(close_timeout=1) as (client, _server):
             waiting = []
 
             def fragments():
