@@ -85,11 +85,13 @@ class Latch:
     def set(self) -> None:
         """Let it happen: every waiter returns. Idempotent; any thread may call it."""
         self._is_set = True
-        while self._waiters:
-            try:
-                self._waiters.pop().release()
-            except IndexError:  # another thread, setting it too, was faster
-                break
+        # Each waiter is released before it is taken off the list, so that setting it again
+        # helps those whom a signal handler, by raising here, has left waiting.
+        for waiter in list(self._waiters):
+            with contextlib.suppress(RuntimeError):  # it was released before
+                waiter.release()
+            with contextlib.suppress(ValueError):  # it was taken off before
+                self._waiters.remove(waiter)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it happened, at most ``timeout`` seconds; return whether it did."""
