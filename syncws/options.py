@@ -85,7 +85,7 @@ class Options:
         send_timeout: time that one ``send()`` may take; ``None`` waits forever.
         max_queue: messages above which reading pauses, and where it resumes.
         read_limit: bytes of undelivered messages above which reading pauses.
-        write_limit: bytes that may wait for one slow peer.
+        write_limit: bytes that may wait for a peer that does not read, where calls don't wait.
     """
 
     ping_interval: float | None = 20

@@ -213,7 +213,8 @@ def connect(
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
         read_limit: bytes of received messages that may wait before reading pauses.
-        write_limit: bytes that a broadcast may leave waiting for this peer.
+        write_limit: bytes that may wait for a peer that does not read, where calls don't
+            wait for it (pings and pongs).
         logger: where to log; ``syncws.client`` by default.
         create_connection: a subclass of :class:`ClientConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.

@@ -262,6 +262,11 @@ class Protocol:
         """Whether :meth:`data_to_send` would return anything."""
         return bool(self._output) or self._pong is not None
 
+    @property
+    def output_size(self) -> int:
+        """Bytes that :meth:`data_to_send` would return, but for a pong."""
+        return sum(map(len, self._output))
+
     def data_to_send(self) -> list[bytes]:
         """Return what to write since the last call; ``b""`` closes the sending side."""
         self._flush_pong()

@@ -113,7 +113,8 @@ def serve(
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
         read_limit: bytes of received messages that may wait before reading pauses.
-        write_limit: bytes that a broadcast may leave waiting for a peer.
+        write_limit: bytes that may wait for a peer that does not read, where calls don't
+            wait for it (pings and pongs).
         max_connections: connections at the same time; more are answered with 503.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`ServerConnection`, or what makes one.

@@ -176,5 +176,5 @@ class Attributes:
 
     @property
     def buffered_amount(self) -> int:
-        """Bytes that wait for the kernel to take them; 0 unless the peer reads slowly."""
-        return self._transport.backlog_size
+        """Bytes that wait to be written; 0 unless the peer reads slowly."""
+        return self._transport.backlog_size + self.protocol.output_size

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from ..aliases import BytesLike, Data, DataLike
-from ..exceptions import ConnectionClosedOK, InvalidState
+from ..exceptions import ConnectionClosedOK, InvalidState, SlowPeer
 from ..sansio.close import CloseCode
 from ..sansio.state import State
 from .core import Core
@@ -171,7 +171,9 @@ class Connection(Core):
             ConnectionClosed: the connection is closed.
             ConcurrencyError: a ping with that payload waits for its pong already.
             ProtocolError: the payload is too long.
+            SlowPeer: more than ``write_limit`` bytes wait for the peer already.
         """
+        self._check_write_limit()
         ping = self._ping(None if data is None else _payload(data))
         if ping is None:
             raise self._close_exc() from self.protocol.parser_exc
@@ -185,14 +187,21 @@ class Connection(Core):
         Raises:
             ConnectionClosed: the connection is closed.
             ProtocolError: the payload has more than 125 bytes.
+            SlowPeer: more than ``write_limit`` bytes wait for the peer already.
         """
         payload = _payload(data)
+        self._check_write_limit()
         try:
             with self._state_lock:
                 self.protocol.send_pong(payload)
         except InvalidState:
             raise self._close_exc() from self.protocol.parser_exc
         self._writer.drain()
+
+    def _check_write_limit(self) -> None:
+        limit = self.options.write_limit
+        if self._writer.is_behind and self.buffered_amount > limit:
+            raise SlowPeer(self.buffered_amount, limit)
 
     # --- closing ---
 

@@ -137,7 +137,7 @@ class Core(Attributes):
         self._writer.drain()
         if self.protocol.close_expected():
             # Our own close frame may have to wait for a frame that is being written.
-            waiting = self.protocol.has_output or self._transport.pending
+            waiting = self._writer.is_behind
             self._closing(self.options.close_timeout if waiting else self._linger_timeout())
 
     def _decoding_failed(self) -> None:
@@ -168,7 +168,7 @@ class Core(Attributes):
         """Return a value that changes while a pong can't have come yet; see :mod:`.keepalive`."""
         transport = self._transport
         receiving = transport.bytes_received if self.protocol.decoder.receiving else 0
-        waiting = self.protocol.has_output or transport.pending
+        waiting = self._writer.is_behind
         return receiving, transport.bytes_sent if waiting else 0
 
     # --- what the connection sends by itself ---

@@ -252,7 +252,7 @@ class Writer:
         lock = self.lock
         if lock._is_owned():
             return  # in a signal handler: the call that it interrupted goes on
-        while self._protocol.has_output or self._transport.pending:
+        while self.is_behind:
             try:
                 if not lock.acquire(blocking=False):
                     return
@@ -271,6 +271,11 @@ class Writer:
                 except RuntimeError:  # it was not acquired
                     pass
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits to be written."""
+        return self._protocol.has_output or self._transport.pending
+
     def flush(self, deadline: Deadline) -> None:
         """Block until the protocol's output and the backlog are written.
 
@@ -282,7 +287,7 @@ class Writer:
         lock = self.lock
         if lock._is_owned():
             raise ConcurrencyError("a signal handler can't flush while it interrupts a send")
-        while self._protocol.has_output or self._transport.pending:
+        while self.is_behind:
             try:
                 if not (
                     wait_for_lock(lock, deadline.lock_timeout())
@@ -319,6 +324,10 @@ class Writer:
 
     def _write_output(self) -> bool:
         """Write what is queued without waiting; return whether all of it went."""
+        # While the kernel takes nothing the rest stays with the protocol, where a pong
+        # replaces an older one: a peer that sends pings and does not read costs no memory.
+        if not self._transport.flush():
+            return False
         with self._state_lock:
             output = self._protocol.data_to_send()
         for data in output:

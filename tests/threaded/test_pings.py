@@ -8,7 +8,13 @@ from support.pairs import (
     wait_until,
 )
 
-from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, ProtocolError
+from syncws import (
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedOK,
+    ProtocolError,
+    SlowPeer,
+)
 from syncws.sansio.state import Role
 
 PONG_FOR = {"hi": b"\x8a\x02hi", "abc": b"\x8a\x03abc", "x": b"\x8a\x01x"}
@@ -129,3 +135,31 @@ def test_only_the_newest_pong_waits_for_a_writer():
         sender.result()
         connection.send("end")
         assert receive_exactly(peer, 8) == b"\x8a\x019\x81\x03end"
+
+
+def test_peer_that_sends_pings_and_does_not_read_costs_no_memory():
+    with connection_and_socket(Role.SERVER, close_timeout=1) as (connection, peer):
+        burst = b"\x89\xfd\0\0\0\0" + b"x" * 125
+        for _ in range(200):
+            peer.sendall(burst * 1000)  # 25 MB of pongs: far more than the kernel takes
+        wait_until(lambda: connection.stats.frames_received == 200_000)
+        assert connection.buffered_amount < 100_000
+        assert connection.open
+
+
+def test_pings_and_pongs_that_wait_for_a_slow_peer_are_limited():
+    with connection_and_socket(Role.CLIENT, write_limit=10_000) as (connection, peer):
+
+        def flood(call):
+            while True:
+                call(str(connection.stats.bytes_sent + connection.buffered_amount).zfill(125))
+
+        for call in (connection.ping, connection.pong):
+            with pytest.raises(SlowPeer, match="more than the limit of 10000") as caught:
+                flood(call)
+            assert 10_000 < caught.value.buffered < 20_000
+        assert connection.open
+        size = connection.stats.bytes_sent + connection.buffered_amount
+        receive_exactly(peer, size)
+        wait_until(lambda: not connection.buffered_amount)
+        connection.ping()
