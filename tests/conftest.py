@@ -6,6 +6,7 @@ over, so that it is that test and not the next one.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -16,6 +17,11 @@ THREADS_TIMEOUT = 5.0
 
 # The one thread of the library that stays: it serves all connections of the process.
 LASTING_THREADS = {"syncws-timekeeper"}
+
+# A job in the background of a shell ignores Ctrl-C, and what it starts inherits that; the
+# programs that tests start and interrupt must not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if os.environ.get("SYNCWS_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["SYNCWS_SWITCH_INTERVAL"]))

@@ -136,9 +136,8 @@ class Core(Attributes):
                     self.latency = ping.latency
         self._writer.drain()
         if self.protocol.close_expected():
-            # Our own close frame may have to wait for a frame that is being written.
-            waiting = self._writer.is_behind
-            self._closing(self.options.close_timeout if waiting else self._linger_timeout())
+            self._closing(self.options.close_timeout)
+            self._linger()
 
     def _decoding_failed(self) -> None:
         # What came before the violation was fine: let the program answer it first.
@@ -242,6 +241,16 @@ class Core(Attributes):
                 self._close_timer = call_later(timeout, self._close_timed_out)
                 if timer is not None:
                     timer.cancel()
+
+    def _linger(self) -> None:
+        """See to it that the peer closes TCP soon, as nothing more is expected."""
+        if self.protocol.state is State.CLOSED:
+            return
+        if self._writer.is_behind:
+            # Our own close frame waits for a frame that is being written, perhaps.
+            call_later(LINGER_TIMEOUT, self._linger)
+        else:
+            self._closing(self._linger_timeout())
 
     def _linger_timeout(self) -> float:
         timeout = self.options.close_timeout

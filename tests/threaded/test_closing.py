@@ -423,3 +423,19 @@ def test_after_both_close_frames_the_peer_has_a_second_to_close_tcp(role):
         closer.result()
         with pytest.raises(ConnectionClosedOK):
             connection.recv()
+
+
+def test_close_frame_that_waits_for_a_large_message_is_sent_after_it():
+    with connection_and_socket(Role.SERVER, close_timeout=SOON) as (connection, peer):
+        sender = run(connection.send, HUGE)
+        wait_until(lambda: connection.stats.bytes_sent)
+        peer.sendall(CLOSE_FROM_CLIENT)
+        wait_until(lambda: not connection.open)
+        started = time.monotonic()
+        wait_until(lambda: time.monotonic() > started + 1.5)  # longer than it would linger
+        receive_exactly(peer, len(HUGE) + 10)
+        sender.result()
+        assert receive_exactly(peer, 4) == CLOSE_FROM_SERVER
+        peer.close()
+        with pytest.raises(ConnectionClosedOK):
+            connection.recv()
