@@ -137,7 +137,7 @@ class Core(Attributes):
         self._writer.drain()
         if self.protocol.close_expected():
             self._closing(self.options.close_timeout)
-            self._linger()
+            self._expect_eof()
 
     def _decoding_failed(self) -> None:
         # What came before the violation was fine: let the program answer it first.
@@ -242,13 +242,13 @@ class Core(Attributes):
                 if timer is not None:
                     timer.cancel()
 
-    def _linger(self) -> None:
+    def _expect_eof(self) -> None:
         """See to it that the peer closes TCP soon, as nothing more is expected."""
         if self.protocol.state is State.CLOSED:
             return
         if self._writer.is_behind:
             # Our own close frame waits for a frame that is being written, perhaps.
-            call_later(LINGER_TIMEOUT, self._linger)
+            call_later(LINGER_TIMEOUT, self._expect_eof)
         else:
             self._closing(self._linger_timeout())
 
