@@ -78,12 +78,12 @@ class _MaskingKeys:
 
     def draw(self) -> bytes:
         """Return 4 bytes that nobody could predict, never the same block twice."""
-        try:
-            key: bytes = next(self._keys)[0]
-        except StopIteration:
-            keys = struct.iter_unpack("4s", os.urandom(4 * KEYS_PER_BLOCK))
-            key = next(keys)[0]
-            self._keys = keys
+        key: bytes
+        for (key,) in self._keys:
+            return key
+        keys = struct.iter_unpack("4s", os.urandom(4 * KEYS_PER_BLOCK))
+        key = next(keys)[0]
+        self._keys = keys
         return key
 
     def forget(self) -> None:
