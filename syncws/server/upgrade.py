@@ -164,6 +164,8 @@ class ServerConnection(Connection):
                 raise TimeoutError("timed out during opening handshake")
             self.response = response
             protocol.send_response(response)
+        if protocol.handshake_exc is not None:
+            self._log_refusal()
         for data in protocol.data_to_send():
             if data:
                 transport.send_all(data, deadline)
@@ -171,7 +173,6 @@ class ServerConnection(Connection):
                 transport.finish_sending()
         if protocol.handshake_exc is not None:
             self._linger(deadline)
-            self._log_refusal()
             raise protocol.handshake_exc
 
     def _respond(self, request: Request) -> Response:
