@@ -26,7 +26,8 @@ from .fields import (
 )
 from .handshake import accept_value, generate_key
 from .headers import Headers
-from .http11 import Request, Response, ResponseParser
+from .http11 import Request, Response
+from .http_parser import ResponseParser
 from .negotiation import (
     EXTENSIONS,
     SUBPROTOCOL,

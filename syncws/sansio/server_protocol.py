@@ -35,7 +35,8 @@ from .handshake import (
     validate_origins,
 )
 from .headers import Headers, HeadersLike
-from .http11 import Request, RequestParser, Response
+from .http11 import Request, Response
+from .http_parser import RequestParser
 from .negotiation import EXTENSIONS, SUBPROTOCOL, accept_extensions, offered_subprotocols
 from .protocol import Protocol
 from .state import Role, State, Transition, advance

@@ -13,14 +13,13 @@ from syncws.exceptions import (
     StatusLineTooLong,
     TooManyHeaders,
 )
-from syncws.sansio import http11
+from syncws.sansio import http_parser
 from syncws.sansio.headers import Headers
-from syncws.sansio.http11 import (
+from syncws.sansio.http11 import Request, Response
+from syncws.sansio.http_parser import (
     MAX_LINE_LENGTH,
     MAX_NUM_HEADERS,
-    Request,
     RequestParser,
-    Response,
     ResponseParser,
 )
 
@@ -512,9 +511,9 @@ def test_any_split_gives_the_same_message_or_error(parser, data):
     parts = [message[i:j] for i, j in zip([0, *cuts], [*cuts, len(message)])]
     with pytest.MonkeyPatch.context() as patch:
         # Small ones, so that messages run into them.
-        patch.setattr(http11, "MAX_LINE_LENGTH", 50)
-        patch.setattr(http11, "MAX_NUM_HEADERS", 8)
-        patch.setattr(http11, "MAX_BODY_SIZE", SMALL_BODY)
+        patch.setattr(http_parser, "MAX_LINE_LENGTH", 50)
+        patch.setattr(http_parser, "MAX_NUM_HEADERS", 8)
+        patch.setattr(http_parser, "MAX_BODY_SIZE", SMALL_BODY)
         expected = outcome(parser(), [message])
         assert outcome(parser(), parts) == expected
         assert outcome(parser(), pieces(message, "bytewise")) == expected
@@ -567,5 +566,5 @@ def test_each_byte_of_a_head_is_taken_once_if_bytes_come_one_by_one(monkeypatch)
 def test_header_of_white_space_is_matched_in_one_way():
     # The pattern for a line has no two parts that could share the white space.
     line = "A:" + " " * 8000 + "\x00"
-    found = http11._HEADER_LINE.match(line)
+    found = http_parser._HEADER_LINE.match(line)
     assert found.end() == len(line) - 1

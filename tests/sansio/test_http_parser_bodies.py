@@ -1,4 +1,4 @@
-"""Bodies of responses; what comes before them is in ``test_http11.py``."""
+"""Bodies of responses; what comes before them is in ``test_http_parser.py``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from syncws.exceptions import HeaderLineTooLong, InvalidState, TooManyHeaders
-from syncws.sansio.http11 import (
+from syncws.sansio.http_parser import (
     MAX_BODY_SIZE,
     MAX_LINE_LENGTH,
     MAX_NUM_HEADERS,
