@@ -3,7 +3,7 @@ import socket
 import threading
 
 import pytest
-from support.pairs import SOON
+from support.pairs import SOON, wait_until
 from support.scripted import build_response as respond
 from support.scripted import mute_after, nothing_left, parse_head, read_head, scripted_server
 from support.serving import serving
@@ -180,6 +180,7 @@ def test_a_custom_extension_is_offered_and_used():
         assert [extension.name for extension in ws.extensions] == ["x-shout"]
         ws.send("hello")
         ws.close()
+        wait_until(lambda: received)
     assert received == ["HELLO"]
 
 
