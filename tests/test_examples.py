@@ -1,0 +1,54 @@
+"""The examples, run as their READMEs say."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def start(name, *args):
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", EXAMPLES / name, *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_echo():
+    server = start("echo/server.py", "0")
+    try:
+        uri = server.stdout.readline().split()[2]
+        client = start("echo/client.py", f"{uri}room")
+        output, errors = client.communicate(timeout=20)
+        assert (client.returncode, errors) == (0, "")
+        assert output.splitlines() == [
+            "received: hello",
+            "received: is there anybody?",
+            "received: goodbye",
+        ]
+        assert server.stdout.readline() == "somebody connected to /room\n"
+        assert server.stdout.readline() == "and is gone\n"
+        server.send_signal(signal.SIGINT)
+        output, errors = server.communicate(timeout=20)
+        assert (server.returncode, output, errors) == (0, "", "")
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_examples_are_short_and_explained():
+    programs = list(EXAMPLES.glob("*/*.py"))
+    assert programs
+    for program in programs:
+        assert len(program.read_text().splitlines()) < 60
+        assert (program.parent / "README.md").exists()
+        assert f"[{program.parent.name}]" in (EXAMPLES / "README.md").read_text()
