@@ -276,7 +276,8 @@ class Core(Attributes):
         with self._state_lock:
             protocol = self.protocol
             cause = self._cause or cause
-            if protocol.parser_exc is None and isinstance(cause, Exception):
+            complete = protocol.close_rcvd_then_sent is not None  # how TCP ends tells nothing more
+            if not complete and protocol.parser_exc is None and isinstance(cause, Exception):
                 protocol.parser_exc = cause
             protocol.receive_eof()
             self._pings.abandon(self._close_exc)

@@ -421,8 +421,9 @@ def test_after_both_close_frames_the_peer_has_a_second_to_close_tcp(role):
         closer = run(connection.close)
         peer.sendall(CLOSE_FROM_SERVER if role is Role.CLIENT else CLOSE_FROM_CLIENT)
         closer.result()
-        with pytest.raises(ConnectionClosedOK):
+        with pytest.raises(ConnectionClosedOK) as caught:
             connection.recv()
+        assert caught.value.__cause__ is None
 
 
 def test_close_frame_that_waits_for_a_large_message_is_sent_after_it():
