@@ -138,7 +138,7 @@ def test_1000_connections_leave_no_thread_and_no_descriptor():
         for worker in workers:
             worker.result(LONG)
         wait_until(lambda: threading.active_count() == threads)
-        assert descriptors() == files
+        assert descriptors() <= files  # an earlier test's may be gone meanwhile
         assert server.connections == set()
 
 
