@@ -412,6 +412,7 @@ def test_stats_count_both_ways(pair):
     assert server.recv(SOON) == "abc"
     assert server.recv(SOON) == "ab"
     assert client.ping().wait(SOON)
+    wait_until(lambda: server.stats.bytes_sent)  # counted just after it is written
     sent, received = client.stats, server.stats
     assert (sent.messages_sent, sent.frames_sent) == (2, 3)
     assert (received.messages_received, received.frames_received) == (2, 4)
