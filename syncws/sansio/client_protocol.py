@@ -98,10 +98,14 @@ class ClientProtocol(Protocol):
         uri = self.uri
         headers = Headers()
         headers["Host"] = build_host(uri.host, uri.port, uri.secure)
-        headers["Upgrade"] = "websocket"
-        headers["Connection"] = "Upgrade"
-        headers["Sec-WebSocket-Key"] = self.key
-        headers["Sec-WebSocket-Version"] = "13"
+        headers.add_parsed(
+            [
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+                ("Sec-WebSocket-Key", self.key),
+                ("Sec-WebSocket-Version", "13"),
+            ]
+        )
         if self.origin is not None:
             headers["Origin"] = self.origin
         offer = offer_extensions(self.available_extensions)
@@ -213,11 +217,13 @@ def check_upgrade(headers: Headers) -> None:
         InvalidHeaderFormat: one can't be parsed.
         InvalidUpgrade: they don't.
     """
-    connection = [
-        token for value in headers.get_all("Connection") for token in parse_connection(value)
-    ]
-    if not any(token.lower() == "upgrade" for token in connection):
+    connection: list[str] = []
+    for value in headers.get_all("Connection"):
+        connection += parse_connection(value)
+    if "upgrade" not in [token.lower() for token in connection]:
         raise InvalidUpgrade("Connection", ", ".join(connection) if connection else None)
-    upgrade = [token for value in headers.get_all("Upgrade") for token in parse_upgrade(value)]
-    if not (len(upgrade) == 1 and upgrade[0].lower() == "websocket"):
+    upgrade: list[str] = []
+    for value in headers.get_all("Upgrade"):
+        upgrade += parse_upgrade(value)
+    if len(upgrade) != 1 or upgrade[0].lower() != "websocket":
         raise InvalidUpgrade("Upgrade", ", ".join(upgrade) if upgrade else None)

@@ -17,6 +17,8 @@ TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: let a value add header lines of its own, and what isn't Latin-1.
 _NOT_IN_VALUE = re.compile(r"[^\t -~\x80-\xff]")
 
+_NOTHING: tuple[tuple[str, str], ...] = ()
+
 
 class Headers(MutableMapping[str, str]):
     """Header fields in their order, as spelled; names are looked up in any case.
@@ -36,22 +38,29 @@ class Headers(MutableMapping[str, str]):
 
     __slots__ = ("_fields", "_values")
 
-    def __init__(self, headers: HeadersLike = (), /, **kwargs: str) -> None:
+    def __init__(self, headers: HeadersLike = _NOTHING, /, **kwargs: str) -> None:
         self._fields: list[tuple[str, str]] = []  # in order, as spelled
         self._values: dict[str, list[str]] = {}  # the same by lower-case name
-        self.update(headers, **kwargs)
+        if headers is not _NOTHING or kwargs:
+            self.update(headers, **kwargs)
 
     @classmethod
     def from_parsed(cls, fields: Iterable[tuple[str, str]]) -> Headers:
         """Make headers of fields that a parser has validated; they aren't checked again."""
         headers = cls()
-        for name, value in fields:
-            headers._add(name, value)
+        headers.add_parsed(fields)
         return headers
 
-    def _add(self, name: str, value: str) -> None:
-        self._fields.append((name, value))
-        self._values.setdefault(name.lower(), []).append(value)
+    def add_parsed(self, fields: Iterable[tuple[str, str]]) -> None:
+        """Add fields that are known to be valid; they aren't checked."""
+        values, start = self._values, len(self._fields)
+        self._fields += fields
+        for name, value in self._fields[start:]:
+            key = name.lower()
+            if key in values:
+                values[key].append(value)
+            else:
+                values[key] = [value]
 
     def copy(self) -> Headers:
         """Return independent headers with the same fields."""
@@ -90,7 +99,8 @@ class Headers(MutableMapping[str, str]):
             ValueError: the name isn't a token, or the value can't be sent.
         """
         _check_field(name, value)
-        self._add(name, value)
+        self._fields.append((name, value))
+        self._values.setdefault(name.lower(), []).append(value)
 
     def __delitem__(self, name: str) -> None:
         """Remove all fields of that name.
@@ -132,7 +142,8 @@ class Headers(MutableMapping[str, str]):
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of a header, in order; an empty list if there is none."""
-        return list(self._values.get(name.lower(), ()))
+        values = self._values.get(name.lower())
+        return values.copy() if values else []
 
     def raw_items(self) -> Iterator[tuple[str, str]]:
         """Iterate over the fields in order, names as spelled, repeated ones included."""

@@ -38,8 +38,7 @@ class Request:
             raise ValueError(f"invalid path {self.path!r}: it must be ASCII without spaces")
         if not TOKEN.fullmatch(self.method):
             raise ValueError(f"invalid method {self.method!r}")
-        head = f"{self.method} {self.path} HTTP/1.1\r\n"
-        return head.encode("ascii") + self.headers.serialize()
+        return f"{self.method} {self.path} HTTP/1.1\r\n{self.headers}".encode("latin-1")
 
 
 @dataclass
@@ -68,5 +67,5 @@ class Response:
             raise ValueError(f"invalid status {self.status_code!r}")
         if not _REASON.fullmatch(self.reason_phrase):
             raise ValueError(f"invalid reason {self.reason_phrase!r}")
-        head = f"HTTP/1.1 {self.status_code:d} {self.reason_phrase}\r\n"
-        return head.encode("latin-1") + self.headers.serialize() + self.body
+        head = f"HTTP/1.1 {self.status_code:d} {self.reason_phrase}\r\n{self.headers}"
+        return head.encode("latin-1") + self.body

@@ -57,6 +57,10 @@ _STATUS_LINE = re.compile(r"(HTTP/[0-9]\.[0-9]) ([1-9][0-9]{2})(?: ([\t -~\x80-\
 #: RFC 9112 §5. White space around the value is stripped later: a pattern would backtrack.
 _HEADER_LINE = re.compile(rf"({TOKEN.pattern}):([\t -~\x80-\xff]*)")
 
+#: All header lines of a head, one after the other. Where one can't be read, the second
+#: alternative takes all the rest, so that the search never resumes within a line.
+_HEADER_LINES = re.compile(rf"{_HEADER_LINE.pattern}\r\n|.+", re.DOTALL)
+
 #: RFC 9112 §7.1; extensions (§7.1.1) are ignored.
 _CHUNK_SIZE = re.compile(r"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 
@@ -83,7 +87,8 @@ class _Parser:
 
     def _run(self, data: bytes) -> None:
         self._check_incomplete()
-        self._buffer.append(data)
+        if self._started or self._buffer or not self._read_whole_head(data):
+            self._buffer.append(data)
         while self._step is not None and self._step():
             pass
 
@@ -93,7 +98,8 @@ class _Parser:
 
     def _finish(self) -> bool:
         self._step = None
-        self.trailing = self._buffer.take_all()
+        if self._buffer:
+            self.trailing = self._buffer.take_all()
         return False
 
     def _read_start_line(self) -> bool:
@@ -103,6 +109,26 @@ class _Parser:
         self._parse_start_line(line.decode("latin-1"))
         self._started = True
         self._step = self._read_headers
+        return True
+
+    def _read_whole_head(self, data: bytes) -> bool:
+        """Read the head if it is there at once and nothing is wrong with it, as is usual.
+
+        Otherwise nothing is taken, and the steps find out what is missing or wrong.
+        """
+        end = data.find(b"\r\n\r\n")
+        if not 0 <= end <= MAX_LINE_LENGTH:
+            return False
+        start_line, _, lines = data[: end + 2].decode("latin-1").partition("\r\n")
+        fields = _HEADER_LINES.findall(lines)
+        if "\n" in start_line or len(fields) > MAX_NUM_HEADERS or fields[-1:] == [("", "")]:
+            return False
+        self._parse_start_line(start_line)
+        self._started = True
+        if len(data) > end + 4:
+            self._buffer.append(data[end + 4 :])
+        headers = Headers.from_parsed([(name, value.strip(" \t")) for name, value in fields])
+        self._end_head(headers)
         return True
 
     def _parse_start_line(self, line: str) -> None:
@@ -394,15 +420,18 @@ def _content_length(headers: Headers) -> int | None:
     Raises:
         ValueError: it isn't a number, or two of them differ.
     """
+    values = headers.get_all("Content-Length")
+    if not values:
+        return None
     lengths = set()
-    for value in headers.get_all("Content-Length"):
+    for value in values:
         for digits in value.split(","):
             if not _LENGTH.fullmatch(digits.strip(" \t")):
                 raise ValueError(f"invalid Content-Length {_shorten(value)}")
             lengths.add(int(digits))
     if len(lengths) > 1:
         raise ValueError("there are different values of Content-Length")
-    return lengths.pop() if lengths else None
+    return lengths.pop()
 
 
 def _parse_header_line(line: str) -> tuple[str, str]:

@@ -107,10 +107,9 @@ class ServerProtocol(Protocol):
         except Exception as exc:
             self.handshake_exc = exc
             return self._refusal(exc)
-        headers = Headers()
-        headers["Upgrade"] = "websocket"
-        headers["Connection"] = "Upgrade"
-        headers["Sec-WebSocket-Accept"] = accept
+        headers = Headers.from_parsed(
+            [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)]
+        )
         if extensions is not None:
             headers[EXTENSIONS] = extensions
         if subprotocol is not None:
@@ -164,10 +163,10 @@ class ServerProtocol(Protocol):
         Raises:
             InvalidOrigin: none of our rules accepts it.
         """
-        try:
-            origin = headers.get("Origin")
-        except MultipleValuesError:
-            raise InvalidOrigin(", ".join(headers.get_all("Origin"))) from None
+        values = headers.get_all("Origin")
+        if len(values) > 1:
+            raise InvalidOrigin(", ".join(values))
+        origin = values[0] if values else None
         if not is_origin_allowed(origin, self.origins, headers.get("Host", "")):
             raise InvalidOrigin(origin)
         return origin

@@ -510,8 +510,9 @@ def test_any_split_gives_the_same_message_or_error(parser, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(message)), max_size=9)))
     parts = [message[i:j] for i, j in zip([0, *cuts], [*cuts, len(message)])]
     with pytest.MonkeyPatch.context() as patch:
-        # Small ones, so that messages run into them.
-        patch.setattr(http_parser, "MAX_LINE_LENGTH", 50)
+        # Small ones, so that messages run into them; but a head that comes whole, and has no
+        # more bytes than a line may have, is parsed in another way.
+        patch.setattr(http_parser, "MAX_LINE_LENGTH", data.draw(st.sampled_from([50, 8192])))
         patch.setattr(http_parser, "MAX_NUM_HEADERS", 8)
         patch.setattr(http_parser, "MAX_BODY_SIZE", SMALL_BODY)
         expected = outcome(parser(), [message])
@@ -568,3 +569,8 @@ def test_header_of_white_space_is_matched_in_one_way():
     line = "A:" + " " * 8000 + "\x00"
     found = http_parser._HEADER_LINE.match(line)
     assert found.end() == len(line) - 1
+
+
+def test_header_lines_are_not_searched_on_after_one_that_cannot_be_read():
+    lines = "A: b\r\n" + "a" * 8000
+    assert http_parser._HEADER_LINES.findall(lines) == [("A", " b"), ("", "")]
