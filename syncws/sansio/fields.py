@@ -7,7 +7,8 @@ time: each pattern matches at a position and has one way to match.
 
 from __future__ import annotations
 
-import base64
+import binascii
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from re import Pattern
@@ -97,7 +98,12 @@ class _Scanner:
 
 
 def _parse_list(name: str, value: str, pattern: Pattern[str], expected: str) -> list[str]:
-    scanner = _Scanner(name, value)
+    if pattern.fullmatch(value):
+        return [value]  # as usual
+    items = [item for item in [part.strip(" \t") for part in value.split(",")] if item]
+    if items and all(map(pattern.fullmatch, items)):
+        return items
+    scanner = _Scanner(name, value)  # it finds out what is wrong
     return scanner.take_list(lambda: scanner.take(pattern, expected), expected)
 
 
@@ -131,8 +137,22 @@ def parse_extension(value: str) -> list[ExtensionHeader]:
     Raises:
         InvalidHeaderFormat: it isn't a list of extensions with parameters.
     """
+    if len(value) > MAX_CACHED_LENGTH:
+        return _parse_extension(value)
+    # A copy, as the lists are for the caller.
+    return [(name, parameters.copy()) for name, parameters in _parse_extension_once(value)]
+
+
+def _parse_extension(value: str) -> list[ExtensionHeader]:
     scanner = _Scanner("Sec-WebSocket-Extensions", value)
     return scanner.take_list(lambda: _take_extension(scanner), "an extension")
+
+
+#: Peers are of a few kinds, each of which sends the same value. Long ones are of no such kind,
+#: and aren't worth their memory.
+MAX_CACHED_LENGTH = 200
+
+_parse_extension_once = functools.lru_cache(maxsize=16)(_parse_extension)
 
 
 def _take_extension(scanner: _Scanner) -> ExtensionHeader:
@@ -160,14 +180,12 @@ def _take_parameter(scanner: _Scanner) -> ExtensionParameter:
 
 def build_extension(extensions: Iterable[ExtensionHeader]) -> str:
     """Return the value of a ``Sec-WebSocket-Extensions`` header (RFC 6455 §9.1)."""
-    return ", ".join(
-        "; ".join([name, *(_build_parameter(*parameter) for parameter in parameters)])
-        for name, parameters in extensions
-    )
-
-
-def _build_parameter(name: str, value: str | None) -> str:
-    return name if value is None else f"{name}={value}"
+    items = []
+    for item, parameters in extensions:
+        for name, value in parameters:
+            item += f"; {name}" if value is None else f"; {name}={value}"
+        items.append(item)
+    return ", ".join(items)
 
 
 # --- Sec-WebSocket-Protocol ------------------------------------------------------
@@ -235,7 +253,8 @@ def build_authorization_basic(username: str, password: str) -> str:
     """
     if ":" in username:
         raise ValueError("a user name with a colon can't be sent by HTTP Basic")
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+    credentials = f"{username}:{password}".encode()
+    return "Basic " + binascii.b2a_base64(credentials, newline=False).decode()
 
 
 def parse_authorization_basic(value: str) -> tuple[str, str]:
@@ -249,6 +268,8 @@ def parse_authorization_basic(value: str) -> tuple[str, str]:
     scheme, _, encoded = value.partition(" ")
     if scheme.lower() != "basic":
         raise InvalidHeaderValue("Authorization", "the scheme isn't Basic")
+    import base64  # not needed by most programs
+
     try:
         credentials = base64.b64decode(encoded.strip(" "), validate=True).decode()
     except ValueError:

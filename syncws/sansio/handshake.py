@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import enum
+import functools
 import hashlib
+import os
 import re
-import secrets
 from collections.abc import Sequence
 from typing import Union
-from urllib.parse import urlsplit
 
 __all__ = [
     "SAME_ORIGIN",
@@ -28,12 +27,13 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 def generate_key() -> str:
     """Return a fresh Sec-WebSocket-Key (§4.1, item 7)."""
-    return base64.b64encode(secrets.token_bytes(16)).decode()
+    return binascii.b2a_base64(os.urandom(16), newline=False).decode()
 
 
 def accept_value(key: str) -> str:
     """Return the Sec-WebSocket-Accept that answers a key (§4.2.2, item 5.4)."""
-    return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
+    digest = hashlib.sha1(key.encode() + GUID).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def is_key(key: str) -> bool:
@@ -107,7 +107,10 @@ def _is_accepted(origin: str | None, rule: OriginRule, host: str) -> bool:
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
+@functools.lru_cache(maxsize=16)  # a server sees the same few again and again
 def _is_same_origin(origin: str, host: str) -> bool:
+    from urllib.parse import urlsplit  # slow to import, and only browsers send an Origin
+
     # The scheme isn't compared: a proxy may have taken TLS off. Ports are, with the default
     # of the Origin's scheme for a Host without one.
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote
 
 from ..exceptions import InvalidURI
 
@@ -67,6 +66,8 @@ class WebSocketURI:
 
     def __str__(self) -> str:
         """Return a URI that :func:`parse_uri` makes the same parts of, password included."""
+        from urllib.parse import quote  # slow to import, rarely needed
+
         scheme = "wss" if self.secure else "ws"
         user = ":".join(quote(part, safe="") for part in self.user_info or ())
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
@@ -104,14 +105,24 @@ def parse_uri(uri: str) -> WebSocketURI:
         secure=scheme == "wss",
         host=host,
         port=_DEFAULT_PORTS[scheme] if port is None else port,
-        path=quote(path, safe=_ASCII),
-        query=quote(query, safe=_ASCII),
+        path=_quote(path),
+        query=_quote(query),
         username=username,
         password=password,
     )
 
 
+def _quote(text: str) -> str:
+    if text.isascii():
+        return text
+    from urllib.parse import quote  # slow to import, rarely needed
+
+    return quote(text, safe=_ASCII)
+
+
 def _parse_user_info(uri: str, user_info: str) -> tuple[str, str]:
+    from urllib.parse import unquote  # slow to import, rarely needed
+
     if "@" in user_info or "\\" in user_info:
         # Other parsers may take what comes after either for the host.
         raise InvalidURI(uri, "write %40 for '@' and %5C for '\\' in user name and password")
@@ -172,7 +183,8 @@ def _parse_host(uri: str, host: str) -> str:
     if not _HOST.fullmatch(host):
         raise InvalidURI(uri, f"host {host!r} has characters that can't be in a name")
     # RFC 1035 §2.3.4; the resolver would raise UnicodeError instead of OSError.
-    if not all(0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+    labels = host.removesuffix(".").split(".")
+    if "" in labels or max(map(len, labels)) > 63:
         raise InvalidURI(uri, f"host {host!r} has an empty part or one of more than 63 bytes")
     return host
 

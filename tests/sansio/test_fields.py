@@ -104,7 +104,14 @@ def test_half_a_protocol_is_refused(value):
     ],
 )
 def test_extensions_are_parsed_with_parameters(value, extensions):
-    assert parse_extension(value) == extensions
+    for _ in range(2):  # the second time from a cache
+        parsed = parse_extension(value)
+        assert parsed == extensions
+        parsed[0][1].append("ours")
+
+
+def test_long_values_are_parsed_too():
+    assert parse_extension("; ".join(["foo"] + ["a"] * 300)) == [("foo", [("a", None)] * 300)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ compressed data promises.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import sys
 import zlib
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ class PerMessageDeflate(Extension):
             self._receiving = False
             if self._forget_received:
                 self._inflater = None
-        return dataclasses.replace(frame, data=data, rsv1=False)
+        return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
 
     def _inflate(self, data: bytes, max_size: int | None) -> bytes:
         pieces: list[bytes] = []
@@ -157,7 +157,8 @@ class PerMessageDeflate(Extension):
             self._sending = False
             if self._forget_sent:
                 self._deflater = None
-        return dataclasses.replace(frame, data=data, rsv1=frame.opcode is not Opcode.CONT)
+        rsv1 = frame.opcode is not Opcode.CONT
+        return Frame(frame.opcode, data, frame.fin, rsv1, frame.rsv2, frame.rsv3)
 
     def _deflate(self, data: bytes) -> bytes:
         if not data:
@@ -217,7 +218,7 @@ def _build(agreement: Deflate, *, bare: bool = False) -> list[tuple[str, str | N
 
 
 def _refuse_second(accepted_extensions: Sequence[Extension]) -> None:
-    if any(other.name == NAME for other in accepted_extensions):
+    if NAME in [other.name for other in accepted_extensions]:
         raise NegotiationError(f"{NAME} is there already")
 
 
@@ -246,21 +247,27 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
             NegotiationError: it doesn't, or there is one already.
         """
         _refuse_second(accepted_extensions)
-        asked = self.settings
-        found, _ = _parse(params, offer=False)
-        if asked.server_no_context_takeover and "server_no_context_takeover" not in found:
-            raise NegotiationError("the server doesn't agree to server_no_context_takeover")
-        limit = asked.server_max_window_bits
-        if limit is not None and found.get("server_max_window_bits", 16) > limit:
-            raise NegotiationError(f"the server doesn't agree to server_max_window_bits={limit}")
-        limit = asked.client_max_window_bits
-        if limit is not None and found.get("client_max_window_bits", 0) > limit:
-            raise NegotiationError(f"the server asks for more than client_max_window_bits={limit}")
-        if limit is not None:
-            found.setdefault("client_max_window_bits", limit)
-        if asked.client_no_context_takeover:
-            found["client_no_context_takeover"] = True  # a hint that we keep to (§7.1.1.2)
-        return PerMessageDeflate(Role.CLIENT, Deflate(**found), asked)
+        agreement = _check_answer(self.settings, tuple(params))
+        return PerMessageDeflate(Role.CLIENT, agreement, self.settings)
+
+
+@functools.lru_cache(maxsize=16)  # servers of one kind answer alike
+def _check_answer(asked: Deflate, params: tuple[tuple[str, str | None], ...]) -> Deflate:
+    """Return the agreement that a server's answer makes of what was asked for."""
+    found, _ = _parse(params, offer=False)
+    if asked.server_no_context_takeover and "server_no_context_takeover" not in found:
+        raise NegotiationError("the server doesn't agree to server_no_context_takeover")
+    limit = asked.server_max_window_bits
+    if limit is not None and found.get("server_max_window_bits", 16) > limit:
+        raise NegotiationError(f"the server doesn't agree to server_max_window_bits={limit}")
+    limit = asked.client_max_window_bits
+    if limit is not None and found.get("client_max_window_bits", 0) > limit:
+        raise NegotiationError(f"the server asks for more than client_max_window_bits={limit}")
+    if limit is not None:
+        found.setdefault("client_max_window_bits", limit)
+    if asked.client_no_context_takeover:
+        found["client_no_context_takeover"] = True  # a hint that we keep to (§7.1.1.2)
+    return Deflate(**found)
 
 
 class ServerPerMessageDeflateFactory(ServerExtensionFactory):
@@ -288,21 +295,29 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
         """
         _refuse_second(accepted_extensions)
         settings = self.settings
-        found, bare = _parse(params, offer=True)
-        if settings.server_no_context_takeover:
-            found["server_no_context_takeover"] = True
-        if settings.client_no_context_takeover:
-            found["client_no_context_takeover"] = True
-        limit = settings.server_max_window_bits
-        if limit is not None:
-            found["server_max_window_bits"] = min(limit, found.get("server_max_window_bits", 15))
-        limit = settings.client_max_window_bits
-        if bare or "client_max_window_bits" in found:
-            if limit is not None:
-                bits = found.get("client_max_window_bits", 15)
-                found["client_max_window_bits"] = min(limit, bits)
-        elif limit is not None and self.required:
-            # Without the client's word that it can, its window must not be limited (§7.1.2.2).
-            raise NegotiationError("the client can't limit its window")
-        agreement = Deflate(**found)
+        agreement = _answer_offer(settings, self.required, tuple(params))
         return _build(agreement), PerMessageDeflate(Role.SERVER, agreement, settings)
+
+
+@functools.lru_cache(maxsize=16)  # clients of one kind offer the same
+def _answer_offer(
+    settings: Deflate, required: bool, params: tuple[tuple[str, str | None], ...]
+) -> Deflate:
+    """Return the agreement that a server makes of a client's offer."""
+    found, bare = _parse(params, offer=True)
+    if settings.server_no_context_takeover:
+        found["server_no_context_takeover"] = True
+    if settings.client_no_context_takeover:
+        found["client_no_context_takeover"] = True
+    limit = settings.server_max_window_bits
+    if limit is not None:
+        found["server_max_window_bits"] = min(limit, found.get("server_max_window_bits", 15))
+    limit = settings.client_max_window_bits
+    if bare or "client_max_window_bits" in found:
+        if limit is not None:
+            bits = found.get("client_max_window_bits", 15)
+            found["client_max_window_bits"] = min(limit, bits)
+    elif limit is not None and required:
+        # Without the client's word that it can, its window must not be limited (§7.1.2.2).
+        raise NegotiationError("the client can't limit its window")
+    return Deflate(**found)
