@@ -385,6 +385,25 @@ def test_connecting_in_many_threads_at_once():
             client.result()
 
 
-def test_a_name_is_looked_up_within_the_deadline():
-    addresses = dial._resolve("localhost", 80, Deadline(SOON))
-    assert ("127.0.0.1", 80) in [address[4] for address in addresses]
+def looked_up_in(monkeypatch, host):
+    """The thread in which a name is looked up, which is this machine's."""
+    threads = []
+
+    def getaddrinfo(host, port, **kwargs):
+        if "flags" in kwargs:
+            raise socket.gaierror("not an address")
+        threads.append(threading.current_thread())
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    addresses = dial._resolve(host, 80, Deadline(SOON))
+    assert [address[4] for address in addresses] == [("127.0.0.1", 80)]
+    return threads[0]
+
+
+def test_a_name_is_looked_up_within_the_deadline(monkeypatch):
+    assert looked_up_in(monkeypatch, "name.example").name == "syncws-resolver"
+
+
+def test_localhost_takes_no_thread_to_look_up(monkeypatch):
+    assert looked_up_in(monkeypatch, "localhost") is threading.current_thread()
