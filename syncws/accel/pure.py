@@ -27,7 +27,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Union
 
-__all__ = ["FrameParser", "apply_mask", "serialize_frame"]
+__all__ = ["FrameParser", "apply_mask", "serialize_frame", "serialize_messages"]
 
 BytesLike = Union[bytes, bytearray, memoryview]
 
@@ -119,6 +119,24 @@ def serialize_frame(first: int, payload: BytesLike, masked: bool) -> bytes:
         return b"".join((header, payload))
     key = _masking_keys.draw()
     return b"".join((header, key, apply_mask(payload, key)))
+
+
+def serialize_messages(messages: list[str | BytesLike], masked: bool) -> bytes:
+    """Return the bytes of messages, one frame each: a ``str`` is text, bytes are binary.
+
+    Raises:
+        TypeError: something else is among them.
+        UnicodeEncodeError: a text has surrogates.
+    """
+    frames = []
+    for message in messages:
+        if isinstance(message, str):
+            frames.append(serialize_frame(0x81, message.encode(), masked))
+        elif isinstance(message, (bytes, bytearray, memoryview)):
+            frames.append(serialize_frame(0x82, memoryview(message).tobytes(), masked))
+        else:
+            raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
+    return b"".join(frames)
 
 
 # --- parsing -----------------------------------------------------------------------

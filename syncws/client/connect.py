@@ -80,7 +80,7 @@ class ClientConnection(Connection):
             self._handshake(additional_headers, user_agent_header, Deadline(timeout))
             self._start()
         except BaseException as exc:
-            if self._reader is None:
+            if not self._started:
                 self._finish(exc)
             else:  # interrupted just after it was open
                 self._abort(exc)

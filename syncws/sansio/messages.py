@@ -41,6 +41,7 @@ class Decoder:
         error: what broke the rules, once all events before it were returned:
             :exc:`ProtocolError`, :exc:`PayloadTooBig`, :exc:`UnicodeDecodeError`, or
             what an extension raised.
+        parser: the parser, for who uses it directly, and then :meth:`convert`.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Decoder:
         rsv = 0
         for extension in extensions:
             rsv |= extension.rsv
-        self._parser = FrameParser(
+        self.parser = FrameParser(
             masked=role is Role.SERVER,
             max_message=max_message,
             max_fragment=max_fragment,
@@ -73,22 +74,25 @@ class Decoder:
     @property
     def receiving(self) -> bool:
         """Whether a frame has begun and isn't complete."""
-        return self._parser.receiving
+        return self.parser.receiving
 
     def receive(self, data: bytes) -> list[DecoderEvent]:
         """Return what ``data`` completes; look at :attr:`error` afterwards."""
-        events: list[Any] = self._parser.receive(data)
+        return self.convert(self.parser.receive(data))
+
+    def convert(self, events: list[Any]) -> list[DecoderEvent]:
+        """Return what the parser gave, free of extensions; look at :attr:`error` afterwards."""
         for index, event in enumerate(events):
             if type(event) is tuple:
                 events = events[:index] + self._convert(events[index:])
                 break
-        if self.error is None and self._parser.error is not None:
-            self.error = _error(self._parser.error)
+        if self.error is None and self.parser.error is not None:
+            self.error = _error(self.parser.error)
         return events
 
     def stop(self) -> None:
         """Discard all that comes from now on."""
-        self._parser.stop()
+        self.parser.stop()
 
     def _convert(self, items: list[Any]) -> list[DecoderEvent]:
         events: list[DecoderEvent] = []

@@ -137,7 +137,7 @@ class ServerConnection(Connection):
             self._handshake(Deadline(timeout))
             self._start()
         except BaseException as exc:
-            if self._reader is None:
+            if not self._started:
                 self._finish(exc)
             else:  # interrupted just after it was open
                 self._abort(exc)

@@ -59,6 +59,11 @@ class Attributes:
     _closed: Latch
     _messages_received: int
     _frames_received: int
+    # What was sent and received by descriptor, in C.
+    _direct_sent: int
+    _direct_received: int
+    _direct_bytes_sent: int
+    _direct_bytes_received: int
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number} {self.state.name} {self.remote_address}>"
@@ -165,13 +170,14 @@ class Attributes:
     def stats(self) -> Stats:
         """What went over the connection so far."""
         transport = self._transport
+        sent, received = self._direct_sent, self._direct_received
         return Stats(
-            self._writer.messages_sent,
-            self._messages_received,
-            self._writer.frames_sent,
-            self._frames_received,
-            transport.bytes_sent,
-            transport.bytes_received,
+            self._writer.messages_sent + sent,
+            self._messages_received + received,
+            self._writer.frames_sent + sent,
+            self._frames_received + received,
+            transport.bytes_sent + self._direct_bytes_sent,
+            transport.bytes_received + self._direct_bytes_received,
         )
 
     @property

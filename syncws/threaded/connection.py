@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from ..aliases import BytesLike, Data, DataLike
-from ..exceptions import ConnectionClosedOK, InvalidState, SlowPeer
+from ..aliases import BytesLike, DataLike
+from ..exceptions import InvalidState, SlowPeer
 from ..sansio.close import CloseCode
 from ..sansio.state import State
 from .core import Core
@@ -16,6 +16,9 @@ from .pings import Ping
 from .writer import Broken, encode
 
 __all__ = ["Connection"]
+
+#: What sending at once gives when nothing is left to do.
+SENT = 1
 
 #: Seconds that closing may take when the program is being interrupted (Ctrl-C).
 INTERRUPTED_CLOSE_TIMEOUT = 0.5
@@ -40,58 +43,6 @@ class Connection(Core):
         data: for the program's own use; the library never looks at it.
         latency: seconds that the last pong took to come; 0 before the first.
     """
-
-    # --- receiving ---
-
-    def recv(self, timeout: float | None = None, decode: bool | None = None) -> Data:
-        """Receive the next message: text as ``str``, binary as ``bytes``.
-
-        Blocks until there is one. Several threads may call it: each message goes to one of
-        them. After closing, what had been received is still returned first.
-
-        Args:
-            timeout: seconds to wait; 0 only looks; ``None`` waits forever.
-            decode: ``False`` returns text as bytes too, ``True`` binary as str too.
-
-        Raises:
-            TimeoutError: there was none in time; none is lost.
-            ConnectionClosed: there is none, and there will be none.
-            UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8; it stays first.
-        """
-        try:
-            return self._inbox.get(Deadline(timeout), decode)
-        except EOFError:
-            raise self._close_exc() from self.protocol.parser_exc
-
-    def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]:
-        """Receive the next message in pieces, as its fragments come.
-
-        Blocks until one has begun, and for each piece. Leaving early drops the rest of
-        that message only. Several threads may do so, and call :meth:`recv`, at once.
-
-        Args:
-            decode: as in :meth:`recv`.
-
-        Raises:
-            ConnectionClosed: there is no message, or no more of it, and there will be none.
-            UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
-        """
-        try:
-            yield from self._inbox.stream(Deadline(None), decode)
-        except EOFError:
-            raise self._close_exc() from self.protocol.parser_exc
-
-    def __iter__(self) -> Iterator[Data]:
-        """Receive messages until the connection is closed normally.
-
-        Raises:
-            ConnectionClosedError: it was closed with an error.
-        """
-        try:
-            while True:
-                yield self.recv()
-        except ConnectionClosedOK:
-            return
 
     # --- sending ---
 
@@ -124,10 +75,21 @@ class Connection(Core):
             TypeError: the message can't be sent; nothing was.
             UnicodeError: the text isn't UTF-8, or has surrogates; nothing was sent.
         """
-        if timeout is None:
-            timeout = self.options.send_timeout
         writer = self._writer
         try:
+            if text is None and timeout is None and compress is None:
+                try:
+                    sent = self._send_now(message)
+                except OSError as exc:  # nothing was written
+                    self._abort(exc)
+                    raise Broken from exc
+                if sent == SENT:
+                    return
+                if sent:
+                    writer.complete(self.options.send_timeout)
+                    return
+            if timeout is None:
+                timeout = self.options.send_timeout
             if isinstance(message, (str, bytes, bytearray, memoryview)):
                 opcode, data = encode(message, text)
                 writer.send(opcode, data, timeout, compress)

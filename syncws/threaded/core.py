@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..aliases import Data, LoggerLike
+from ..aliases import LoggerLike
 from ..exceptions import ConnectionClosed
 from ..options import Options
 from ..sansio.close import CloseCode
@@ -17,14 +17,14 @@ from ..sansio.http11 import Request, Response
 from ..sansio.protocol import Protocol
 from ..sansio.state import State
 from . import lifecycle
-from .attributes import Attributes
-from .deadline import Deadline, Latch, clock
+from .deadline import Deadline, Latch, clock, is_main_thread
 from .inbox import Inbox
 from .keepalive import FAILURE, Keepalive
 from .pings import PendingPings, Ping
-from .reader import start_reader
+from .receiving import Receiving, release
 from .timekeeper import Timer, call_later
 from .transport import Transport
+from .watch import unwatch, watch
 from .writer import Lock, Writer
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscriptable
     """Adds the connection to each record, as ``record.websocket``."""
 
 
-class Core(Attributes):
+class Core(Receiving):
     """The connection without the methods that programs call; these are in a subclass.
 
     Args:
@@ -87,44 +87,40 @@ class Core(Attributes):
         self._state_lock: Lock = threading.RLock()  # type: ignore[assignment]
         self._writer = self._make_writer()
         self._inbox = Inbox(self.options.max_queue, self.options.read_limit)
+        self._queue = self._inbox.queue
         self._pings = PendingPings()
         self._closed = Latch()
         self._cause: BaseException | None = None  # why we cut it; first one wins
         self._keepalive: Keepalive | None = None
         self._close_timer: Timer | None = None
-        self._reader: threading.Thread | None = None
-        self._reading = threading.Lock()  # taken, for good, by who ends the connection
-        # Written by the reader only:
+        self._started = False
+        # Written by who has the reading role:
         self._messages_received = self._frames_received = 0
+        self._init_receiving()
 
     def _start(self) -> None:
-        """Begin to read and to keep alive: the opening handshake has succeeded."""
+        """Begin to receive and to keep alive: the opening handshake has succeeded."""
         lifecycle.register(self)
-        interval = self.options.ping_interval
-        if interval is not None:
-            self._keepalive = Keepalive(self, interval, self.options.ping_timeout)
-            self._keepalive.start()
+        self._start_receiving(self.protocol.take_early())
+        self._started = True
         try:
-            start_reader(self)
-        except BaseException as exc:
-            if self._reading.acquire(blocking=False):  # no thread to be had
-                self._finish(exc)
-            else:  # a signal handler raised when it ran already
-                self._abort(exc)
+            interval = self.options.ping_interval
+            if interval is not None:
+                self._keepalive = Keepalive(self, interval, self.options.ping_timeout)
+                self._keepalive.start()
+            watch(self)
+        except BaseException as exc:  # no thread to be had, or a signal handler raised
+            self._abort(exc)
             raise
 
-    # --- called by the reader ---
-
-    def _received(self, messages: Sequence[Data]) -> None:
-        self._messages_received += len(messages)
-        self._frames_received += len(messages)
-        self._inbox.put(messages)
+    # --- called by who has the reading role ---
 
     def _fragment_received(self, frame: Frame) -> None:
         self._frames_received += 1
         self._messages_received += frame.fin
         is_text = None if frame.opcode is Opcode.CONT else frame.opcode is Opcode.TEXT
-        self._inbox.put_fragment(frame.data, is_text=is_text, fin=frame.fin)
+        served = self._inbox.put_fragment(frame.data, is_text=is_text, fin=frame.fin)
+        self._served = served or self._served
 
     def _control_received(self, frame: Frame) -> None:
         self._frames_received += 1
@@ -139,9 +135,10 @@ class Core(Attributes):
             self._closing(self.options.close_timeout)
             self._expect_eof()
 
-    def _decoding_failed(self) -> None:
-        # What came before the violation was fine: let the program answer it first.
-        self._inbox.wait_until_idle(Deadline(FAILURE_GRACE))
+    def _decoding_failed(self, *, wait: bool) -> None:
+        if wait:
+            # What came before the violation was fine: let the program answer it first.
+            self._inbox.wait_until_idle(Deadline(FAILURE_GRACE))
         with self._state_lock:
             self.protocol.receive_error()
         self._closing(self._linger_timeout())
@@ -152,7 +149,9 @@ class Core(Attributes):
     def _keepalive_ping(self) -> Ping | None:
         # Not ping(): that waits for the end of a connection that is closing, and this is the
         # thread that sees to it that there is one.
-        return self._ping(None)
+        ping = self._ping(None)
+        self._ensure_reading()
+        return ping
 
     def _keepalive_failed(self) -> None:
         with self._state_lock:
@@ -166,9 +165,12 @@ class Core(Attributes):
     def _progress(self) -> tuple[int, int]:
         """Return a value that changes while a pong can't have come yet; see :mod:`.keepalive`."""
         transport = self._transport
-        receiving = transport.bytes_received if self.protocol.decoder.receiving else 0
+        received = transport.bytes_received + self._direct_bytes_received
         waiting = self._writer.is_behind
-        return receiving, transport.bytes_sent if waiting else 0
+        return (
+            received if self.protocol.decoder.receiving else 0,
+            transport.bytes_sent if waiting else 0,
+        )
 
     # --- what the connection sends by itself ---
 
@@ -177,7 +179,7 @@ class Core(Attributes):
         with self._state_lock:
             if self.protocol.state is not State.OPEN:
                 return None
-            ping = self._pings.add(payload)
+            ping = self._pings.add(payload, self._ensure_reading)
             try:
                 self.protocol.send_ping(ping.data)
             except BaseException:
@@ -185,6 +187,11 @@ class Core(Attributes):
                 raise
         self._writer.drain()
         return ping
+
+    def _ensure_reading(self) -> None:
+        """See to it at once that somebody reads: an answer is waited for."""
+        if self._role_is_free:
+            self._wake_reader()
 
     def _make_writer(self) -> Writer:
         return Writer(
@@ -201,9 +208,25 @@ class Core(Attributes):
         self._begin_close(code, reason, deadline.remaining())
         if self._is_interrupted():
             return  # the reader needs what the interrupted call holds
-        if not self._closed.wait(deadline.remaining()):
+        if not self._await_closed(deadline):
             self._abort(TimeoutError("timed out while closing connection"))
-            self._closed.wait(READER_GRACE)
+            self._await_closed(Deadline(READER_GRACE))
+
+    def _await_closed(self, deadline: Deadline, *, reads: bool = False) -> bool:
+        """Block until the connection is closed; return whether it is.
+
+        Args:
+            deadline: until when to wait.
+            reads: whether to read on this thread even if it is the main one.
+        """
+        if self._closed.is_set():
+            return True
+        if self._started and (reads or not is_main_thread()):
+            with contextlib.suppress(TimeoutError):
+                self._read_here(deadline, self._closed.is_set)
+        else:
+            self._ensure_reading()
+        return self._closed.wait(deadline.remaining())
 
     def _begin_close(self, code: int | None, reason: str, timeout: float | None) -> None:
         """Send a close frame, and see to it that the connection ends in time. Never blocks."""
@@ -260,16 +283,20 @@ class Core(Attributes):
         self._abort(TimeoutError("timed out while closing connection"))
 
     def _abort(self, cause: BaseException | None) -> None:
-        """Cut the connection; the reader then ends it. Never blocks."""
+        """Cut the connection; whoever reads then ends it. Never blocks."""
         if self._cause is None:
             self._cause = cause
         self._inbox.unbind()
         self._transport.abort()
-        if self._reader is None:
+        if not self._started:
             self._finish(cause)
+        else:
+            self._ensure_reading()
 
     def _finish(self, cause: BaseException | None) -> None:
-        """End the connection: the reader's last act."""
+        """End the connection: the last act of who has the reading role."""
+        self._end_role()
+        unwatch(self)
         self._transport.abort()
         if self._keepalive is not None:
             self._keepalive.stop()
@@ -287,12 +314,13 @@ class Core(Attributes):
         self._writer.close()
         lifecycle.unregister(self)
         self._closed.set()
+        release(self._wakeup)  # the reader thread, if there is one, has nothing left to do
 
     def _close_exc(self) -> ConnectionClosed:
         """Return what to raise, after waiting for the end of a connection that is closing."""
-        if not self._closed.wait(self.options.close_timeout):
+        if not self._await_closed(Deadline(self.options.close_timeout)):
             self._close_timed_out()
-            self._closed.wait(READER_GRACE)
+            self._await_closed(Deadline(READER_GRACE))
         return self.protocol.close_exc
 
     # --- the process ---
@@ -303,13 +331,16 @@ class Core(Attributes):
 
     def end_exit(self, deadline: Deadline) -> None:
         """Finish closing, at the interpreter's exit."""
-        if not self._closed.wait(deadline.remaining()):
+        # On this thread, as others can't be started any more.
+        if not self._await_closed(deadline, reads=True):
             self._abort(TimeoutError("the program ended"))
-            self._closed.wait(lifecycle.EXIT_TIMEOUT)
+            self._await_closed(Deadline(lifecycle.EXIT_TIMEOUT), reads=True)
 
     def after_fork(self) -> None:
         """Become unusable in a forked child, and leave the parent's connection alone."""
         protocol = self.protocol
+        self._go_indirect()
+        self._end_role()
         self._state_lock = threading.RLock()  # type: ignore[assignment]
         self._writer = self._make_writer()
         self._keepalive = self._close_timer = None
@@ -317,6 +348,7 @@ class Core(Attributes):
         protocol.receive_eof()
         protocol.data_to_send()  # nothing is ever written
         self._inbox = Inbox()
+        self._queue = self._inbox.queue
         self._inbox.close()
         self._pings = PendingPings()
         self._closed = Latch()

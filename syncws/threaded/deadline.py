@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["Deadline", "Latch", "clock", "wait_for_lock"]
+__all__ = ["Deadline", "Latch", "clock", "is_main_thread", "wait_for_lock"]
 
 #: The clock of everything that waits or measures, in seconds.
 clock = time.monotonic
@@ -17,13 +17,18 @@ clock = time.monotonic
 SIGNAL_INTERVAL = 0.25
 
 
+def is_main_thread() -> bool:
+    """Tell whether this is the thread that signal handlers run in."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def wait_for_lock(lock: Any, timeout: float) -> bool:
     """Acquire a lock, within seconds (-1: without limit); return whether it was to be had.
 
     A signal that comes between the interpreter's last look for one and the wait does not
     end the wait. So the main thread, which alone runs signal handlers, waits in slices.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not is_main_thread():
         acquired: bool = lock.acquire(timeout=timeout)
         return acquired
     end = None if timeout < 0 else clock() + timeout

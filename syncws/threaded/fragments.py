@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from ..aliases import Data
+
 __all__ = ["MAX_PIECES", "Fragments"]
 
 #: Pieces of a fragmented message that are kept apart; from there on they are joined, so that
@@ -44,6 +46,16 @@ class Fragments:
         if not isinstance(last, bytearray):
             self.pieces[-1] = last = bytearray(last)
         last += data
+
+    def message(self, decode: bool | None) -> Data:
+        """Return the message as a whole; it stays here.
+
+        Raises:
+            UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
+        """
+        data = b"".join(self.pieces)
+        as_text = self.is_text if decode is None else decode
+        return str(data, "utf-8") if as_text else data
 
     def drop(self) -> None:
         """Let go of what there is, and of what comes."""

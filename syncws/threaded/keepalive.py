@@ -81,12 +81,9 @@ class Keepalive:
     def _excused(self, now: float) -> bool:
         """Tell whether the pong may come yet, and extend the deadline if so."""
         assert self._timeout is not None
-        inbox = self._connection._inbox
-        if inbox.paused:
-            self._deadline = now + self._timeout
-            return True
-        if inbox.resumed_at + self._timeout > now:
-            self._deadline = inbox.resumed_at + self._timeout
+        connection = self._connection
+        if connection._is_paused() or connection._paused_at + self._timeout > now:
+            self._deadline = connection._paused_at + self._timeout
             return True
         progress = self._connection._progress()
         if progress != self._progress:

@@ -21,8 +21,9 @@ class Ping:
         latency: seconds until the pong came; ``None`` until then.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, ensure_reading: Callable[[], None]) -> None:
         self.data = data
+        self._ensure_reading = ensure_reading
         self.latency: float | None = None
         self.sent_at = clock()
         self._done = Latch()
@@ -40,7 +41,9 @@ class Ping:
         Raises:
             ConnectionClosed: the connection is closed, so none will come.
         """
-        self._done.wait(timeout)
+        if not self._done.is_set():
+            self._ensure_reading()
+            self._done.wait(timeout)
         if self._closed is not None:
             raise self._closed()
         return self.is_set()
@@ -63,8 +66,12 @@ class PendingPings:
     def __init__(self) -> None:
         self._pings: dict[bytes, Ping] = {}
 
-    def add(self, data: bytes | None) -> Ping:
+    def add(self, data: bytes | None, ensure_reading: Callable[[], None]) -> Ping:
         """Return a new ping, with a random payload if none is given.
+
+        Args:
+            data: the payload.
+            ensure_reading: called before a thread waits for the pong.
 
         Raises:
             ConcurrencyError: a ping with that payload waits already.
@@ -75,7 +82,7 @@ class PendingPings:
                 data = secrets.token_bytes(4)
         elif data in self._pings:
             raise ConcurrencyError(f"a ping with payload {data!r} waits for its pong already")
-        ping = self._pings[data] = Ping(data)
+        ping = self._pings[data] = Ping(data, ensure_reading)
         return ping
 
     def discard(self, ping: Ping) -> None:

@@ -19,6 +19,7 @@ TLS again, TLS in TLS comes for free.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import select
@@ -62,6 +63,7 @@ class Transport:
         remote_address: the peer's address; kept after closing.
         bytes_received: bytes read so far.
         bytes_sent: bytes written so far.
+        backlog: what the kernel did not take yet; guarded by the connection's write lock.
     """
 
     secure = False
@@ -74,11 +76,22 @@ class Transport:
         self.bytes_received = 0
         self.bytes_sent = 0
         # Guarded by the connection's write lock:
-        self._backlog = bytearray()
+        self.backlog = bytearray()
         self._finish = False  # close the sending side once the backlog is empty
         # Keeps abort() from shutting down what has the descriptor's number after close().
         # Re-entrant, because a signal handler may abort while the main thread does.
         self._ending = threading.RLock()
+
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor, where it may be read and written in place of the socket.
+
+        Not where the socket or the threads are others than the interpreter's (gevent,
+        eventlet): only their own methods know how to wait.
+        """
+        lock = threading.Lock()
+        plain = type(self.sock) is socket.socket and issubclass(socket.socket, _socket.socket)
+        return self.sock.fileno() if plain and type(lock).__module__ == "_thread" else None
 
     # --- reading ---
 
@@ -100,12 +113,12 @@ class Transport:
     @property
     def pending(self) -> bool:
         """Whether something waits to be written by :meth:`flush`."""
-        return bool(self._backlog) or self._finish
+        return bool(self.backlog) or self._finish
 
     @property
     def backlog_size(self) -> int:
         """Bytes that wait for the kernel to take them."""
-        return len(self._backlog)
+        return len(self.backlog)
 
     def send_all(self, data: Buffer, deadline: Deadline | None = None) -> None:
         """Write the backlog and ``data``; block until the kernel has taken all of it.
@@ -114,7 +127,7 @@ class Transport:
             TimeoutError: the deadline passed; some of it may have been written.
             OSError: the connection is broken.
         """
-        if self._backlog:
+        if self.backlog:
             self._send_backlog(deadline)
         if deadline is None and len(data) <= WRITE_SIZE:
             sent = self.sock.send(data)
@@ -130,7 +143,7 @@ class Transport:
         Raises:
             OSError: the connection is broken.
         """
-        self._backlog += data
+        self.backlog += data
         self.flush()
 
     def finish_sending(self) -> None:
@@ -148,12 +161,12 @@ class Transport:
         Raises:
             OSError: the connection is broken.
         """
-        while self._backlog:
-            with memoryview(self._backlog) as view, view[:WRITE_SIZE] as piece:
+        while self.backlog:
+            with memoryview(self.backlog) as view, view[:WRITE_SIZE] as piece:
                 sent = self._send_without_waiting(piece)
             if not sent:
                 return False
-            del self._backlog[:sent]
+            del self.backlog[:sent]
         if self._finish:
             self._finish = False
             self.sock.shutdown(socket.SHUT_WR)
@@ -242,6 +255,7 @@ class TlsTransport(Transport):
     """
 
     secure = True
+    descriptor = None
 
     def __init__(
         self,

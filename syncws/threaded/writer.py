@@ -146,6 +146,31 @@ class Writer:
             self._end_fragmented(message)
             raise
 
+    def complete(self, timeout: float | None) -> None:
+        """Wait until the kernel has taken the rest of a frame that was sent at once.
+
+        Raises:
+            Broken: it did not in time, or the connection broke; it is cut.
+        """
+        deadline = None if timeout is None else Deadline(timeout)
+        lock = self.lock
+        try:
+            # Who has the lock meanwhile writes our rest first, and so does everybody after.
+            if wait_for_lock(lock, -1 if deadline is None else deadline.lock_timeout()):
+                self._transport.send_all(b"", deadline)
+        except OSError as exc:  # half a frame is out
+            self._abort(exc)
+            raise Broken from exc
+        except BaseException as exc:  # raised by a signal handler: the same
+            self._abort(exc)
+            raise
+        finally:
+            try:  # noqa: SIM105  # as in _send_frame()
+                lock.release()
+            except RuntimeError:  # it was not acquired
+                pass
+            self.drain()
+
     def _end_fragmented(self, message: _FragmentedMessage) -> None:
         if self._fragmented is message:
             self._fragmented = None

@@ -1,0 +1,8 @@
+from .pure import FrameParser as FrameParser
+from .pure import apply_mask as apply_mask
+from .pure import serialize_frame as serialize_frame
+from .pure import serialize_messages as serialize_messages
+from .pure_channel import Channel as Channel
+from .pure_channel import MessageQueue as MessageQueue
+
+def forget_masking_keys() -> None: ...

@@ -1,0 +1,410 @@
+"""Receiving, and the reading role: who reads the socket.
+
+The right to read and to parse is a *role* that one thread has at a time. A
+caller that finds no message and nobody reading takes it and reads on its own
+thread until a message is there: no thread switch. The reader thread, which is
+started when first needed, reads where no caller does: the timekeeper looks a
+few times a second for connections that nobody has read from since the last
+look; and it gives the role up as soon as it has served a caller that can read
+by itself. Nothing gets stuck: a caller first makes itself known as waiting and
+then looks at the role, and who gives up the role looks for waiting callers
+after that; so one of the two sees the other. Nothing is lost or seen twice:
+parsing is in the order of the role, and signal handlers, which may raise
+between any two steps of the main thread, never meet it there: it reads only by
+one call of the accelerator, after which all that was read is kept in the queue,
+or as leftovers that the reader thread handles. Without the accelerator, under
+TLS or compression, or with patched sockets, the main thread doesn't read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..accel import Channel
+from ..aliases import Data
+from ..exceptions import ConnectionClosed, ConnectionClosedOK
+from ..sansio.frames import Frame, Opcode
+from ..sansio.state import State
+from .attributes import Attributes
+from .deadline import Deadline, clock, is_main_thread, wait_for_lock
+from .fragments import Fragments
+from .reader import start_reader
+from .timekeeper import call_later
+
+if TYPE_CHECKING:
+    import logging
+
+    from .inbox import Inbox
+
+__all__ = ["Receiving"]
+
+#: What reading by descriptor gives when nothing came in time.
+TIMED_OUT = 2
+
+
+class Receiving(Channel, Attributes):
+    """The receiving half of a connection.
+
+    A subclass handles what was received: ``_fragment_received``, ``_control_received``,
+    ``_decoding_failed``; and the end: ``_finish``, ``_abort``.
+    """
+
+    _ended = ConnectionClosedOK
+
+    logger: logging.LoggerAdapter[Any]
+    _inbox: Inbox
+
+    def _init_receiving(self) -> None:
+        self._early = b""  # what came with the opening handshake
+        self._failed = False  # what broke the rules was dealt with
+        self._served = False  # a caller that can read by itself was woken
+        self._paused_at = 0.0  # when the last look found the inbox full
+        self._reader: threading.Thread | None = None
+        # The reader thread parks on it; released to wake it.
+        self._wakeup = threading.Lock()
+        self._wakeup.acquire()
+
+    def _start_receiving(self, early: bytes) -> None:
+        """Begin, with bytes that came with the opening handshake."""
+        fd = self._transport.descriptor
+        parser = self.protocol.decoder.parser
+        if fd is None or self.protocol.extensions:
+            self._early = early
+            return
+        if self._go_direct(
+            fd,
+            parser,
+            threading.main_thread().ident,
+            self.protocol,
+            State.OPEN,
+            self._writer.lock,
+            self._transport.backlog,
+            self.is_client,
+        ):
+            self._feed(early)
+        else:
+            self._early = early
+
+    # --- callers ---
+
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]:
+        """Receive the next message in pieces, as its fragments come.
+
+        Blocks until one has begun, and for each piece. Leaving early drops the rest of
+        that message only. Several threads may do so, and call :meth:`recv`, at once.
+
+        Args:
+            decode: as in :meth:`recv`.
+
+        Raises:
+            ConnectionClosed: there is no message, or no more of it, and there will be none.
+            UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
+        """
+        message = self._begin_stream()
+        if not isinstance(message, Fragments):
+            if decode is not None and decode != isinstance(message, str):
+                message = message.encode() if isinstance(message, str) else str(message, "utf-8")
+            yield message
+            return
+        try:
+            text = message.is_text if decode is None else decode
+            decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+            final = False
+            while not final:
+                piece, final = self._next_piece(message)
+                if decoder is None:
+                    yield piece
+                    continue
+                decoded = decoder.decode(piece, final)  # at the end also without a piece: it checks
+                if piece:
+                    yield decoded
+        finally:
+            self._inbox.end_stream(message)
+
+    def _begin_stream(self) -> Any:
+        """Wait for a message to begin, and take it."""
+        inbox = self._inbox
+        receipt: list[Any] = [None]
+        try:
+            while True:
+                message = inbox.begin_stream(receipt)
+                if message is not None:
+                    return message
+                self._await(Deadline(None), lambda: inbox.queue.first() is not None, streams=True)
+        except EOFError:
+            raise self._close_exc() from self.protocol.parser_exc
+        except BaseException:
+            inbox.cancel_stream(receipt)
+            raise
+
+    def _next_piece(self, message: Fragments) -> tuple[bytes, bool]:
+        """Wait for a piece of a message that was taken; return whether it is the last."""
+        inbox = self._inbox
+        try:
+            while True:
+                piece = inbox.take_piece(message)
+                if piece is not None:
+                    return piece
+                self._await(
+                    Deadline(None),
+                    lambda: bool(message.pieces) or message.complete,
+                    streams=True,
+                )
+        except EOFError:
+            raise self._close_exc() from self.protocol.parser_exc
+
+    def _await_message(self, remaining: float | None, timeout: float | None) -> None:
+        """Block until there may be a message: what ``recv()`` does when there is none."""
+        queue = self._inbox.queue
+        try:
+            self._await(Deadline(remaining), lambda: queue.count > 0)
+        except EOFError:
+            raise self._close_exc() from self.protocol.parser_exc
+        except TimeoutError:
+            raise TimeoutError(f"no message within {timeout} s") from None
+
+    def _await(
+        self, deadline: Deadline, ready: Callable[[], bool], *, streams: bool = False
+    ) -> None:
+        """Block until ``ready`` may hold, reading if nobody else does.
+
+        Raises:
+            TimeoutError: it does not hold in time.
+            EOFError: it never will.
+        """
+        inbox = self._inbox
+        is_main = is_main_thread()
+        waiter = None
+        try:
+            waiter = inbox.enter(ready, reads=self._direct or not is_main, streams=streams)
+            if waiter is None:
+                return
+            # Known as waiting: who gives the role up from now on wakes us.
+            if self._role_is_free:
+                if self._direct and not self._has_leftover:
+                    inbox.leave(waiter)
+                    waiter = None
+                    self._read_by_descriptor(deadline, ready)
+                    return
+                if not is_main:
+                    inbox.leave(waiter)
+                    waiter = None
+                    self._read_here(deadline, ready)
+                    return
+                self._wake_reader()
+            if not wait_for_lock(waiter.lock, deadline.lock_timeout()) and not ready():
+                raise TimeoutError
+        finally:
+            if waiter is not None:
+                inbox.leave(waiter)
+
+    def _read_by_descriptor(self, deadline: Deadline, ready: Callable[[], bool]) -> None:
+        # One call reads and parses, so that the main thread may do so.
+        outcome = self._read_direct(deadline.remaining())
+        if outcome == TIMED_OUT and not ready():
+            raise TimeoutError
+
+    def _pass_on(self) -> None:
+        """After giving up the role: let others have what was read, and the role."""
+        inbox = self._inbox
+        if not inbox.queue.waiting:
+            return
+        reads = inbox.deliver()
+        if not reads and inbox.queue.waiting and self._role_is_free and not inbox.pass_on():
+            self._wake_reader()
+
+    def _leftover(self) -> None:
+        """After reading by descriptor: see to what isn't a message, and to the end."""
+        if is_main_thread():
+            self._wake_reader()
+        elif self._take_role():
+            self._read_until(None, lambda: True)
+
+    # --- reading: with the role; never on the main thread ---
+
+    def _read_here(self, deadline: Deadline | None, done: Callable[[], bool]) -> None:
+        """Read until ``done``, unless another thread has the role.
+
+        Raises:
+            TimeoutError: it took too long.
+        """
+        if self._take_role():
+            self._read_until(deadline, done)
+
+    def _read_until(self, deadline: Deadline | None, done: Callable[[], bool]) -> None:
+        """Read and deliver until ``done``; then give up the role, or end the connection with it."""
+        cause: BaseException | None = None
+        alive = False
+        try:
+            alive = self._handle_leftover()
+            while alive and not done():
+                alive = self._read_once(deadline)
+        except OSError as exc:
+            if isinstance(exc, TimeoutError) and exc.errno is None:
+                alive = True  # the caller's time is over, not the connection's
+                raise
+            cause = exc
+        except BaseException as exc:  # a defect of ours: the connection must not hang
+            cause = exc
+            self.logger.exception("reading failed")
+        finally:
+            if alive:
+                self._give_up_role()
+                self._pass_on()
+            else:
+                self._finish(cause)
+
+    def _read_once(self, deadline: Deadline | None) -> bool:
+        """Wait for data and deliver what it brings; return False at the end of the connection."""
+        if self._direct:
+            remaining = None if deadline is None else deadline.remaining()
+            if self._read(remaining) == TIMED_OUT:
+                raise TimeoutError("timed out while waiting for data")
+            self._served = self._inbox.deliver() or self._served
+            return self._handle_leftover()
+        data, self._early = self._early or self._transport.recv(deadline), b""
+        if not data:
+            return False
+        self._deliver(self.protocol.decoder.receive(data))
+        self._handle_failure()
+        if self._transport.pending:
+            self._writer.drain()  # reading left something to write: TLS, or a full pipe
+        return True
+
+    def _handle_leftover(self) -> bool:
+        """See to what the accelerator read and left to us; return False at the end."""
+        if self._has_leftover:
+            self._deliver(self.protocol.decoder.convert(self._take_pending()))
+            self._handle_failure()
+            if self._error_number:
+                raise OSError(self._error_number, os.strerror(self._error_number))
+        return not self._ended_reading
+
+    def _handle_failure(self) -> None:
+        """Fail the connection if what was received broke the rules."""
+        if self.protocol.decoder.error is not None and not self._failed:
+            is_reader = threading.current_thread() is self._reader
+            if not is_reader and self._inbox.queue.bounded and self._inbox.queue.count:
+                return  # once the messages before it were taken
+            self._failed = True
+            self._decoding_failed(wait=is_reader)
+
+    def _deliver(self, events: Sequence[Any]) -> None:
+        """Put messages in the inbox, in order; have control frames answered."""
+        start = 0
+        for index, event in enumerate(events):
+            if isinstance(event, Frame):
+                if start < index:
+                    self._messages_came(events[start:index])
+                start = index + 1
+                if event.opcode >= Opcode.CLOSE:
+                    self._control_received(event)
+                else:
+                    self._fragment_received(event)
+        if start < len(events):
+            self._messages_came(events[start:] if start else events)
+
+    def _messages_came(self, messages: Any) -> None:
+        self._messages_received += len(messages)
+        self._frames_received += len(messages)
+        self._served = self._inbox.put(messages) or self._served
+
+    # --- the reader thread ---
+
+    def _wake_reader(self) -> None:
+        """Let the reader thread read, unless another thread does. Never blocks."""
+        if self._reader is not None:
+            release(self._wakeup)
+        else:
+            # Not here: a signal handler that raises would leave us with half a thread.
+            call_later(0, self._start_reader)
+
+    def _start_reader(self) -> None:
+        """Start the reader thread. Only the timekeeper does."""
+        if self._reader is None and not self._closed.is_set():
+            try:
+                self._reader = start_reader(self)
+            except RuntimeError as exc:  # no thread is to be had
+                if self._take_role():
+                    self._finish(exc)
+                else:
+                    self._abort(exc)
+                return
+        release(self._wakeup)
+
+    def _run_reader(self) -> None:
+        """What the reader thread does until the connection is closed."""
+        while True:
+            self._wakeup.acquire()
+            if self._closed.is_set():
+                return
+            self._served = False
+            self._read_here(None, self._is_served)
+
+    def _is_served(self) -> bool:
+        """Tell whether the reader thread can leave reading to callers."""
+        served, self._served = self._served, False
+        if self._has_leftover and not self._failed:
+            return False
+        queue = self._inbox.queue
+        if queue.is_full and queue.bounded:
+            if self._direct:
+                return True
+            self._inbox.wait_for_room()
+        return served
+
+    # --- called by the timekeeper ---
+
+    def _look(self) -> None:
+        """See to it that somebody reads. A few times a second."""
+        if self._direct and self._transport.backlog:
+            self._writer.drain()  # a signal handler raised after half of a frame was sent
+        if self._was_active():
+            return
+        queue = self._inbox.queue
+        if queue.is_full and queue.bounded and not self._has_leftover:
+            self._paused_at = clock()
+        else:
+            self._wake_reader()
+
+    def _is_paused(self) -> bool:
+        """Tell whether nobody reads because nobody takes messages."""
+        if self._inbox.waits_for_room:
+            self._paused_at = clock()
+        elif self._role_is_free and self._inbox.queue.is_full:
+            self._paused_at = clock()
+        else:
+            return False
+        return True
+
+    # --- what a subclass has ---
+
+    def _fragment_received(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def _control_received(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def _decoding_failed(self, *, wait: bool) -> None:
+        raise NotImplementedError
+
+    def _finish(self, cause: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def _abort(self, cause: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def _close_exc(self) -> ConnectionClosed:
+        raise NotImplementedError
+
+
+def release(lock: Any) -> None:
+    """Release a lock that may be free already."""
+    try:  # noqa: SIM105  # entering suppress() would be a point where a handler may raise
+        lock.release()
+    except RuntimeError:
+        pass

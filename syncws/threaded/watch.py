@@ -1,0 +1,79 @@
+"""The timekeeper's look at open connections: whether anybody reads from them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol as Interface
+
+from .timekeeper import call_later
+
+__all__ = ["LOOK_INTERVAL", "unwatch", "watch"]
+
+#: Seconds between two looks. A connection that nobody reads from any more is read from after
+#: at most two of them.
+LOOK_INTERVAL = 0.1
+
+
+class Watched(Interface):
+    """What is looked after."""
+
+    def _look(self) -> None:
+        """See to it that somebody reads. Must not block."""
+
+
+class _Watch:
+    """The connections, and the timer, which runs as long as there are any."""
+
+    def __init__(self) -> None:
+        self._connections: set[Watched] = set()  # its methods are atomic
+        # Held while a timer is set.
+        self._armed = threading.Lock()
+
+    def add(self, connection: Watched) -> None:
+        self._connections.add(connection)
+        self._arm()
+
+    def remove(self, connection: Watched) -> None:
+        self._connections.discard(connection)
+
+    def _arm(self) -> None:
+        if self._armed.acquire(blocking=False):
+            try:
+                call_later(LOOK_INTERVAL, self._look)
+            except BaseException:  # no thread is to be had, or a signal handler raised
+                self._armed.release()
+                raise
+
+    def _look(self) -> None:
+        try:
+            for connection in list(self._connections):
+                connection._look()
+        finally:
+            self._armed.release()
+            # Whoever was added before that relies on us.
+            if self._connections:
+                self._arm()
+
+
+_watch = _Watch()
+
+
+def watch(connection: Watched) -> None:
+    """Look after a connection until :func:`unwatch`. Any thread may call it."""
+    _watch.add(connection)
+
+
+def unwatch(connection: Watched) -> None:
+    """Stop looking after a connection. Idempotent; any thread may call it."""
+    _watch.remove(connection)
+
+
+def _after_fork() -> None:
+    # The child has no timekeeper, and its connections are of no use.
+    global _watch
+    _watch = _Watch()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
