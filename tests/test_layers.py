@@ -49,6 +49,7 @@ OPTIONAL = {
     "python_socks": "syncws.client.proxy",
     "redis": "syncws.pubsub.redis_backend",
     "werkzeug": "syncws.integrations.flask",
+    "zlib_ng": "syncws.sansio.extensions.zlib_backend",
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from .interface import (
     ExtensionParameters,
     ServerExtensionFactory,
 )
+from .zlib_backend import zlib
 
 __all__ = [
     "ClientPerMessageDeflateFactory",
@@ -169,7 +169,8 @@ class PerMessageDeflate(Extension):
                 settings.level, zlib.DEFLATED, -self._compress_bits, settings.memory_level
             )
         compressed: bytes = self._deflater.compress(data)
-        return compressed + self._deflater.flush(zlib.Z_SYNC_FLUSH)  # type: ignore[no-any-return]
+        compressed += self._deflater.flush(zlib.Z_SYNC_FLUSH)
+        return compressed
 
     def _worthwhile(self, frame: Frame) -> bool:
         # Of a fragmented message we only know the beginning: assume that it gets long.

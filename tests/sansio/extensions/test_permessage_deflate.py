@@ -162,7 +162,7 @@ def test_broken_data_is_refused(data):
     _, server = pair()
     with pytest.raises(ProtocolError, match=r"compressed data is broken: Error -3") as info:
         server.decode(Frame(Opcode.BINARY, data, rsv1=True))
-    assert isinstance(info.value.__cause__, zlib.error)
+    assert isinstance(info.value.__cause__, permessage_deflate.zlib.error)
 
 
 def test_reference_behind_a_smaller_window_is_refused():
