@@ -36,8 +36,8 @@ ParseError = tuple[Any, ...]
 
 # --- masking -----------------------------------------------------------------------
 
-#: Larger payloads are unmasked in pieces, so that the integers stay in the cache.
-MASK_BLOCK = 1 << 16
+#: Large payloads are masked in blocks of this size, so that the integers stay in the cache.
+MASK_BLOCK = 1 << 13
 
 
 def apply_mask(data: BytesLike, key: bytes) -> bytes:
@@ -49,19 +49,23 @@ def apply_mask(data: BytesLike, key: bytes) -> bytes:
     if len(key) != 4:
         raise ValueError(f"a masking key has 4 bytes, got {len(key)}")
     size = len(data)
-    if size <= MASK_BLOCK:
+    if size < 2 * MASK_BLOCK:
         return _xor(data, key, size)
-    view = memoryview(data)
-    return b"".join(
-        _xor(block, key, len(block))
-        for block in (view[start : start + MASK_BLOCK] for start in range(0, size, MASK_BLOCK))
-    )
+    mask = int.from_bytes(key * (MASK_BLOCK // 4), "little")
+    view, end = memoryview(data), size - size % MASK_BLOCK
+    blocks = []
+    for start in range(0, end, MASK_BLOCK):
+        block = int.from_bytes(view[start : start + MASK_BLOCK], "little") ^ mask
+        blocks.append(block.to_bytes(MASK_BLOCK, "little"))
+    blocks.append(_xor(view[end:], key, size - end))
+    return b"".join(blocks)
 
 
 def _xor(data: BytesLike, key: bytes, size: int) -> bytes:
     # Whole integers: the loop over the bytes is the interpreter's own, in C.
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
-    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+    words = (size + 3) // 4
+    mask = int.from_bytes(key * words, "little")
+    return (int.from_bytes(data, "little") ^ mask).to_bytes(4 * words, "little")[:size]
 
 
 KEYS_PER_BLOCK = 1024

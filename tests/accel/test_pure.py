@@ -38,7 +38,7 @@ def test_accel_says_which_implementation_it_chose():
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES, 16383, 16384, 16385])
 def test_mask_is_applied_byte_by_byte(size, kind):
     data = os.urandom(size)
     masked = apply_mask(kind(data), KEY)
