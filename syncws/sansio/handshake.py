@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import enum
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -32,6 +31,8 @@ def generate_key() -> str:
 
 def accept_value(key: str) -> str:
     """Return the Sec-WebSocket-Accept that answers a key (§4.2.2, item 5.4)."""
+    import hashlib  # loads OpenSSL, which takes longer than all of this module
+
     digest = hashlib.sha1(key.encode() + GUID).digest()
     return binascii.b2a_base64(digest, newline=False).decode()
 

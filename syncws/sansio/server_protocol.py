@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
@@ -264,40 +263,35 @@ class ServerProtocol(Protocol):
 
     def _refusal(self, exc: Exception) -> Response:
         status, headers = _status(exc)
-        if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status == 500:
             text = "Failed to open a WebSocket connection: the server failed.\n"
         else:
             text = f"Failed to open a WebSocket connection: {exc}.\n"
-        if status == http.HTTPStatus.UPGRADE_REQUIRED:
+        if status == 426:
             text += "\nA WebSocket client, such as a browser's, is needed to use this address.\n"
         return self.reject(status, text, headers)
 
 
-def _status(exc: Exception) -> tuple[http.HTTPStatus, dict[str, str]]:
+def _status(exc: Exception) -> tuple[int, dict[str, str]]:
     """Return the status that refuses a request, and headers that go with it."""
-    status = http.HTTPStatus
     if isinstance(exc, InvalidOrigin):
-        return status.FORBIDDEN, {}
+        return 403, {}
     if isinstance(exc, InvalidUpgrade):
-        return status.UPGRADE_REQUIRED, {"Upgrade": "websocket", "Connection": "Upgrade, close"}
+        return 426, {"Upgrade": "websocket", "Connection": "Upgrade, close"}
     if isinstance(exc, InvalidHeader) and exc.name == VERSION:
         # §4.4: say which version we speak.
-        return status.UPGRADE_REQUIRED, {
-            "Upgrade": "websocket",
-            "Connection": "Upgrade, close",
-            VERSION: "13",
-        }
+        return 426, {"Upgrade": "websocket", "Connection": "Upgrade, close", VERSION: "13"}
     if isinstance(exc, InvalidMethod):
-        return status.METHOD_NOT_ALLOWED, {"Allow": "GET"}
+        return 405, {"Allow": "GET"}
     if isinstance(exc, InvalidProtocol):
-        return status.HTTP_VERSION_NOT_SUPPORTED, {}
+        return 505, {}
     if isinstance(exc, RequestLineTooLong):
-        return status.REQUEST_URI_TOO_LONG, {}
+        return 414, {}
     if isinstance(exc, (HeaderLineTooLong, TooManyHeaders)):
-        return status.REQUEST_HEADER_FIELDS_TOO_LARGE, {}
+        return 431, {}
     if isinstance(exc, InvalidHandshake):
-        return status.BAD_REQUEST, {}
-    return status.INTERNAL_SERVER_ERROR, {}
+        return 400, {}
+    return 500, {}
 
 
 def build_response(
@@ -313,6 +307,8 @@ def build_response(
     Raises:
         ValueError: there is no such status, or a header can't be sent.
     """
+    import http  # slow to import, and needed only to refuse
+
     status = http.HTTPStatus(status)
     data = body.encode() if isinstance(body, str) else bytes(body)
     all_headers = Headers(headers or ())
