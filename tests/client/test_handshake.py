@@ -335,11 +335,11 @@ def test_an_interruption_after_the_handshake_closes_the_connection(monkeypatch):
         connect(server.uri)
 
 
-def test_no_thread_for_the_reader_is_an_error(monkeypatch):
+def test_no_thread_for_the_timekeeper_is_an_error(monkeypatch):
     def no_thread(connection):
         raise RuntimeError("can't start new thread")
 
     with scripted_server(mute_after(respond)) as server, nothing_left():
-        monkeypatch.setattr("syncws.threaded.core.start_reader", no_thread)
+        monkeypatch.setattr("syncws.threaded.core.watch", no_thread)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             connect(server.uri)

@@ -24,6 +24,7 @@ from syncws import (
 from syncws.options import Options
 from syncws.sansio.protocol import Protocol
 from syncws.sansio.state import Role
+from syncws.threaded import timekeeper, watch
 from syncws.threaded.connection import Connection
 
 #: More than the kernel buffers on the way.
@@ -329,7 +330,7 @@ def test_slow_receiver_slows_the_sender_down_and_nothing_is_lost():
     with connection_pair(max_queue=4, read_limit=1000) as (client, server):
         count = 20_000
         sender = run(lambda: [client.send(f"{number:0200}") for number in range(count)])
-        wait_until(lambda: server._inbox.paused)
+        wait_until(server._is_paused)
         assert not sender.done()
         assert [int(server.recv(SOON)) for _ in range(count)] == list(range(count))
         sender.result()
@@ -428,16 +429,30 @@ def test_log_records_carry_the_connection(pair, caplog):
     assert caplog.records[-1].name == "syncws.client"
 
 
-def test_connection_that_gets_no_thread_is_closed(monkeypatch):
-    def start(self):
-        raise RuntimeError("can't start new thread")
+def no_thread(*_):
+    raise RuntimeError("can't start new thread")
 
+
+def test_connection_that_gets_no_reader_thread_when_it_needs_one_is_closed(monkeypatch):
+    monkeypatch.setattr("syncws.threaded.receiving.start_reader", no_thread)
+    with connection_pair() as (client, server):
+        client.ping()
+        assert client.wait_closed(SOON)
+        with pytest.raises(ConnectionClosedError) as caught:
+            client.recv(SOON)
+        assert str(caught.value.__cause__) == "can't start new thread"
+        assert server.wait_closed(SOON)
+
+
+def test_connection_that_gets_no_timekeeper_is_closed(monkeypatch):
     with connection_pair() as (client, _):
+        connection = Connection(
+            client._transport, Protocol(Role.CLIENT), options=Options(ping_interval=None)
+        )
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start)
-            connection = Connection(
-                client._transport, Protocol(Role.CLIENT), options=Options(ping_interval=None)
-            )
+            patch.setattr(timekeeper, "_timekeeper", timekeeper._Timekeeper())
+            patch.setattr(watch, "_watch", watch._Watch())
+            patch.setattr(threading.Thread, "start", no_thread)
             with pytest.raises(RuntimeError, match="can't start new thread"):
                 connection._start()
         assert connection.closed

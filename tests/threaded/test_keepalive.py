@@ -137,15 +137,21 @@ def test_no_interval_is_no_keepalive(clock):
         assert ws.stats.bytes_sent == 0
 
 
-def test_time_does_not_run_while_we_do_not_read(clock, monkeypatch):
-    with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=5) as (ws, peer):
+def test_time_does_not_run_while_we_do_not_read(clock):
+    with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=5, max_queue=1) as (
+        ws,
+        peer,
+    ):
         clock.advance(20)
         payload = ping_on(peer)
-        ws._inbox.paused = True
+        for _ in range(3):
+            peer.sendall(b"\x81\x81\0\0\0\0x")
+        wait_until(ws._is_paused)
         clock.advance(100)
         assert ws.open
-        ws._inbox.paused = False
-        ws._inbox.resumed_at = clock.now
+        for _ in range(3):
+            assert ws.recv(SOON) == "x"
+        wait_until(lambda: not ws._is_paused())
         clock.advance(4)
         assert ws.open
         pong(peer, ws, payload)

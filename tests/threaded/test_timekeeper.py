@@ -114,3 +114,27 @@ def test_no_thread_for_the_first_timer_leaves_the_next_one_a_chance(monkeypatch)
     after = threading.Event()
     keeper.call_later(0, after.set)
     assert after.wait(SOON)
+
+
+def test_thread_that_was_started_is_the_only_one_whatever_interrupts_its_start(monkeypatch):
+    start = threading.Thread.start
+    started = []
+
+    def recorded(self):
+        start(self)
+        started.append(self)
+
+    def interrupted(self):
+        recorded(self)
+        raise KeyboardInterrupt  # by a signal handler
+
+    keeper = timekeeper._Timekeeper()
+    after = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            keeper.call_later(1000, pytest.fail)
+        patch.setattr(threading.Thread, "start", recorded)
+        keeper.call_later(0, after.set)
+    assert after.wait(SOON)
+    assert len(started) == 1
