@@ -30,6 +30,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
@@ -158,6 +159,23 @@ mask_copy(uint8_t *to, const uint8_t *from, size_t size, uint64_t key)
             to[i] = from[i] ^ turned[j];
             all |= to[i];
         }
+    }
+    return all;
+}
+
+/* All bytes or-ed. */
+static uint64_t
+all_bytes(const uint8_t *data, size_t size)
+{
+    uint64_t all = 0;
+    size_t i = 0;
+    for (; i + 32 <= size; i += 32) {
+        uint64_t words[4];
+        memcpy(words, data + i, 32);
+        all |= (words[0] | words[1]) | (words[2] | words[3]);
+    }
+    for (; i < size; i++) {
+        all |= data[i];
     }
     return all;
 }
@@ -563,7 +581,9 @@ typedef struct {
     uint8_t first, whole_text;
     uint8_t key[4];
     uint64_t size, filled;
-    PyObject *payload; /* bytes, of the size that there is room for; NULL between frames */
+    /* Bytes of the size that there is room for; or, for text as long as it is ASCII, a str.
+     * NULL between frames. */
+    PyObject *payload;
 } Parser;
 
 /* Where events go: to a list, or to a channel. */
@@ -862,8 +882,10 @@ whole_frame(Parser *self, const Header *header, const uint8_t *data, Sink *sink)
 static int
 begin_frame(Parser *self, const Header *header)
 {
-    size_t room = header->size < FIRST_BUFFER ? (size_t)header->size : FIRST_BUFFER;
-    self->payload = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    Py_ssize_t room = header->size < FIRST_BUFFER ? (Py_ssize_t)header->size : FIRST_BUFFER;
+    self->whole_text = header->kind == WHOLE_TEXT && !self->raw;
+    self->payload =
+        self->whole_text ? PyUnicode_New(room, 127) : PyBytes_FromStringAndSize(NULL, room);
     if (self->payload == NULL) {
         return -1;
     }
@@ -873,7 +895,6 @@ begin_frame(Parser *self, const Header *header)
     if (self->mask_bit) {
         memcpy(self->key, header->key, 4);
     }
-    self->whole_text = header->kind == WHOLE_TEXT && !self->raw;
     if (self->whole_text || (header->kind == START && (header->first & OPCODE) == TEXT &&
                              !(header->first & RSV) && !self->raw)) {
         memset(&self->text, 0, sizeof self->text);
@@ -882,24 +903,49 @@ begin_frame(Parser *self, const Header *header)
     return 0;
 }
 
+static inline uint8_t *
+payload_data(const Parser *self)
+{
+    return PyUnicode_Check(self->payload) ? PyUnicode_DATA(self->payload)
+                                          : (uint8_t *)PyBytes_AS_STRING(self->payload);
+}
+
 /* Where the next bytes of the frame under way go, and how many there is room for. */
 static int
 frame_room(Parser *self, uint8_t **to, size_t *room)
 {
-    uint64_t capacity = (uint64_t)PyBytes_GET_SIZE(self->payload);
+    int is_text = PyUnicode_Check(self->payload);
+    uint64_t capacity = (uint64_t)(is_text ? PyUnicode_GET_LENGTH(self->payload)
+                                           : PyBytes_GET_SIZE(self->payload));
     if (self->filled == capacity) {
         uint64_t grown = capacity > self->size / 2 ? self->size : 2 * capacity;
-        if (grown > (uint64_t)PY_SSIZE_T_MAX - 64) {
+        if (grown > (uint64_t)PY_SSIZE_T_MAX - 128) {
             PyErr_NoMemory();
             return -1;
         }
-        if (_PyBytes_Resize(&self->payload, (Py_ssize_t)grown) < 0) {
+        if ((is_text ? PyUnicode_Resize(&self->payload, (Py_ssize_t)grown)
+                     : _PyBytes_Resize(&self->payload, (Py_ssize_t)grown)) < 0) {
+            Py_CLEAR(self->payload);
             return -1;
         }
         capacity = grown;
     }
-    *to = (uint8_t *)PyBytes_AS_STRING(self->payload) + self->filled;
+    *to = payload_data(self) + self->filled;
     *room = (size_t)(capacity - self->filled);
+    return 0;
+}
+
+/* The text isn't ASCII: keep what there is as bytes. */
+static int
+keep_as_bytes(Parser *self)
+{
+    PyObject *text = self->payload;
+    PyObject *bytes = PyBytes_FromStringAndSize(PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text));
+    if (bytes == NULL) {
+        return -1;
+    }
+    self->payload = bytes;
+    Py_DECREF(text);
     return 0;
 }
 
@@ -907,13 +953,27 @@ frame_room(Parser *self, uint8_t **to, size_t *room)
 static int
 frame_filled(Parser *self, size_t count, Sink *sink)
 {
-    uint8_t *data = (uint8_t *)PyBytes_AS_STRING(self->payload) + self->filled;
+    uint8_t *data = payload_data(self) + self->filled;
+    int is_text = self->whole_text || (self->validating && !(self->first & 8));
+    uint64_t all = 0;
     if (self->mask_bit) {
-        mask_copy(data, data, count, turned_key(self->key, (size_t)self->filled));
+        all = mask_copy(data, data, count, turned_key(self->key, (size_t)self->filled));
+    }
+    else if (is_text) {
+        all = all_bytes(data, count);
+    }
+    if ((all & NOT_ASCII) && PyUnicode_Check(self->payload)) {
+        if (keep_as_bytes(self) < 0) {
+            return -1;
+        }
+        data = payload_data(self) + self->filled;
     }
     self->filled += count;
     int final = self->filled == self->size;
-    if (self->whole_text || (self->validating && !(self->first & 8))) {
+    if (is_text && !(all & NOT_ASCII) && self->text.count == 0) {
+        self->text.size += count;
+    }
+    else if (is_text) {
         const char *reason;
         uint64_t position;
         int last = final && (self->whole_text || (self->first & FIN));
@@ -926,13 +986,13 @@ frame_filled(Parser *self, size_t count, Sink *sink)
     }
     PyObject *payload = self->payload;
     self->payload = NULL;
-    if (self->whole_text) {
+    if (self->whole_text && PyBytes_Check(payload)) {
         PyObject *text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(payload),
                                               PyBytes_GET_SIZE(payload), NULL);
         Py_DECREF(payload);
         return emit(sink, text);
     }
-    if (frame_kind(self, self->first) == WHOLE_BINARY && !self->raw) {
+    if (self->whole_text || (frame_kind(self, self->first) == WHOLE_BINARY && !self->raw)) {
         return emit(sink, payload);
     }
     return finish_frame(self, self->first, payload, 1, sink);
@@ -1615,8 +1675,8 @@ static PyType_Spec queue_spec = {
 /* Bytes read at once: on the stack, until a connection shows that it has more. */
 #define SMALL_READ 4096
 #define LARGE_READ 65536
-/* Bytes of one large payload read at once: they stay in the cache until they are unmasked. */
-#define PAYLOAD_READ (1 << 18)
+/* Bytes of one large payload read at once. */
+#define PAYLOAD_READ (1 << 20)
 /* Larger messages are sent by code that lets other threads run meanwhile. */
 #define MAX_SENT_AT_ONCE 16384
 /* Frames up to this are built on the stack. */
@@ -1762,12 +1822,19 @@ wait_readable(int fd, double seconds)
     return result;
 }
 
+/* Receive into one place, or into two, one after the other. */
 static ssize_t
-receive_bytes(int fd, void *to, size_t room, int flags)
+receive_bytes(int fd, struct iovec *places, int flags)
 {
     ssize_t count;
     Py_BEGIN_ALLOW_THREADS
-    count = recv(fd, to, room, flags);
+    if (places[1].iov_len) {
+        struct msghdr message = {.msg_iov = places, .msg_iovlen = 2};
+        count = recvmsg(fd, &message, flags);
+    }
+    else {
+        count = recv(fd, places[0].iov_base, places[0].iov_len, flags);
+    }
     Py_END_ALLOW_THREADS
     return count;
 }
@@ -1800,31 +1867,39 @@ channel_read(Channel *self, double timeout, int *has_role)
     }
     for (;;) {
         Parser *parser = self->parser;
-        uint8_t *to = small;
-        size_t room = sizeof small;
-        int in_place = 0;
+        struct iovec places[2] = {{small, sizeof small}, {NULL, 0}};
+        size_t in_place = 0;
         if (parser->payload != NULL && parser->error == NULL &&
             parser->size - parser->filled >= sizeof small) {
-            if (frame_room(parser, &to, &room) < 0) {
+            uint8_t *to;
+            if (frame_room(parser, &to, &in_place) < 0) {
                 check_failure(self);
                 break;
             }
-            in_place = 1;
-            room = room < PAYLOAD_READ ? room : PAYLOAD_READ;
-        }
-        else if (self->hungry && (large != NULL || (large = PyMem_RawMalloc(LARGE_READ)))) {
-            to = large;
-            room = LARGE_READ;
-        }
-        ssize_t count = receive_bytes(self->fd, to, room, timeout < 0 ? 0 : MSG_DONTWAIT);
-        if (count > 0) {
-            self->bytes_received += (unsigned long long)count;
-            self->hungry = (size_t)count == sizeof small || count > LARGE_READ / 4;
-            if (!in_place) {
-                channel_feed(self, to, (size_t)count);
-                break;
+            if (in_place <= PAYLOAD_READ) {
+                places[1] = places[0]; /* for what follows */
             }
-            channel_filled(self, (size_t)count);
+            else {
+                in_place = PAYLOAD_READ;
+            }
+            places[0] = (struct iovec){to, in_place};
+        }
+        struct iovec *following = in_place ? &places[1] : &places[0];
+        if (self->hungry && following->iov_len &&
+            (large != NULL || (large = PyMem_RawMalloc(LARGE_READ)))) {
+            *following = (struct iovec){large, LARGE_READ};
+        }
+        ssize_t count = receive_bytes(self->fd, places, timeout < 0 ? 0 : MSG_DONTWAIT);
+        if (count > 0) {
+            size_t filled = (size_t)count < in_place ? (size_t)count : in_place;
+            self->bytes_received += (unsigned long long)count;
+            self->hungry = (size_t)count - filled == sizeof small || count > LARGE_READ / 4;
+            if (filled) {
+                channel_filled(self, filled);
+            }
+            if ((size_t)count > filled && !self->ended) {
+                channel_feed(self, following->iov_base, (size_t)count - filled);
+            }
             break;
         }
         if (count == 0) {

@@ -162,7 +162,7 @@ class Core(Receiving):
         # Who does not answer pings won't answer this either.
         self._abort(None)
 
-    def _progress(self) -> tuple[int, int]:
+    def _progress(self) -> tuple[int, int, int]:
         """Return a value that changes while a pong can't have come yet; see :mod:`.keepalive`."""
         transport = self._transport
         received = transport.bytes_received + self._direct_bytes_received
@@ -170,6 +170,7 @@ class Core(Receiving):
         return (
             received if self.protocol.decoder.receiving else 0,
             transport.bytes_sent if waiting else 0,
+            self._pauses,
         )
 
     # --- what the connection sends by itself ---

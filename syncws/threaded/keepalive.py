@@ -35,7 +35,7 @@ class Keepalive:
         self._timeout = timeout
         self._ping: Ping | None = None
         self._deadline = 0.0
-        self._progress = (0, 0)
+        self._progress = (0, 0, 0)
         self._stopped = False
         self._timer: Timer | None = None
 
@@ -81,12 +81,8 @@ class Keepalive:
     def _excused(self, now: float) -> bool:
         """Tell whether the pong may come yet, and extend the deadline if so."""
         assert self._timeout is not None
-        connection = self._connection
-        if connection._is_paused() or connection._paused_at + self._timeout > now:
-            self._deadline = connection._paused_at + self._timeout
-            return True
         progress = self._connection._progress()
-        if progress != self._progress:
+        if progress != self._progress or self._connection._is_paused():
             self._progress = progress
             self._deadline = now + self._timeout
             return True

@@ -30,7 +30,7 @@ from ..exceptions import ConnectionClosed, ConnectionClosedOK
 from ..sansio.frames import Frame, Opcode
 from ..sansio.state import State
 from .attributes import Attributes
-from .deadline import Deadline, clock, is_main_thread, wait_for_lock
+from .deadline import Deadline, is_main_thread, wait_for_lock
 from .fragments import Fragments
 from .reader import start_reader
 from .timekeeper import call_later
@@ -62,7 +62,7 @@ class Receiving(Channel, Attributes):
         self._early = b""  # what came with the opening handshake
         self._failed = False  # what broke the rules was dealt with
         self._served = False  # a caller that can read by itself was woken
-        self._paused_at = 0.0  # when the last look found the inbox full
+        self._pauses = 0  # looks that found nobody reading because the inbox was full
         self._reader: threading.Thread | None = None
         # The reader thread parks on it; released to wake it.
         self._wakeup = threading.Lock()
@@ -367,19 +367,14 @@ class Receiving(Channel, Attributes):
             return
         queue = self._inbox.queue
         if queue.is_full and queue.bounded and not self._has_leftover:
-            self._paused_at = clock()
+            self._pauses += 1
         else:
             self._wake_reader()
 
     def _is_paused(self) -> bool:
         """Tell whether nobody reads because nobody takes messages."""
-        if self._inbox.waits_for_room:
-            self._paused_at = clock()
-        elif self._role_is_free and self._inbox.queue.is_full:
-            self._paused_at = clock()
-        else:
-            return False
-        return True
+        inbox = self._inbox
+        return inbox.waits_for_room or (self._role_is_free and inbox.queue.is_full)
 
     # --- what a subclass has ---
 
