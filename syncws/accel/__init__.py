@@ -20,6 +20,7 @@ __all__ = [
     "MessageQueue",
     "Utf8Error",
     "Utf8Validator",
+    "WriteLock",
     "apply_mask",
     "serialize_frame",
     "serialize_messages",
@@ -30,7 +31,7 @@ IMPLEMENTATION = "pure"
 
 if TYPE_CHECKING:
     from .pure import FrameParser, apply_mask, serialize_frame, serialize_messages
-    from .pure_channel import Channel, MessageQueue
+    from .pure_channel import Channel, MessageQueue, WriteLock
 else:
     if os.environ.get("SYNCWS_PURE", "0") in ("", "0"):
         try:
@@ -38,6 +39,7 @@ else:
                 Channel,
                 FrameParser,
                 MessageQueue,
+                WriteLock,
                 apply_mask,
                 forget_masking_keys,
                 serialize_frame,
@@ -52,4 +54,4 @@ else:
                 os.register_at_fork(after_in_child=forget_masking_keys)
     if IMPLEMENTATION == "pure":
         from .pure import FrameParser, apply_mask, serialize_frame, serialize_messages
-        from .pure_channel import Channel, MessageQueue
+        from .pure_channel import Channel, MessageQueue, WriteLock

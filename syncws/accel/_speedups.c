@@ -71,6 +71,8 @@ typedef struct {
     PyTypeObject *queue_type;
     PyTypeObject *channel_type;
     PyTypeObject *iterator_type;
+    PyTypeObject *lock_type;
+    PyObject *allocate_lock;
     PyObject *urandom;
     PyObject *keys; /* bytes */
     Py_ssize_t keys_used;
@@ -78,7 +80,7 @@ typedef struct {
     PyMutex keys_lock;
 #endif
     PyObject *str_await_message, *str_pass_on, *str_leftover, *str_message, *str_state;
-    PyObject *str_fragmenting, *str_acquire, *str_release, *str_is_owned, *str_ended;
+    PyObject *str_fragmenting, *str_ended, *str_send, *str_complete_send, *str_send_failed;
 } State;
 
 static struct PyModuleDef module_def;
@@ -1670,6 +1672,237 @@ static PyType_Spec queue_spec = {
     .slots = queue_slots,
 };
 
+/* --- WriteLock ------------------------------------------------------------------------------ */
+
+/* A re-entrant lock, as threading.RLock, that C code takes and releases without a call. While
+ * threads wait it is never free: who releases it hands it to the first of them. */
+typedef struct {
+    PyObject_HEAD
+    State *state;
+    unsigned long owner;
+    Py_ssize_t count;
+    PyObject *waiters; /* a list of (held lock, thread); or NULL */
+} WriteLock;
+
+static int
+lock_try(WriteLock *self, int reentrant)
+{
+    unsigned long me = PyThread_get_thread_ident();
+    int taken = 0;
+    LOCK(self);
+    if (self->count == 0) {
+        self->owner = me;
+        self->count = 1;
+        taken = 1;
+    }
+    else if (reentrant && self->owner == me) {
+        self->count++;
+        taken = 1;
+    }
+    UNLOCK();
+    return taken;
+}
+
+/* Release it; the exception on its way, if there is one, stays. Return whether it was held. */
+static int
+lock_release(WriteLock *self)
+{
+    PyObject *next = NULL;
+    int held = 0;
+    LOCK(self);
+    if (self->count && self->owner == PyThread_get_thread_ident()) {
+        held = 1;
+        if (--self->count == 0 && self->waiters != NULL && PyList_GET_SIZE(self->waiters)) {
+            next = Py_NewRef(PyList_GET_ITEM(self->waiters, 0));
+            PyList_SetSlice(self->waiters, 0, 1, NULL);
+            self->owner = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(next, 1));
+            self->count = 1;
+        }
+    }
+    UNLOCK();
+    if (next != NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        Py_XDECREF(PyObject_CallMethod(PyTuple_GET_ITEM(next, 0), "release", NULL));
+        Py_DECREF(next);
+        PyErr_Restore(type, value, traceback);
+    }
+    return held;
+}
+
+/* Stop waiting; return whether the lock was handed to this thread already. */
+static int
+lock_leave(WriteLock *self, PyObject *entry)
+{
+    int handed = 1;
+    LOCK(self);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->waiters); i++) {
+        if (PyList_GET_ITEM(self->waiters, i) == entry) {
+            PyList_SetSlice(self->waiters, i, i + 1, NULL);
+            handed = 0;
+            break;
+        }
+    }
+    UNLOCK();
+    return handed;
+}
+
+/* Become known as waiting; or take the lock if it has become free: then *taken is set. */
+static PyObject *
+lock_enter(WriteLock *self, int *taken)
+{
+    PyObject *waiter = PyObject_CallNoArgs(self->state->allocate_lock);
+    PyObject *held = waiter == NULL ? NULL : PyObject_CallMethod(waiter, "acquire", NULL);
+    PyObject *entry = NULL;
+    Py_XDECREF(held);
+    if (held != NULL) {
+        entry = Py_BuildValue("(Ok)", waiter, PyThread_get_thread_ident());
+    }
+    Py_XDECREF(waiter);
+    if (entry == NULL) {
+        return NULL;
+    }
+    int failed = 0;
+    LOCK(self);
+    if (self->waiters == NULL) {
+        self->waiters = PyList_New(0);
+    }
+    if (self->count == 0) {
+        self->owner = PyThread_get_thread_ident();
+        self->count = 1;
+        *taken = 1;
+    }
+    else {
+        failed = self->waiters == NULL || PyList_Append(self->waiters, entry) < 0;
+    }
+    UNLOCK();
+    if (failed) {
+        Py_CLEAR(entry);
+    }
+    return entry;
+}
+
+static PyObject *
+lock_acquire(WriteLock *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"blocking", "timeout", NULL};
+    int blocking = 1, taken = 0;
+    double timeout = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pd:acquire", names, &blocking, &timeout)) {
+        return NULL;
+    }
+    if (lock_try(self, 1)) {
+        Py_RETURN_TRUE;
+    }
+    if (!blocking || timeout == 0) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *entry = lock_enter(self, &taken);
+    if (entry == NULL) {
+        return NULL;
+    }
+    if (!taken) {
+        PyObject *result =
+            PyObject_CallMethod(PyTuple_GET_ITEM(entry, 0), "acquire", "Od", Py_True, timeout);
+        taken = result == Py_True || lock_leave(self, entry);
+        if (result == NULL) {
+            Py_DECREF(entry);
+            if (taken) { /* handed to us, and a signal handler raised */
+                lock_release(self);
+            }
+            return NULL;
+        }
+        Py_DECREF(result);
+    }
+    Py_DECREF(entry);
+    return PyBool_FromLong(taken);
+}
+
+static PyObject *
+lock_release_method(WriteLock *self, PyObject *ignored)
+{
+    (void)ignored;
+    if (!lock_release(self)) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+lock_exit(WriteLock *self, PyObject *args)
+{
+    (void)args;
+    return lock_release_method(self, NULL);
+}
+
+static int
+lock_is_owned(const WriteLock *self)
+{
+    return self->count && self->owner == PyThread_get_thread_ident();
+}
+
+static PyObject *
+lock_is_owned_method(WriteLock *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(lock_is_owned(self));
+}
+
+static PyObject *
+lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) || (kwargs != NULL && PyDict_GET_SIZE(kwargs))) {
+        PyErr_SetString(PyExc_TypeError, "WriteLock() takes no arguments");
+        return NULL;
+    }
+    State *state = find_state(type);
+    if (state == NULL) {
+        return NULL;
+    }
+    WriteLock *self = (WriteLock *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->state = state;
+    }
+    return (PyObject *)self;
+}
+
+static void
+lock_dealloc(WriteLock *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_CLEAR(self->waiters);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_VARARGS | METH_KEYWORDS,
+     "acquire($self, blocking=True, timeout=-1)\n--\n\nTake it; return whether it was to be had."},
+    {"release", (PyCFunction)lock_release_method, METH_NOARGS,
+     "release($self, /)\n--\n\nGive it back."},
+    {"__enter__", (PyCFunction)(void (*)(void))lock_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"__exit__", (PyCFunction)lock_exit, METH_VARARGS, NULL},
+    {"_is_owned", (PyCFunction)lock_is_owned_method, METH_NOARGS,
+     "_is_owned($self, /)\n--\n\nTell whether the calling thread has it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, "A re-entrant lock that C code can take without a call."},
+    {Py_tp_new, lock_new},
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_methods, lock_methods},
+    {0, NULL},
+};
+
+static PyType_Spec lock_spec = {
+    .name = "syncws.accel._speedups.WriteLock",
+    .basicsize = sizeof(WriteLock),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = lock_slots,
+};
+
 /* --- Channel -------------------------------------------------------------------------------- */
 
 /* Bytes read at once: on the stack, until a connection shows that it has more. */
@@ -1693,18 +1926,13 @@ typedef struct Channel {
     Queue *queue;
     Parser *parser;    /* there if direct */
     PyObject *pending; /* a list: what was read and isn't a finished message, and what follows */
-    PyObject *lock, *protocol, *open_state, *backlog; /* for sending */
+    WriteLock *lock;
+    PyObject *protocol, *open_state, *backlog; /* for sending */
     unsigned long main_thread;
     unsigned long long messages_received, bytes_received, messages_sent, bytes_sent;
     int fd, error_number;
     char role, active, direct, ended, hungry, batching, masked, has_signal_interval;
 } Channel;
-
-#ifdef Py_GIL_DISABLED
-#define SENDS_ALONE 0 /* others may have found the write lock taken */
-#else
-#define SENDS_ALONE 1
-#endif
 
 static inline int
 has_leftover(const Channel *self)
@@ -2179,18 +2407,6 @@ static PyType_Spec iterator_spec = {
 
 #ifdef HAVE_DIRECT_IO
 
-static int
-call_lock(Channel *self, PyObject *name, PyObject *argument)
-{
-    PyObject *result = PyObject_CallMethodObjArgs(self->lock, name, argument, NULL);
-    if (result == NULL) {
-        return -1;
-    }
-    int answer = PyObject_IsTrue(result);
-    Py_DECREF(result);
-    return answer;
-}
-
 /* Whether a frame may be sent now, at once, and the write lock is ours: 1, 0, or -1 on error. */
 static int
 may_send(Channel *self)
@@ -2218,34 +2434,30 @@ may_send(Channel *self)
     if (fragmenting) {
         return 0;
     }
-    /* Re-entrant: a signal handler must not send in the middle of what it interrupted. */
-    int owned = call_lock(self, state->str_is_owned, NULL);
-    return owned ? (owned < 0 ? -1 : 0) : call_lock(self, state->str_acquire, Py_False);
+    /* Not re-entrant: a signal handler must not send in the middle of what it interrupted. */
+    return lock_try(self->lock, 0);
 }
 
-/* Send a message in one frame without waiting, if nothing is in the way. Return 0: nothing was
- * done; 1: sent; 2: sent, and somebody may have found the lock taken meanwhile; 3: what the
- * kernel did not take is in the backlog. */
-static PyObject *
-channel_send_now(Channel *self, PyObject *message)
+/* Send a message in one frame without waiting, if nothing is in the way. */
+enum { SEND_FAILED = -1, NOT_SENT, SENT, SENT_AND_LOOK, SENT_IN_PART };
+
+static int
+send_now(Channel *self, PyObject *message)
 {
     Payload payload;
     uint8_t small[SMALL_FRAME], *frame = small;
-    if ((!PyUnicode_Check(message) && !PyBytes_Check(message)) || self->state == NULL) {
-        return PyLong_FromLong(0);
+    if (!PyUnicode_Check(message) && !PyBytes_Check(message)) {
+        return NOT_SENT;
     }
     if (get_payload(message, &payload) < 0) {
-        return NULL;
+        return SEND_FAILED;
     }
-    if (payload.size > MAX_SENT_AT_ONCE) {
-        release_payload(&payload);
-        return PyLong_FromLong(0);
-    }
-    int result = may_send(self);
+    int result = payload.size > MAX_SENT_AT_ONCE ? NOT_SENT : may_send(self);
     if (result <= 0) {
         release_payload(&payload);
-        return result < 0 ? NULL : PyLong_FromLong(0);
+        return result;
     }
+    result = SEND_FAILED;
     if (payload.size + MAX_HEADER > sizeof small) {
         frame = PyMem_Malloc(payload.size + MAX_HEADER);
     }
@@ -2257,7 +2469,6 @@ channel_send_now(Channel *self, PyObject *message)
         size = write_frame(self->state, frame, FIN | payload.opcode, payload.data, payload.size,
                            self->masked);
     }
-    result = -1;
     if (size) {
         /* The interpreter lock is kept: letting it go, and getting it back while others want
          * it, would take longer than this. */
@@ -2267,23 +2478,20 @@ channel_send_now(Channel *self, PyObject *message)
         } while (sent < 0 && errno == EINTR);
         if (sent < 0) {
             if (errno == EAGAIN || errno == EWOULDBLOCK) {
-                result = 0;
+                result = NOT_SENT;
             }
             else {
                 PyErr_SetFromErrno(PyExc_OSError);
             }
         }
         else {
-            result = SENDS_ALONE ? 1 : 2;
+            result = SENT;
             self->messages_sent++;
             self->bytes_sent += (unsigned long long)sent;
             if ((size_t)sent < size) {
                 Py_ssize_t left = (Py_ssize_t)(size - (size_t)sent);
-                result = 3;
-                if (PyByteArray_Resize(self->backlog, left) < 0) {
-                    result = -1;
-                }
-                else {
+                result = PyByteArray_Resize(self->backlog, left) < 0 ? SEND_FAILED : SENT_IN_PART;
+                if (result == SENT_IN_PART) {
                     memcpy(PyByteArray_AS_STRING(self->backlog), frame + sent, (size_t)left);
                 }
             }
@@ -2293,26 +2501,86 @@ channel_send_now(Channel *self, PyObject *message)
         PyMem_Free(frame);
     }
     release_payload(&payload);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (call_lock(self, self->state->str_release, NULL) < 0) {
-        PyErr_Clear();
+    lock_release(self->lock);
+#ifdef Py_GIL_DISABLED
+    if (result == SENT) {
+        result = SENT_AND_LOOK; /* somebody may have found the lock taken, and left */
     }
-    PyErr_Restore(type, value, traceback);
-    return result < 0 ? NULL : PyLong_FromLong(result);
+#endif
+    return result;
 }
 
-#else
+#endif /* HAVE_DIRECT_IO */
+
+/* Hand what failed to Python code, which ends the connection and raises. */
+static PyObject *
+send_failed(Channel *self)
+{
+    PyObject *type, *value, *traceback;
+    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+        return NULL;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, self->state->str_send_failed,
+                                                  value, NULL);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    return result;
+}
 
 static PyObject *
-channel_send_now(Channel *self, PyObject *message)
+channel_send(Channel *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    (void)self;
-    (void)message;
-    return PyLong_FromLong(0);
-}
-
+    static const char *const known[] = {"message", "text", "timeout", "compress"};
+    PyObject *values[4] = {NULL, Py_None, Py_None, Py_None};
+    int plain = 1;
+    if (count > 1) {
+        PyErr_Format(PyExc_TypeError, "send() takes 1 positional argument but %zd were given",
+                     count);
+        return NULL;
+    }
+    if (count) {
+        values[0] = args[0];
+    }
+    for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        int index = 0;
+        while (index < 4 && PyUnicode_CompareWithASCIIString(name, known[index]) != 0) {
+            index++;
+        }
+        if (index == 4 || (index == 0 && count)) {
+            PyErr_Format(PyExc_TypeError, index ? "send() got an unexpected keyword argument '%U'"
+                                                : "send() got multiple values for argument '%U'",
+                         name);
+            return NULL;
+        }
+        values[index] = args[count + i];
+        plain = plain && (index == 0 || values[index] == Py_None);
+    }
+    if (values[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "send() missing 1 required argument: 'message'");
+        return NULL;
+    }
+#ifdef HAVE_DIRECT_IO
+    if (plain) {
+        switch (send_now(self, values[0])) {
+        case SENT:
+            Py_RETURN_NONE;
+        case SEND_FAILED:
+            return send_failed(self);
+        case NOT_SENT:
+            break;
+        default:
+            return PyObject_CallMethodObjArgs((PyObject *)self, self->state->str_complete_send,
+                                              NULL);
+        }
+    }
 #endif
+    return PyObject_CallMethodObjArgs((PyObject *)self, self->state->str_send, values[0], values[1],
+                                      values[2], values[3], NULL);
+}
 
 /* --- Channel: what Python code of the connection uses --- */
 
@@ -2322,9 +2590,9 @@ channel_go_direct(Channel *self, PyObject *args)
     int fd, masked;
     unsigned long main_thread;
     PyObject *parser, *protocol, *open_state, *lock, *backlog;
-    if (!PyArg_ParseTuple(args, "iO!kOOOO!p:_go_direct", &fd, self->state->parser_type, &parser,
-                          &main_thread, &protocol, &open_state, &lock, &PyByteArray_Type, &backlog,
-                          &masked)) {
+    if (!PyArg_ParseTuple(args, "iO!kOOO!O!p:_go_direct", &fd, self->state->parser_type, &parser,
+                          &main_thread, &protocol, &open_state, self->state->lock_type, &lock,
+                          &PyByteArray_Type, &backlog, &masked)) {
         return NULL;
     }
 #ifdef HAVE_DIRECT_IO
@@ -2332,11 +2600,9 @@ channel_go_direct(Channel *self, PyObject *args)
     self->main_thread = main_thread;
     self->masked = (char)masked;
     Py_XSETREF(self->parser, (Parser *)Py_NewRef(parser));
-    if (protocol != Py_None) {
-        Py_XSETREF(self->protocol, Py_NewRef(protocol));
-    }
+    Py_XSETREF(self->protocol, Py_NewRef(protocol));
     Py_XSETREF(self->open_state, Py_NewRef(open_state));
-    Py_XSETREF(self->lock, Py_NewRef(lock));
+    Py_XSETREF(self->lock, (WriteLock *)Py_NewRef(lock));
     Py_XSETREF(self->backlog, Py_NewRef(backlog));
     self->direct = 1;
 #endif
@@ -2545,10 +2811,29 @@ channel_dealloc(Channel *self)
     "    ConnectionClosed: there is none, and there will be none.\n"                               \
     "    UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8; it stays first.\n"
 
+#define SEND_DOC                                                                                   \
+    "send($self, message, *, text=None, timeout=None, compress=None)\n--\n\n"                      \
+    "Send a message: a ``str`` as text, bytes as binary, an iterable of these in fragments.\n\n"    \
+    "Blocks until the kernel has taken it, so that a slow peer slows the program down.\n"          \
+    "Several threads may call it; messages don't mix, fragmented ones neither.\n\n"                \
+    "Args:\n"                                                                                      \
+    "    message: the message.\n"                                                                  \
+    "    text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` sends a str as\n"     \
+    "        binary, in UTF-8.\n"                                                                  \
+    "    timeout: seconds that it may take, for each fragment; ``None`` means the\n"               \
+    "        connection's ``send_timeout``.\n"                                                     \
+    "    compress: whether to compress, if permessage-deflate was agreed on; ``None``\n"           \
+    "        compresses unless the message is small.\n\n"                                          \
+    "Raises:\n"                                                                                    \
+    "    ConnectionClosed: the connection is closed, or broke; with its cause.\n"                  \
+    "    SendTimeout: it was not sent in time. Nothing was written, and the connection\n"          \
+    "        stays usable. If a part was written the connection fails instead.\n"                  \
+    "    TypeError: the message can't be sent; nothing was.\n"                                     \
+    "    UnicodeError: the text isn't UTF-8, or has surrogates; nothing was sent.\n"
+
 static PyMethodDef channel_methods[] = {
     {"recv", (PyCFunction)(void (*)(void))channel_recv, METH_FASTCALL | METH_KEYWORDS, RECV_DOC},
-    {"_send_now", (PyCFunction)channel_send_now, METH_O,
-     "_send_now($self, message, /)\n--\n\nSend a message at once if nothing is in the way."},
+    {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL | METH_KEYWORDS, SEND_DOC},
     {"_go_direct", (PyCFunction)channel_go_direct, METH_VARARGS, NULL},
     {"_go_indirect", (PyCFunction)channel_go_indirect, METH_NOARGS, NULL},
     {"_take_role", (PyCFunction)channel_take_role, METH_NOARGS, NULL},
@@ -2631,11 +2916,13 @@ module_exec(PyObject *module)
     if (add_type(module, &parser_spec, &state->parser_type) < 0 ||
         add_type(module, &queue_spec, &state->queue_type) < 0 ||
         add_type(module, &channel_spec, &state->channel_type) < 0 ||
+        add_type(module, &lock_spec, &state->lock_type) < 0 ||
         add_type(module, &iterator_spec, &state->iterator_type) < 0) {
         return -1;
     }
     if (PyModule_AddType(module, state->parser_type) < 0 ||
         PyModule_AddType(module, state->queue_type) < 0 ||
+        PyModule_AddType(module, state->lock_type) < 0 ||
         PyModule_AddType(module, state->channel_type) < 0) {
         return -1;
     }
@@ -2649,10 +2936,10 @@ module_exec(PyObject *module)
         {&state->str_message, "message"},
         {&state->str_state, "state"},
         {&state->str_fragmenting, "fragmenting"},
-        {&state->str_acquire, "acquire"},
-        {&state->str_release, "release"},
-        {&state->str_is_owned, "_is_owned"},
         {&state->str_ended, "_ended"},
+        {&state->str_send, "_send"},
+        {&state->str_complete_send, "_complete_send"},
+        {&state->str_send_failed, "_send_failed"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         *names[i].place = PyUnicode_InternFromString(names[i].text);
@@ -2666,7 +2953,13 @@ module_exec(PyObject *module)
     }
     state->urandom = PyObject_GetAttrString(os, "urandom");
     Py_DECREF(os);
-    return state->urandom == NULL ? -1 : 0;
+    PyObject *thread = PyImport_ImportModule("_thread");
+    if (thread == NULL) {
+        return -1;
+    }
+    state->allocate_lock = PyObject_GetAttrString(thread, "allocate_lock");
+    Py_DECREF(thread);
+    return state->urandom == NULL || state->allocate_lock == NULL ? -1 : 0;
 }
 
 static int
@@ -2677,6 +2970,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->queue_type);
     Py_VISIT(state->channel_type);
     Py_VISIT(state->iterator_type);
+    Py_VISIT(state->lock_type);
+    Py_VISIT(state->allocate_lock);
     Py_VISIT(state->urandom);
     return 0;
 }
@@ -2688,13 +2983,15 @@ module_clear(PyObject *module)
     PyObject **names[] = {
         &state->urandom,       &state->keys,        &state->str_await_message,
         &state->str_pass_on,   &state->str_leftover, &state->str_message,
-        &state->str_state,     &state->str_fragmenting, &state->str_acquire,
-        &state->str_release,   &state->str_is_owned, &state->str_ended,
+        &state->str_state,     &state->str_fragmenting, &state->str_ended,
+        &state->str_send,      &state->str_complete_send, &state->str_send_failed,
+        &state->allocate_lock,
     };
     Py_CLEAR(state->parser_type);
     Py_CLEAR(state->queue_type);
     Py_CLEAR(state->channel_type);
     Py_CLEAR(state->iterator_type);
+    Py_CLEAR(state->lock_type);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         Py_CLEAR(*names[i]);
     }

@@ -13,12 +13,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Union
 
-__all__ = ["Channel", "MessageQueue"]
+from ..aliases import DataLike
+
+__all__ = ["Channel", "MessageQueue", "WriteLock"]
 
 Message = Union[str, bytes]
+
+#: A re-entrant lock that knows whether the calling thread has it.
+WriteLock = threading.RLock
 
 now = time.monotonic
 
@@ -224,6 +229,46 @@ class Channel:
         except self._ended:
             return
 
+    def send(
+        self,
+        message: DataLike | Iterable[DataLike],
+        *,
+        text: bool | None = None,
+        timeout: float | None = None,
+        compress: bool | None = None,
+    ) -> None:
+        """Send a message: a ``str`` as text, bytes as binary, an iterable of these in fragments.
+
+        Blocks until the kernel has taken it, so that a slow peer slows the program down.
+        Several threads may call it; messages don't mix, fragmented ones neither.
+
+        Args:
+            message: the message.
+            text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` sends a str as
+                binary, in UTF-8.
+            timeout: seconds that it may take, for each fragment; ``None`` means the
+                connection's ``send_timeout``.
+            compress: whether to compress, if permessage-deflate was agreed on; ``None``
+                compresses unless the message is small.
+
+        Raises:
+            ConnectionClosed: the connection is closed, or broke; with its cause.
+            SendTimeout: it was not sent in time. Nothing was written, and the connection
+                stays usable. If a part was written the connection fails instead.
+            TypeError: the message can't be sent; nothing was.
+            UnicodeError: the text isn't UTF-8, or has surrogates; nothing was sent.
+        """
+        self._send(message, text, timeout, compress)
+
+    def _send(
+        self,
+        message: DataLike | Iterable[DataLike],
+        text: bool | None,
+        timeout: float | None,
+        compress: bool | None,
+    ) -> None:
+        raise NotImplementedError
+
     def _await_message(self, remaining: float | None, timeout: float | None) -> None:
         raise NotImplementedError
 
@@ -231,10 +276,6 @@ class Channel:
         raise NotImplementedError
 
     # --- what is done in C only ---
-
-    def _send_now(self, message: Any) -> int:
-        """Send a message at once if nothing is in the way; return 0: it was not sent."""
-        return 0
 
     def _go_direct(self, *settings: Any) -> bool:
         """Read and write by descriptor from now on; return whether that is so."""

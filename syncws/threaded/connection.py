@@ -17,9 +17,6 @@ from .writer import Broken, encode
 
 __all__ = ["Connection"]
 
-#: What sending at once gives when nothing is left to do.
-SENT = 1
-
 #: Seconds that closing may take when the program is being interrupted (Ctrl-C).
 INTERRUPTED_CLOSE_TIMEOUT = 0.5
 
@@ -46,50 +43,18 @@ class Connection(Core):
 
     # --- sending ---
 
-    def send(
+    def _send(
         self,
         message: DataLike | Iterable[DataLike],
-        *,
-        text: bool | None = None,
-        timeout: float | None = None,
-        compress: bool | None = None,
+        text: bool | None,
+        timeout: float | None,
+        compress: bool | None,
     ) -> None:
-        """Send a message: a ``str`` as text, bytes as binary, an iterable of these in fragments.
-
-        Blocks until the kernel has taken it, so that a slow peer slows the program down.
-        Several threads may call it; messages don't mix, fragmented ones neither.
-
-        Args:
-            message: the message.
-            text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` sends a str as
-                binary, in UTF-8.
-            timeout: seconds that it may take, for each fragment; ``None`` means the
-                connection's ``send_timeout``.
-            compress: whether to compress, if permessage-deflate was agreed on; ``None``
-                compresses unless the message is small.
-
-        Raises:
-            ConnectionClosed: the connection is closed, or broke; with its cause.
-            SendTimeout: it was not sent in time. Nothing was written, and the connection
-                stays usable. If a part was written the connection fails instead.
-            TypeError: the message can't be sent; nothing was.
-            UnicodeError: the text isn't UTF-8, or has surrogates; nothing was sent.
-        """
+        """Send a message that could not be sent at once: what :meth:`send` does then."""
+        if timeout is None:
+            timeout = self.options.send_timeout
         writer = self._writer
         try:
-            if text is None and timeout is None and compress is None:
-                try:
-                    sent = self._send_now(message)
-                except OSError as exc:  # nothing was written
-                    self._abort(exc)
-                    raise Broken from exc
-                if sent == SENT:
-                    return
-                if sent:
-                    writer.complete(self.options.send_timeout)
-                    return
-            if timeout is None:
-                timeout = self.options.send_timeout
             if isinstance(message, (str, bytes, bytearray, memoryview)):
                 opcode, data = encode(message, text)
                 writer.send(opcode, data, timeout, compress)
@@ -101,6 +66,18 @@ class Connection(Core):
                 raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
         except Broken:
             raise self._close_exc() from self.protocol.parser_exc
+
+    def _complete_send(self) -> None:
+        """Finish what the accelerator began to send."""
+        try:
+            self._writer.complete(self.options.send_timeout)
+        except Broken:
+            raise self._close_exc() from self.protocol.parser_exc
+
+    def _send_failed(self, exc: OSError) -> None:
+        """Raise what an error of the accelerator's means: the connection is broken."""
+        self._abort(exc)
+        raise self._close_exc() from self.protocol.parser_exc
 
     def flush(self, timeout: float | None = None) -> None:
         """Block until all that waits to be written is with the kernel.

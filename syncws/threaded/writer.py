@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Callable
 from typing import Protocol as Interface
 
+from ..accel import WriteLock
 from ..aliases import BytesLike, DataLike
 from ..exceptions import ConcurrencyError, InvalidState, SendTimeout
 from ..sansio.frames import Opcode
@@ -83,7 +84,7 @@ class Writer:
         # long as the peer likes. Never taken by who holds the state lock; only tried, never
         # waited for, by the reader and the timekeeper. It knows its owner, so that it can
         # be released when a signal handler raised right after it was taken.
-        self.lock: Lock = threading.RLock()  # type: ignore[assignment]
+        self.lock: Lock = WriteLock()  # type: ignore[assignment]
         # Guarded by the write lock:
         self.frames_sent = self.messages_sent = 0
         # Set with the write lock, from the first frame of a fragmented message to its last.
