@@ -2183,7 +2183,7 @@ tell(Channel *self, PyObject *name)
 static int
 read_as_caller(Channel *self, double timeout)
 {
-    if (!self->direct || self->batching || has_leftover(self) || !take_role(self)) {
+    if (!self->direct || has_leftover(self) || !take_role(self)) {
         return READ_NOTHING;
     }
     int has_role = 1;
@@ -2250,7 +2250,8 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
             left = end - now();
             left = left > 0 ? left : 0;
         }
-        int result = read_as_caller(self, left);
+        /* What this thread has collected is to be sent first. */
+        int result = self->batching ? READ_NOTHING : read_as_caller(self, left);
         if (result == READ_FAILED) {
             return NULL;
         }

@@ -164,6 +164,11 @@ class Channel:
     _ended: ClassVar[type[BaseException]] = EOFError
 
     _queue: MessageQueue
+    # Held by the thread that reads; never by one that signal handlers run in, so that it can't
+    # be left held.
+    _role: threading.Lock
+    _role_ended: bool
+    _active: bool  # the role was taken since the last look
     #: Whether a thread collects what it sends.
     _batching = False
     #: Whether the socket is read by descriptor, which is done in C only.
@@ -176,11 +181,9 @@ class Channel:
     def __new__(cls, *_: Any, **__: Any) -> Any:
         """Make the role, which is free."""
         self = object.__new__(cls)
-        # Held by the thread that reads; never by one that signal handlers run in, so that
-        # it can't be left held.
-        self._role = threading.Lock()  # type: ignore[attr-defined]
-        self._role_ended = False  # type: ignore[attr-defined]
-        self._active = False  # type: ignore[attr-defined]
+        self._role = threading.Lock()
+        self._role_ended = False
+        self._active = False
         return self
 
     def recv(self, timeout: float | None = None, decode: bool | None = None) -> Message:
@@ -207,7 +210,7 @@ class Channel:
                 if item is not None and queue.count:
                     if queue.waiting and self._role_is_free:
                         self._pass_on()
-                    message = convert(item, decode)
+                    message: Message = convert(item, decode)
                     if queue.take(item, receipt):
                         return message
                 else:

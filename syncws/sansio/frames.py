@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import enum
+import struct
 from dataclasses import dataclass
 
 from ..accel import serialize_frame
 from ..exceptions import ProtocolError
 
-__all__ = ["CONTROL_OPCODES", "DATA_OPCODES", "Frame", "Opcode"]
+__all__ = ["CONTROL_OPCODES", "DATA_OPCODES", "Frame", "Opcode", "serialize_header"]
+
+
+def serialize_header(first: int, size: int) -> bytes:
+    """Return the header of an unmasked frame (RFC 6455 §5.2), for a payload that isn't copied."""
+    if size < 126:
+        return bytes((first, size))
+    if size < 65536:
+        return struct.pack("!BBH", first, 126, size)
+    return struct.pack("!BBQ", first, 127, size)
 
 
 class Opcode(enum.IntEnum):

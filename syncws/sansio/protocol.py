@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Union
 
-from ..accel import serialize_frame
+from ..accel import serialize_frame, serialize_messages
+from ..aliases import BytesLike, DataLike
 from ..exceptions import (
     ConnectionClosed,
     ConnectionClosedError,
@@ -17,7 +18,7 @@ from ..exceptions import (
 from ..options import MaxSize, split_max_size
 from .close import OK_CODES, Close, CloseCode
 from .extensions.interface import Extension
-from .frames import Frame, Opcode
+from .frames import Frame, Opcode, serialize_header
 from .http11 import Request, Response
 from .messages import Decoder
 from .state import Role, State, Transition, advance
@@ -28,8 +29,6 @@ __all__ = ["SEND_EOF", "Event", "Protocol"]
 SEND_EOF = b""
 
 Event = Union[Request, Response, str, bytes, Frame]
-
-BytesLike = Union[bytes, bytearray, memoryview]
 
 
 class Protocol:
@@ -315,6 +314,52 @@ class Protocol:
             InvalidState: the connection isn't open.
             ProtocolError: the fragment is out of order.
         """
+        self._check_order(opcode, fin)
+        if not self.extensions:
+            return serialize_frame(fin << 7 | opcode, data, self._masked)
+        frame = Frame(opcode, bytes(data), fin)
+        for extension in self.extensions:
+            frame = extension.encode(frame, compress=compress)
+        return frame.serialize(masked=self._masked)
+
+    def serialize_messages(self, messages: list[DataLike]) -> bytes:
+        """Return the bytes of messages, a frame each: a ``str`` is text, bytes are binary.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: a fragmented message is under way.
+            TypeError: something else is among them.
+            UnicodeEncodeError: a text has surrogates.
+        """
+        self._check_order(Opcode.TEXT, True)
+        if not self.extensions:
+            return serialize_messages(messages, self._masked)
+        # All that can fail comes before the first is encoded: that can't be taken back.
+        frames = [
+            (Opcode.TEXT, message.encode())
+            if isinstance(message, str)
+            else (Opcode.BINARY, memoryview(message).tobytes())
+            for message in messages
+        ]
+        return b"".join(self.serialize_message(*frame) for frame in frames)
+
+    def serialize_large(self, opcode: Opcode, data: BytesLike, fin: bool = True) -> bytes | None:
+        """Return the header of a data frame whose payload goes out as it is, without a copy.
+
+        ``None`` where the payload can't: it is masked, or an extension changes it; nothing has
+        happened then, and :meth:`serialize_message` is to be called.
+
+        Raises:
+            InvalidState: the connection isn't open.
+            ProtocolError: the fragment is out of order.
+        """
+        if self._masked or self.extensions:
+            return None
+        self._check_order(opcode, fin)
+        return serialize_header(fin << 7 | opcode, len(data))
+
+    def _check_order(self, opcode: Opcode, fin: bool) -> None:
+        """Refuse a data frame that can't be sent now; keep track of fragments."""
         if self.state is not State.OPEN:
             raise InvalidState(f"connection is {self.state.name.lower()}")
         if (opcode is Opcode.CONT) != self.fragmenting:
@@ -322,12 +367,6 @@ class Protocol:
                 raise ProtocolError("a fragmented message is being sent")
             raise ProtocolError("there is no fragmented message to continue")
         self.fragmenting = not fin
-        if not self.extensions:
-            return serialize_frame(fin << 7 | opcode, data, self._masked)
-        frame = Frame(opcode, bytes(data), fin)
-        for extension in self.extensions:
-            frame = extension.encode(frame, compress=compress)
-        return frame.serialize(masked=self._masked)
 
     def send_ping(self, data: BytesLike = b"") -> None:
         """Send a ping.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 from ..aliases import BytesLike, DataLike
-from ..exceptions import InvalidState, SlowPeer
+from ..exceptions import ConnectionClosed, InvalidState, SendTimeout, SlowPeer
 from ..sansio.close import CloseCode
 from ..sansio.state import State
+from .batch import Batch
 from .core import Core
 from .deadline import Deadline
 from .pings import Ping
-from .writer import Broken, encode
+from .writer import Broken, as_message, encode
 
 __all__ = ["Connection"]
 
@@ -51,6 +54,13 @@ class Connection(Core):
         compress: bool | None,
     ) -> None:
         """Send a message that could not be sent at once: what :meth:`send` does then."""
+        if self._batching:
+            batch = self._batches.get(threading.get_ident())
+            if batch is not None:
+                if compress is None and isinstance(message, (str, bytes, bytearray, memoryview)):
+                    batch.add(as_message(message, text))
+                    return
+                batch.flush()
         if timeout is None:
             timeout = self.options.send_timeout
         writer = self._writer
@@ -64,6 +74,50 @@ class Connection(Core):
                 writer.send_fragments(iter(message), text, timeout, compress)
             else:
                 raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
+        except Broken:
+            raise self._close_exc() from self.protocol.parser_exc
+
+    def batch(self) -> Batch:
+        """Collect what this thread sends in a ``with`` block, and write it in large pieces.
+
+        For programs that send many small messages at once::
+
+            with ws.batch():
+                for price in prices:
+                    ws.send(price)
+
+        Written is when 64 KiB have been collected, at the end of the block, also if it fails,
+        and before this thread receives, pings or closes. Messages of other threads may come
+        in between, whole. Outside of the block nothing is held back.
+
+        Raises, from ``send()`` or the end of the block:
+            ConnectionClosed: the connection is closed, or broke.
+            SendTimeout: nothing was written in ``send_timeout`` seconds; what was collected is
+                lost.
+        """
+        return Batch(self, None)
+
+    def send_many(self, messages: Iterable[DataLike], *, timeout: float | None = None) -> None:
+        """Send messages, each as :meth:`send` does, but write them in large pieces.
+
+        Blocks until the kernel has taken all. Messages of other threads may come in between,
+        whole. If taking a message from ``messages`` fails, those before it are sent.
+
+        Args:
+            messages: the messages; an iterator is read as they are sent.
+            timeout: seconds that each write may take; ``None`` means the connection's
+                ``send_timeout``.
+
+        Raises what :meth:`send` does.
+        """
+        self._flush_batch()
+        Batch(self, timeout).add_all(messages)
+
+    def _send_batch(self, messages: list[DataLike], timeout: float | None) -> None:
+        if timeout is None:
+            timeout = self.options.send_timeout
+        try:
+            self._writer.send_batch(messages, timeout)
         except Broken:
             raise self._close_exc() from self.protocol.parser_exc
 
@@ -89,6 +143,7 @@ class Connection(Core):
             TimeoutError: the peer did not read it within ``timeout`` seconds.
             ConnectionClosed: the connection broke.
         """
+        self._flush_batch()
         try:
             self._writer.flush(Deadline(timeout))
         except Broken:
@@ -112,6 +167,7 @@ class Connection(Core):
             ProtocolError: the payload is too long.
             SlowPeer: more than ``write_limit`` bytes wait for the peer already.
         """
+        self._flush_batch()
         self._check_write_limit()
         ping = self._ping(None if data is None else _payload(data))
         if ping is None:
@@ -129,6 +185,7 @@ class Connection(Core):
             SlowPeer: more than ``write_limit`` bytes wait for the peer already.
         """
         payload = _payload(data)
+        self._flush_batch()
         self._check_write_limit()
         try:
             with self._state_lock:
@@ -160,6 +217,8 @@ class Connection(Core):
             ProtocolError: code or reason can't be sent; the connection stays as it is.
             UnicodeEncodeError: the reason has halves of surrogate pairs; the same.
         """
+        with contextlib.suppress(ConnectionClosed, SendTimeout):
+            self._flush_batch()
         self._close(code, reason, Deadline(self.options.close_timeout))
 
     def fail(self, code: int = CloseCode.INTERNAL_ERROR, reason: str = "") -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import socket
     import uuid
 
+    from .batch import Batch
+
 __all__ = ["Core"]
 
 #: Seconds that the program has to answer the messages before one that fails the connection.
@@ -93,6 +95,7 @@ class Core(Receiving):
         self._cause: BaseException | None = None  # why we cut it; first one wins
         self._keepalive: Keepalive | None = None
         self._close_timer: Timer | None = None
+        self._batches: dict[int, Batch] = {}  # of each thread; changed with the state lock
         self._started = False
         # Written by who has the reading role:
         self._messages_received = self._frames_received = 0
@@ -174,6 +177,13 @@ class Core(Receiving):
         )
 
     # --- what the connection sends by itself ---
+
+    def _flush_batch(self) -> None:
+        """Write what this thread has collected."""
+        if self._batching:
+            batch = self._batches.get(threading.get_ident())
+            if batch is not None:
+                batch.flush()
 
     def _ping(self, payload: bytes | None) -> Ping | None:
         """Send a ping, unless the connection isn't open. Never blocks."""

@@ -176,6 +176,7 @@ class Receiving(Channel, Attributes):
             TimeoutError: it does not hold in time.
             EOFError: it never will.
         """
+        self._flush_batch()
         inbox = self._inbox
         is_main = is_main_thread()
         waiter = None
@@ -385,6 +386,9 @@ class Receiving(Channel, Attributes):
         raise NotImplementedError
 
     def _decoding_failed(self, *, wait: bool) -> None:
+        raise NotImplementedError
+
+    def _flush_batch(self) -> None:
         raise NotImplementedError
 
     def _finish(self, cause: BaseException | None) -> None:

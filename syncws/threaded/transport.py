@@ -137,6 +137,25 @@ class Transport:
             data = memoryview(data)[sent:]
         self._send_pieces(memoryview(data), deadline)
 
+    def send_apart(self, header: bytes, payload: Buffer, deadline: Deadline | None = None) -> None:
+        """Do what :meth:`send_all` does with a header and a large payload, without joining them.
+
+        Raises:
+            TimeoutError: the deadline passed; some of it may have been written.
+            OSError: the connection is broken.
+        """
+        if self.backlog:
+            self._send_backlog(deadline)
+        sent = 0
+        if DONT_WAIT and hasattr(self.sock, "sendmsg"):
+            with contextlib.suppress(BlockingIOError):
+                sent = self.sock.sendmsg((header, payload), (), DONT_WAIT)
+                self.bytes_sent += sent
+        if sent < len(header):
+            self._send_pieces(memoryview(header)[sent:], deadline)
+            sent = len(header)
+        self._send_pieces(memoryview(payload)[sent - len(header) :], deadline)
+
     def send_now(self, data: Buffer) -> None:
         """Write what the kernel takes without waiting; the rest goes to the backlog.
 
@@ -356,6 +375,11 @@ class TlsTransport(Transport):
         with memoryview(data) as view:
             for start in range(0, len(view), TLS_WRITE_SIZE):
                 self._below.send_all(self._encrypt(view[start : start + TLS_WRITE_SIZE]), deadline)
+
+    def send_apart(self, header: bytes, payload: Buffer, deadline: Deadline | None = None) -> None:
+        """See :meth:`Transport.send_apart`."""
+        self.send_all(header, deadline)
+        self.send_all(payload, deadline)
 
     def send_now(self, data: Buffer) -> None:
         """See :meth:`Transport.send_now`."""

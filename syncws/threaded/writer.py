@@ -17,7 +17,10 @@ from .deadline import Deadline, Latch, wait_for_lock
 from .timekeeper import Timer, call_later
 from .transport import Transport
 
-__all__ = ["Broken", "Lock", "Writer", "encode"]
+__all__ = ["Broken", "Lock", "Writer", "as_message", "encode"]
+
+#: Bytes of a payload from which on it isn't copied behind its header.
+LARGE = 1 << 15
 
 #: Seconds after which the timekeeper tries again to write what the kernel did not take.
 DRAIN_INTERVAL = 0.05
@@ -111,6 +114,14 @@ class Writer:
         """
         self._send_frame(opcode, data, True, timeout, compress, None)
 
+    def send_batch(self, messages: list[DataLike], timeout: float | None) -> None:
+        """Write messages, a frame each, in one piece.
+
+        Raises what :meth:`send` does.
+        """
+        deadline = None if timeout is None else Deadline(timeout)
+        self._exclusively(lambda: self._write_batch(messages, deadline), deadline, None)
+
     def send_fragments(
         self,
         fragments: Iterator[DataLike],
@@ -188,6 +199,17 @@ class Writer:
     ) -> None:
         """Write a data frame; ``message`` is what it is a fragment of, if it is one."""
         deadline = None if timeout is None else Deadline(timeout)
+        self._exclusively(
+            lambda: self._write_frame(opcode, data, fin, deadline, compress), deadline, message
+        )
+
+    def _exclusively(
+        self,
+        write: Callable[[], None],
+        deadline: Deadline | None,
+        message: _FragmentedMessage | None,
+    ) -> None:
+        """Call ``write`` with the write lock; ``message`` is what it writes a fragment of."""
         lock = self.lock
         if lock._is_owned():
             raise ConcurrencyError("a signal handler can't send while it interrupts a send")
@@ -196,7 +218,7 @@ class Writer:
                 self._acquire(deadline, message)
                 if message is not None:
                     self._fragmented = message
-                self._write(opcode, data, fin, deadline, compress)
+                self._write(write, deadline)
             finally:
                 # One call, so that a signal handler can't raise between looking and releasing.
                 try:  # noqa: SIM105  # entering suppress() would be such a point
@@ -232,25 +254,14 @@ class Writer:
             if self._protocol.close_expected():
                 raise Broken
 
-    def _write(
-        self,
-        opcode: Opcode,
-        data: BytesLike,
-        fin: bool,
-        deadline: Deadline | None,
-        compress: bool | None,
-    ) -> None:
-        """Serialize and write a data frame, with the write lock held."""
+    def _write(self, write: Callable[[], None], deadline: Deadline | None) -> None:
+        """Serialize and write data frames, with the write lock held."""
         try:
             # The peer must have room before the frame is made: once compressed or
             # encrypted, it can't be taken back.
             if deadline is not None:
                 self._wait_for_peer(deadline)
-            with self._state_lock:
-                frame = self._protocol.serialize_message(opcode, data, fin, compress)
-            self._transport.send_all(frame, deadline)
-            self.frames_sent += 1
-            self.messages_sent += fin
+            write()
         except SendTimeout:
             raise
         except InvalidState as exc:
@@ -261,6 +272,34 @@ class Writer:
         except BaseException as exc:  # raised by a signal handler: the same
             self._abort(exc)
             raise
+
+    def _write_frame(
+        self,
+        opcode: Opcode,
+        data: BytesLike,
+        fin: bool,
+        deadline: Deadline | None,
+        compress: bool | None,
+    ) -> None:
+        with self._state_lock:
+            header = None
+            if len(data) >= LARGE:
+                header = self._protocol.serialize_large(opcode, data, fin)
+            if header is None:
+                frame = self._protocol.serialize_message(opcode, data, fin, compress)
+        if header is None:
+            self._transport.send_all(frame, deadline)
+        else:
+            self._transport.send_apart(header, data, deadline)
+        self.frames_sent += 1
+        self.messages_sent += fin
+
+    def _write_batch(self, messages: list[DataLike], deadline: Deadline | None) -> None:
+        with self._state_lock:
+            frames = self._protocol.serialize_messages(messages)
+        self._transport.send_all(frames, deadline)
+        self.frames_sent += len(messages)
+        self.messages_sent += len(messages)
 
     def _wait_for_peer(self, deadline: Deadline) -> None:
         is_open = self._protocol.state is State.OPEN
@@ -373,6 +412,19 @@ class Writer:
         if self._transport.pending:
             # Who has the lock may have counted on this timer.
             self._come_back()
+
+
+def as_message(message: DataLike, text: bool | None) -> DataLike:
+    """Return a message that is sent in the same way without ``text``.
+
+    Raises:
+        UnicodeError: it isn't UTF-8, or can't be.
+    """
+    if text is None or text == isinstance(message, str):
+        return message
+    if isinstance(message, str):
+        return message.encode()
+    return str(message, "utf-8")
 
 
 def encode(message: DataLike, text: bool | None) -> tuple[Opcode, BytesLike]:
