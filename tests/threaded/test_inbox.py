@@ -24,6 +24,9 @@ class Caller(Receiving):
         self._queue = inbox.queue
         self.protocol = Protocol()
 
+    def _flush_batch(self):
+        """It sends nothing."""
+
     def _close_exc(self):
         return EOFError()
 
