@@ -2155,6 +2155,9 @@ channel_read(Channel *self, double timeout, int *has_role)
             result = PyErr_Occurred() ? READ_FAILED : READ_SOME;
             break;
         }
+        if (self->queue->count || has_leftover(self)) {
+            break; /* a signal handler has received too, and read more than it took */
+        }
     }
     PyMem_RawFree(large);
     return result;

@@ -113,7 +113,10 @@ class Core(Receiving):
                 self._keepalive.start()
             watch(self)
         except BaseException as exc:  # no thread to be had, or a signal handler raised
-            self._abort(exc)
+            if self._take_role():
+                self._finish(exc)
+            else:
+                self._abort(exc)
             raise
 
     # --- called by who has the reading role ---

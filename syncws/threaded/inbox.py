@@ -148,39 +148,32 @@ class Inbox:
 
     # --- callers ---
 
-    def enter(
-        self, ready: Callable[[], bool], *, reads: bool, streams: bool = False
-    ) -> Waiter | None:
-        """Begin to wait, unless there is no need to.
+    def enter(self, waiter: Waiter, ready: Callable[[], bool]) -> bool:
+        """Begin to wait, unless there is no need to; return whether there is.
 
         Args:
+            waiter: what to wait for, and to :meth:`leave` with, whatever happens here.
             ready: whether there is something already; called with the inbox's lock.
-            reads: whether this thread can read by itself.
-            streams: whether a piece of a message is enough.
-
-        Returns:
-            What to wait for, and to :meth:`leave` with; ``None`` if there is something.
 
         Raises:
             EOFError: there will be nothing.
         """
         with self._lock:
             if ready():
-                return None
+                return False
             if self._closed:
                 raise EOFError
-            waiter = Waiter(reads, streams)
             self._waiters.append(waiter)
             self.queue.waiting = len(self._waiters)
             self._wake_idler()
-            return waiter
+            return True
 
     def leave(self, waiter: Waiter) -> None:
         """Stop waiting. Idempotent."""
         with self._lock:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            elif self.queue.count:
+            elif waiter.woken and self.queue.count:
                 # Woken for a message, but leaving for another reason; or there are more.
                 self._wake(1)
             self.queue.waiting = len(self._waiters)

@@ -32,6 +32,7 @@ from ..sansio.state import State
 from .attributes import Attributes
 from .deadline import Deadline, is_main_thread, wait_for_lock
 from .fragments import Fragments
+from .inbox import Waiter
 from .reader import start_reader
 from .timekeeper import call_later
 
@@ -104,10 +105,17 @@ class Receiving(Channel, Attributes):
             ConnectionClosed: there is no message, or no more of it, and there will be none.
             UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
         """
-        message = self._begin_stream()
-        if not isinstance(message, Fragments):
-            if decode is not None and decode != isinstance(message, str):
-                message = message.encode() if isinstance(message, str) else str(message, "utf-8")
+        receipt: list[Any] = [None]
+        try:
+            message = self._begin_stream(receipt)
+            is_whole = not isinstance(message, Fragments)
+            if is_whole and decode is not None and decode != isinstance(message, str):
+                is_text = isinstance(message, str)
+                message = message.encode() if is_text else str(message, "utf-8")
+        except BaseException:
+            self._inbox.cancel_stream(receipt)
+            raise
+        if is_whole:  # no call from here on: a signal handler could raise after it
             yield message
             return
         try:
@@ -125,10 +133,9 @@ class Receiving(Channel, Attributes):
         finally:
             self._inbox.end_stream(message)
 
-    def _begin_stream(self) -> Any:
-        """Wait for a message to begin, and take it."""
+    def _begin_stream(self, receipt: list[Any]) -> Any:
+        """Wait for a message to begin, and take it; see :meth:`~.inbox.Inbox.begin_stream`."""
         inbox = self._inbox
-        receipt: list[Any] = [None]
         try:
             while True:
                 message = inbox.begin_stream(receipt)
@@ -137,9 +144,6 @@ class Receiving(Channel, Attributes):
                 self._await(Deadline(None), lambda: inbox.queue.first() is not None, streams=True)
         except EOFError:
             raise self._close_exc() from self.protocol.parser_exc
-        except BaseException:
-            inbox.cancel_stream(receipt)
-            raise
 
     def _next_piece(self, message: Fragments) -> tuple[bytes, bool]:
         """Wait for a piece of a message that was taken; return whether it is the last."""
@@ -179,29 +183,27 @@ class Receiving(Channel, Attributes):
         self._flush_batch()
         inbox = self._inbox
         is_main = is_main_thread()
-        waiter = None
+        waiter = Waiter(self._direct or not is_main, streams)
         try:
-            waiter = inbox.enter(ready, reads=self._direct or not is_main, streams=streams)
-            if waiter is None:
+            if not inbox.enter(waiter, ready):
                 return
             # Known as waiting: who gives the role up from now on wakes us.
             if self._role_is_free:
                 if self._direct and not self._has_leftover:
                     inbox.leave(waiter)
-                    waiter = None
                     self._read_by_descriptor(deadline, ready)
                     return
                 if not is_main:
                     inbox.leave(waiter)
-                    waiter = None
                     self._read_here(deadline, ready)
                     return
                 self._wake_reader()
             if not wait_for_lock(waiter.lock, deadline.lock_timeout()) and not ready():
                 raise TimeoutError
-        finally:
-            if waiter is not None:
-                inbox.leave(waiter)
+            inbox.leave(waiter)
+        except BaseException:
+            inbox.leave(waiter)  # perhaps again: a signal handler may have raised there
+            raise
 
     def _read_by_descriptor(self, deadline: Deadline, ready: Callable[[], bool]) -> None:
         # One call reads and parses, so that the main thread may do so.
@@ -248,9 +250,9 @@ class Receiving(Channel, Attributes):
             if isinstance(exc, TimeoutError) and exc.errno is None:
                 alive = True  # the caller's time is over, not the connection's
                 raise
-            cause = exc
+            alive, cause = False, exc
         except BaseException as exc:  # a defect of ours: the connection must not hang
-            cause = exc
+            alive, cause = False, exc
             self.logger.exception("reading failed")
         finally:
             if alive:
@@ -280,9 +282,9 @@ class Receiving(Channel, Attributes):
         """See to what the accelerator read and left to us; return False at the end."""
         if self._has_leftover:
             self._deliver(self.protocol.decoder.convert(self._take_pending()))
-            self._handle_failure()
-            if self._error_number:
-                raise OSError(self._error_number, os.strerror(self._error_number))
+        self._handle_failure()
+        if self._error_number:
+            raise OSError(self._error_number, os.strerror(self._error_number))
         return not self._ended_reading
 
     def _handle_failure(self) -> None:

@@ -55,15 +55,22 @@ class _Timekeeper:
                 heapq.heapify(self._timers)
                 self._purge_above = max(PURGE_ABOVE, 2 * len(self._timers))
             heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True)
-                thread.start()
-                self._thread = thread  # not before: if there was none to be had, the next tries
+            # Without an identity it did not start: there was no thread to be had then.
+            if self._thread is None or self._thread.ident is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="syncws-timekeeper", daemon=True
+                )
+                self._thread.start()
             elif self._timers[0][2] is timer:
                 self._changed.notify()
         return timer
 
     def _run(self) -> None:
+        with self._changed:
+            # A signal handler may have raised while we were being started, so that there is
+            # another by now.
+            if self._thread is not threading.current_thread():
+                return
         while True:
             callback = self._next()
             try:
