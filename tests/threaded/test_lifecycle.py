@@ -9,6 +9,7 @@ from support.pairs import (
     connection_pair,
     receive_exactly,
     socket_pair,
+    wait_until,
 )
 
 from syncws import ConnectionClosedError
@@ -121,9 +122,13 @@ def test_peer_that_answers_is_told_why():
         assert receive_exactly(peer, 4) == b"\x88\x02\x03\xe9"
 
 
-def test_reader_thread_ends_the_connection_whatever_interrupts_the_start(monkeypatch):
+@pytest.mark.parametrize("reading", [False, True])
+def test_connection_ends_once_whatever_interrupts_the_start(monkeypatch, reading):
     def interrupted(connection):
         watch(connection)
+        if reading:
+            connection._ensure_reading()
+            wait_until(lambda: not connection._role_is_free)
         raise KeyboardInterrupt
 
     ours, theirs = socket_pair()
@@ -139,4 +144,6 @@ def test_reader_thread_ends_the_connection_whatever_interrupts_the_start(monkeyp
         with pytest.raises(KeyboardInterrupt):
             connection._start()
         assert connection.wait_closed(SOON)
-        assert enders == [connection._reader]
+        assert len(enders) == 1
+        if reading:  # who reads has the last word
+            assert enders == [connection._reader]
