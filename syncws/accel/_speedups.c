@@ -1294,7 +1294,7 @@ queue_put(Queue *self, PyObject *message)
 static void
 queue_make_room(Queue *self)
 {
-    if (self->room == Py_None) {
+    if (self->room == NULL || self->room == Py_None) {
         return;
     }
     if (self->bounded && ((self->high >= 0 && self->count > self->low) ||
@@ -1328,9 +1328,7 @@ queue_remove_first(Queue *self)
         self->ring = NULL;
         self->capacity = self->head = 0;
     }
-    if (self->room != Py_None) {
-        queue_make_room(self);
-    }
+    queue_make_room(self);
     return item.message;
 }
 
@@ -1391,23 +1389,25 @@ convert(State *state, PyObject *message, PyObject *decode)
 static int
 queue_receive(Queue *self, State *state, PyObject *decode, PyObject **result)
 {
-    int complete = 0;
-    PyObject *message = queue_peek(self, &complete);
-    if (message == NULL || !complete) {
-        Py_XDECREF(message);
-        return 0;
-    }
-    *result = convert(state, message, decode);
-    if (*result == NULL) {
+    for (;;) {
+        int complete = 0;
+        PyObject *message = queue_peek(self, &complete);
+        if (message == NULL || !complete) {
+            Py_XDECREF(message);
+            return 0;
+        }
+        *result = convert(state, message, decode);
+        if (*result == NULL) {
+            Py_DECREF(message);
+            return -1;
+        }
+        int taken = queue_take(self, message);
         Py_DECREF(message);
-        return -1;
+        if (taken) {
+            return 1;
+        }
+        Py_CLEAR(*result); /* another thread took it: look again */
     }
-    int taken = queue_take(self, message);
-    Py_DECREF(message);
-    if (!taken) { /* by another thread */
-        Py_CLEAR(*result);
-    }
-    return taken;
 }
 
 static PyObject *
@@ -1617,6 +1617,27 @@ queue_get_is_full(Queue *self, void *closure)
     return PyBool_FromLong(queue_is_full(self));
 }
 
+static PyObject *
+queue_get_room(Queue *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(self->room == NULL ? Py_None : self->room);
+}
+
+static int
+queue_set_room(Queue *self, PyObject *room, void *closure)
+{
+    (void)closure;
+    if (room == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "room can't be deleted");
+        return -1;
+    }
+    LOCK(self);
+    Py_XSETREF(self->room, Py_NewRef(room));
+    UNLOCK();
+    return 0;
+}
+
 static PyMethodDef queue_methods[] = {
     {"put", (PyCFunction)queue_put_method, METH_O,
      "put($self, messages, /)\n--\n\nAdd whole messages."},
@@ -1644,12 +1665,12 @@ static PyMemberDef queue_members[] = {
     {"waiting", T_PYSSIZET, offsetof(Queue, waiting), 0, "Callers that wait."},
     {"bounded", T_BOOL, offsetof(Queue, bounded), 0, "Whether the marks count."},
     {"used", T_BOOL, offsetof(Queue, used), READONLY, "Whether a message was ever taken."},
-    {"room", T_OBJECT, offsetof(Queue, room), 0, "A held lock, or None."},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef queue_getset[] = {
     {"is_full", (getter)queue_get_is_full, NULL, "Whether the queue is above its marks.", NULL},
+    {"room", (getter)queue_get_room, (setter)queue_set_room, "A held lock, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -2220,7 +2241,10 @@ get_timeout(PyObject *timeout)
 static PyObject *
 channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
 {
-    double seconds = -2, end = 0;
+    double end = 0, seconds = get_timeout(timeout);
+    if (seconds == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
     if (self->queue == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "__init__() was not called");
         return NULL;
@@ -2240,16 +2264,12 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
         if (taken) {
             return taken > 0 ? message : NULL;
         }
-        double left = -1;
-        if (seconds == -2) {
-            seconds = left = get_timeout(timeout);
-            if (seconds == -1 && PyErr_Occurred()) {
-                return NULL;
-            }
+        double left = seconds;
 #ifdef HAVE_DIRECT_IO
-            end = seconds > 0 ? now() + seconds : 0;
+        if (seconds > 0 && end == 0) {
+            end = now() + seconds;
         }
-        else if (seconds >= 0) {
+        else if (seconds > 0) {
             left = end - now();
             left = left > 0 ? left : 0;
         }
@@ -2269,8 +2289,7 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
             continue;
         }
 #else
-            (void)end;
-        }
+        (void)end;
 #endif
         PyObject *remaining = left < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(left);
         if (remaining == NULL) {

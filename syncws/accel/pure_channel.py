@@ -76,6 +76,8 @@ class MessageQueue:
         Raises:
             TypeError: something else is among them.
         """
+        if not isinstance(messages, list):
+            raise TypeError("messages are a list")
         for message in messages:
             if type(message) is not str and type(message) is not bytes:
                 raise TypeError("a message is str or bytes")
@@ -95,7 +97,7 @@ class MessageQueue:
     def complete(self, message: Any, size: int) -> bool:
         """Count the last message, unless it was taken already; return whether it was not."""
         with self._lock:
-            if not self._items or self._items[-1][0] is not message:
+            if not self._items or self._items[-1][0] is not message or self._items[-1][1] >= 0:
                 return False
             self._items[-1] = (message, size)
             self.count += 1
