@@ -48,7 +48,8 @@ def no_threads_left():
     deadline = time.monotonic() + THREADS_TIMEOUT
     while left := library_threads() - before:
         for thread in left:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.ident is not None:  # it isn't just being started
+                thread.join(max(0.0, deadline - time.monotonic()))
         if time.monotonic() >= deadline:
             break
     left = library_threads() - before
