@@ -208,28 +208,34 @@ apply_mask(PyObject *module, PyObject *args)
     return result;
 }
 
+/* Have a key to draw. Other threads may run meanwhile, and signal handlers. */
+static int
+fill_keys(State *state)
+{
+    if (state->keys != NULL && state->keys_used < 4 * KEYS_PER_BLOCK) {
+        return 0;
+    }
+    PyObject *keys = PyObject_CallFunction(state->urandom, "i", 4 * KEYS_PER_BLOCK);
+    if (keys == NULL || !PyBytes_Check(keys) || PyBytes_GET_SIZE(keys) != 4 * KEYS_PER_BLOCK) {
+        if (keys != NULL) {
+            PyErr_SetString(PyExc_OSError, "the system gave too little randomness");
+            Py_DECREF(keys);
+        }
+        return -1;
+    }
+    Py_XSETREF(state->keys, keys);
+    state->keys_used = 0;
+    return 0;
+}
+
 /* Draw a key that nobody could predict. */
 static int
 draw_key(State *state, uint8_t *key)
 {
-    int result = 0;
 #ifdef Py_GIL_DISABLED
     PyMutex_Lock(&state->keys_lock);
 #endif
-    if (state->keys == NULL || state->keys_used >= 4 * KEYS_PER_BLOCK) {
-        PyObject *keys = PyObject_CallFunction(state->urandom, "i", 4 * KEYS_PER_BLOCK);
-        if (keys == NULL || !PyBytes_Check(keys) || PyBytes_GET_SIZE(keys) != 4 * KEYS_PER_BLOCK) {
-            if (keys != NULL) {
-                PyErr_SetString(PyExc_OSError, "the system gave too little randomness");
-                Py_DECREF(keys);
-            }
-            result = -1;
-        }
-        else {
-            Py_XSETREF(state->keys, keys);
-            state->keys_used = 0;
-        }
-    }
+    int result = fill_keys(state);
     if (result == 0) {
         memcpy(key, PyBytes_AS_STRING(state->keys) + state->keys_used, 4);
         state->keys_used += 4;
@@ -1161,7 +1167,8 @@ static PyObject *
 parser_receiving(Parser *self, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(self->payload != NULL || self->header_count > 0);
+    return PyBool_FromLong(self->error == NULL &&
+                           (self->payload != NULL || self->header_count > 0));
 }
 
 static PyMethodDef parser_methods[] = {
@@ -2475,7 +2482,15 @@ send_now(Channel *self, PyObject *message)
     if (get_payload(message, &payload) < 0) {
         return SEND_FAILED;
     }
-    int result = payload.size > MAX_SENT_AT_ONCE ? NOT_SENT : may_send(self);
+    int result = NOT_SENT;
+    if (payload.size <= MAX_SENT_AT_ONCE) {
+#ifndef Py_GIL_DISABLED
+        /* Not with the write lock: who finds it taken would leave, and nobody look. */
+        result = self->masked && fill_keys(self->state) < 0 ? SEND_FAILED : may_send(self);
+#else
+        result = may_send(self);
+#endif
+    }
     if (result <= 0) {
         release_payload(&payload);
         return result;

@@ -245,7 +245,7 @@ class FrameParser:
     @property
     def receiving(self) -> bool:
         """Whether a frame has begun and isn't complete."""
-        return self._missing > 0 or bool(self._tail)
+        return self.error is None and (self._missing > 0 or bool(self._tail))
 
     def receive(self, data: bytes) -> list[Any]:
         """Return what ``data`` completes. See the module's docstring."""

@@ -1,21 +1,27 @@
 """One open connection, blocking: sockets, threads and locks.
 
 Who does what
-    Each connection has one reader thread (:mod:`~.reader`), which alone reads
-    its socket, parses, fills the :mod:`~.inbox` and answers control frames.
-    Callers take messages from the inbox, and write on their own threads. One
-    thread for the whole process (:mod:`~.timekeeper`) looks after time.
+    Reading is a role that moves between threads (:mod:`~.receiving`): callers of
+    ``recv()`` read on their own threads; where nobody does, the connection's
+    reader thread reads. Who reads also parses, fills the :mod:`~.inbox` and
+    answers control frames. Callers write on their own threads. One thread for
+    the whole process (:mod:`~.timekeeper`) looks after time, and after
+    connections that nobody reads from (:mod:`~.watch`).
 
 Locks
     ``write lock``: held while the bytes of one frame are written, which may
     take as long as the peer likes. Only callers that write wait for it.
     ``state lock``: guards the protocol (all but its decoder) and the pings; held
     for calls that compute. Taken after the write lock, never before.
+    The reading role is a lock too, which is only tried, never waited for; the
+    decoder belongs to who has it. Who has it may take the locks above and below.
     The inbox, TLS and the timekeeper have locks of their own, taken last, under
-    which nothing else is locked.
+    which nothing else is locked but the queue of messages.
+    Small frames are sent by one call of the accelerator, which takes the write
+    lock, if it is free, without letting another thread run in between.
 
 Why nothing gets stuck
-    The reader and the timekeeper never wait for the write lock. What they have
+    Who reads, and the timekeeper, never wait for the write lock. What they have
     to say goes to the protocol's output; then they try the write lock once. Who
     has it looks at the output after releasing it, so nothing stays there. They
     write without blocking; what the kernel does not take waits in the
@@ -28,6 +34,8 @@ Why nothing gets stuck
 Signals
     A handler may raise between any two steps of the main thread. Locks are
     re-entrant and know their owner, so that they can be released after the
-    fact; a message is removed from the inbox in a way that can be undone; and
-    whatever can't be undone, such as half a frame, fails the connection.
+    fact; the main thread reads by one call of the accelerator or not at all; a
+    message is removed from the inbox in one such call too, or in a way that can
+    be undone; and whatever can't be undone, such as half a frame, fails the
+    connection.
 """
