@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import io
 import os
 import struct
 from collections.abc import Iterator
@@ -151,8 +152,8 @@ CONTINUATION, TEXT, BINARY, CLOSE = 0, 1, 2, 8
 # Kinds of first bytes.
 REFUSED, WHOLE_TEXT, WHOLE_BINARY, START, CONTINUED, CONTROL = range(6)
 
-#: A frame that drips in is joined every so many pieces, as each costs more than its bytes.
-MAX_PIECES = 256
+#: Room that is made for a frame at its beginning, at most.
+FIRST_BUFFER = 1 << 20
 
 Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -238,9 +239,8 @@ class FrameParser:
         self._missing = 0
         self._first = 0
         self._key = b""
-        self._pieces: list[Any] = []
-        self._joined = 0  # pieces at the front that were joined of others
-        self._text: Utf8Validator | None = None  # decodes the frame into pieces of str
+        self._buffer = io.BytesIO()  # gives its content away without copying it
+        self._text: Utf8Validator | None = None  # checks the frame
 
     @property
     def receiving(self) -> bool:
@@ -362,6 +362,12 @@ class FrameParser:
 
     def _begin_frame(self, first: int, key: bytes, size: int) -> None:
         self._first, self._key, self._missing = first, key, size
+        # Room for all of it at once, but no more than the first piece of a large one: a header
+        # alone shall not cost the memory that it promises.
+        self._buffer = buffer = io.BytesIO()
+        buffer.seek(min(size, FIRST_BUFFER) - 1)
+        buffer.write(b"\0")
+        buffer.seek(0)
         kind = self._kinds[first]
         if kind == WHOLE_TEXT and not self._raw:
             self._text = Utf8Validator()
@@ -373,40 +379,33 @@ class FrameParser:
         size = self._missing
         piece = data[:size] if len(data) > size else data
         taken = len(piece)
+        plain: BytesLike = piece
         if self._key and taken:
             plain = apply_mask(piece, self._key)
             turn = taken & 3
             self._key = self._key[turn:] + self._key[:turn]
-        else:
-            plain = bytes(piece)
         self._missing = size - taken
         final = not self._missing
-        pieces, joined = self._pieces, self._joined
         if self._text is not None:
-            pieces.append(self._text.decode(plain, final))
-        else:
-            if self._validator is not None and not self._first & 8:
-                self._validator.decode(plain, final and bool(self._first & FIN))
-            pieces.append(plain)
-        if len(pieces) - joined == MAX_PIECES:
-            pieces[joined:] = [pieces[joined][:0].join(pieces[joined:])]
-            self._joined += 1
+            self._text.decode(plain, final)
+        elif self._validator is not None and not self._first & 8:
+            self._validator.decode(plain, final and bool(self._first & FIN))
+        self._buffer.write(plain)
         if final:
             self._end_frame(events)
         return data[taken:]
 
     def _end_frame(self, events: list[Any]) -> None:
-        pieces, first = self._pieces, self._first
-        self._pieces, self._joined, self._key = [], 0, b""
+        first, payload = self._first, self._buffer.getvalue()
+        self._key = b""
+        self._buffer = io.BytesIO()
         if self._text is not None:
             self._text = None
-            events.append("".join(pieces))
+            events.append(str(payload, "utf-8"))
+        elif self._kinds[first] == WHOLE_BINARY and not self._raw:
+            events.append(payload)
         else:
-            payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            if self._kinds[first] == WHOLE_BINARY and not self._raw:
-                events.append(payload)
-            else:
-                self._finish_frame(first, payload, events, validated=True)
+            self._finish_frame(first, payload, events, validated=True)
 
     def _finish_frame(
         self, first: int, payload: bytes, events: list[Any], validated: bool = False

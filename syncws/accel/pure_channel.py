@@ -208,7 +208,7 @@ class Channel:
         end = None if timeout is None else now() + max(timeout, 0.0)
         try:
             while True:
-                item = queue.first()
+                item = queue.first() if queue.count else None
                 if item is not None and queue.count:
                     if queue.waiting and self._role_is_free:
                         self._pass_on()

@@ -19,7 +19,7 @@ SIGNAL_INTERVAL = 0.25
 
 def is_main_thread() -> bool:
     """Tell whether this is the thread that signal handlers run in."""
-    return threading.current_thread() is threading.main_thread()
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def wait_for_lock(lock: Any, timeout: float) -> bool:

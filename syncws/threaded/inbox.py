@@ -170,6 +170,8 @@ class Inbox:
 
     def leave(self, waiter: Waiter) -> None:
         """Stop waiting. Idempotent."""
+        if waiter.woken and not self._waiters:
+            return  # taken off the list already, and nobody else is on it
         with self._lock:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)

@@ -180,7 +180,8 @@ class Receiving(Channel, Attributes):
             TimeoutError: it does not hold in time.
             EOFError: it never will.
         """
-        self._flush_batch()
+        if self._batching:
+            self._flush_batch()
         inbox = self._inbox
         is_main = is_main_thread()
         waiter = Waiter(self._direct or not is_main, streams)

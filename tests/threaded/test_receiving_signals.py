@@ -24,6 +24,9 @@ def pair(request):
         yield pair
 
 
+# A handler may raise where nobody sees it: in a callback of the interpreter's own.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 needs_signals = pytest.mark.skipif(
     not hasattr(signal, "pthread_kill"), reason="there are no signals to a thread"
 )
