@@ -57,7 +57,6 @@ All of them can be pickled.
 
 from __future__ import annotations
 
-import http
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -533,6 +532,8 @@ class AbortHandshake(InvalidHandshake):
 
     def __init__(self, status: int, headers: HeadersLike = (), body: bytes = b"") -> None:
         super().__init__(status, headers, body)
+        import http
+
         self.status = http.HTTPStatus(status)
         self.headers = headers
         self.body = body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Callable
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
@@ -77,9 +77,9 @@ class PendingPings:
             ConcurrencyError: a ping with that payload waits already.
         """
         if data is None:
-            data = secrets.token_bytes(4)
+            data = os.urandom(4)
             while data in self._pings:
-                data = secrets.token_bytes(4)
+                data = os.urandom(4)
         elif data in self._pings:
             raise ConcurrencyError(f"a ping with payload {data!r} waits for its pong already")
         ping = self._pings[data] = Ping(data, ensure_reading)

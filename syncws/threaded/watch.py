@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 from typing import Protocol as Interface
 
 from .timekeeper import call_later
@@ -17,6 +18,8 @@ LOOK_INTERVAL = 0.1
 
 class Watched(Interface):
     """What is looked after."""
+
+    logger: Any
 
     def _look(self) -> None:
         """See to it that somebody reads. Must not block."""
@@ -46,14 +49,15 @@ class _Watch:
                 raise
 
     def _look(self) -> None:
-        try:
-            for connection in list(self._connections):
+        for connection in list(self._connections):
+            try:
                 connection._look()
-        finally:
-            self._armed.release()
-            # Whoever was added before that relies on us.
-            if self._connections:
-                self._arm()
+            except Exception:  # one connection's trouble must not blind us to the others
+                connection.logger.exception("looking after the connection failed")
+        self._armed.release()
+        # Whoever was added before that relies on us.
+        if self._connections:
+            self._arm()
 
 
 _watch = _Watch()

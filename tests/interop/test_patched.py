@@ -1,0 +1,49 @@
+"""Under monkey-patched threads and sockets: green threads that the library knows nothing of."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = """
+from gevent import monkey
+monkey.patch_all()
+import syncws
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+with syncws.serve(echo, "127.0.0.1", 0) as server:
+    for compression in ("deflate", None):
+        with syncws.connect(server.uri, compression=compression) as ws:
+            # By descriptor it would block all green threads, this server's among them.
+            assert not ws._direct
+            for number in range(100):
+                ws.send(f"message {number}")
+                assert ws.recv(10) == f"message {number}"
+            ws.send(bytes(1_000_000))
+            assert len(ws.recv(10)) == 1_000_000
+            assert ws.ping().wait(10)
+            ws.send_many(str(number) for number in range(1000))
+            assert [ws.recv(10) for _ in range(1000)] == [str(n) for n in range(1000)]
+            try:
+                ws.recv(0.01)
+            except TimeoutError:
+                pass
+        assert ws.close_code == 1000
+print("done")
+"""
+
+
+@pytest.mark.interop
+def test_patched_sockets_are_used_by_their_own_methods_only():
+    pytest.importorskip("gevent")
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert process.stdout == "done\n", process.stderr
