@@ -379,7 +379,7 @@ class FrameParser:
         size = self._missing
         piece = data[:size] if len(data) > size else data
         taken = len(piece)
-        plain: BytesLike = piece
+        plain = piece
         if self._key and taken:
             plain = apply_mask(piece, self._key)
             turn = taken & 3

@@ -331,7 +331,7 @@ class Channel:
 
 def message_size(message: Message) -> int:
     """Return the bytes that a message takes."""
-    if type(message) is bytes or message.isascii():  # type: ignore[union-attr]
+    if type(message) is bytes or message.isascii():
         return len(message)
     return message.__sizeof__()
 
