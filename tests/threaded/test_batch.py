@@ -7,7 +7,14 @@ import threading
 
 import pytest
 from support.kinds import KINDS, pair_of
-from support.pairs import SOON, connection_and_socket, connection_pair, receive_exactly, run
+from support.pairs import (
+    SOON,
+    connection_and_socket,
+    connection_pair,
+    receive_exactly,
+    run,
+    wait_until,
+)
 from support.wire import parse_frames
 
 from syncws import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, SendTimeout
@@ -245,6 +252,17 @@ def test_receiving_first_writes_what_was_collected(pair):
         client.send("ping")
         assert client.ping().wait(SOON)
         assert client.recv(SOON) == "ping"
+
+
+def test_receiving_a_message_that_is_there_already_first_writes_too():
+    with connection_pair() as (client, server):
+        server.send_many(["first", "second"])
+        assert client.recv(SOON) == "first"
+        wait_until(lambda: client._queue.count == 1)
+        with client.batch():
+            client.send("collected")
+            assert client.recv(SOON) == "second"
+            assert server.recv(SOON / 10) == "collected"
 
 
 def test_closing_first_writes_what_was_collected(pair):
