@@ -178,19 +178,19 @@ def test_who_stops_waiting_leaves_nothing_behind(lock):
     assert is_free(lock)
 
 
-def test_waiting_takes_no_memory_for_good(make):
+def test_waiting_takes_no_memory_for_good(make, lock):
     def wait(count):
         for _ in range(count):
-            lock = make()
-            with Holder(lock):
-                for _ in range(10):
-                    assert not lock.acquire(timeout=1e-6)
+            assert not lock.acquire(timeout=1e-6)
 
-    wait(20)
-    blocks, references = sys.getallocatedblocks(), sys.getrefcount(type(make()))
-    wait(100)
-    assert sys.getallocatedblocks() - blocks < 500
-    assert sys.getrefcount(type(make())) - references < 10
+    grown = []
+    with Holder(lock):
+        for _ in range(3):  # caches may fill once; a leak would be there each time
+            blocks, references = sys.getallocatedblocks(), sys.getrefcount(make)
+            wait(1000)
+            grown.append((sys.getallocatedblocks() - blocks, sys.getrefcount(make) - references))
+    assert min(blocks for blocks, _ in grown) < 200
+    assert min(references for _, references in grown) < 20
 
 
 def test_who_waits_in_time_gets_it(lock):
