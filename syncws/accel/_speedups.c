@@ -81,6 +81,7 @@ typedef struct {
 #endif
     PyObject *str_await_message, *str_pass_on, *str_leftover, *str_message, *str_state;
     PyObject *str_fragmenting, *str_ended, *str_send, *str_complete_send, *str_send_failed;
+    PyObject *str_flush_batch;
 } State;
 
 static struct PyModuleDef module_def;
@@ -1819,6 +1820,18 @@ lock_acquire(WriteLock *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pd:acquire", names, &blocking, &timeout)) {
         return NULL;
     }
+    if (!blocking && timeout != -1) {
+        PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
+        return NULL;
+    }
+    if (!(timeout >= 0 || timeout == -1)) {
+        PyErr_SetString(PyExc_ValueError, "timeout value must be a non-negative number");
+        return NULL;
+    }
+    if (timeout * 1e6 > (double)PY_TIMEOUT_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
+        return NULL;
+    }
     if (lock_try(self, 1)) {
         Py_RETURN_TRUE;
     }
@@ -2256,6 +2269,14 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
         PyErr_SetString(PyExc_RuntimeError, "__init__() was not called");
         return NULL;
     }
+    if (self->batching) { /* what this thread has collected is to be sent first */
+        PyObject *done =
+            PyObject_CallMethodObjArgs((PyObject *)self, self->state->str_flush_batch, NULL);
+        if (done == NULL) {
+            return NULL;
+        }
+        Py_DECREF(done);
+    }
     for (;;) {
         PyObject *message;
         /* Others wait, and nobody reads: before a message is taken, as above. */
@@ -2280,8 +2301,7 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
             left = end - now();
             left = left > 0 ? left : 0;
         }
-        /* What this thread has collected is to be sent first. */
-        int result = self->batching ? READ_NOTHING : read_as_caller(self, left);
+        int result = read_as_caller(self, left);
         if (result == READ_FAILED) {
             return NULL;
         }
@@ -2978,6 +2998,7 @@ module_exec(PyObject *module)
         {&state->str_send, "_send"},
         {&state->str_complete_send, "_complete_send"},
         {&state->str_send_failed, "_send_failed"},
+        {&state->str_flush_batch, "_flush_batch"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         *names[i].place = PyUnicode_InternFromString(names[i].text);
@@ -3023,7 +3044,7 @@ module_clear(PyObject *module)
         &state->str_pass_on,   &state->str_leftover, &state->str_message,
         &state->str_state,     &state->str_fragmenting, &state->str_ended,
         &state->str_send,      &state->str_complete_send, &state->str_send_failed,
-        &state->allocate_lock,
+        &state->allocate_lock, &state->str_flush_batch,
     };
     Py_CLEAR(state->parser_type);
     Py_CLEAR(state->queue_type);

@@ -159,7 +159,8 @@ class Channel:
 
     A subclass has ``_await_message(remaining, timeout)``, which returns when there may be a
     message, and raises if there is none in time or ever; and ``_pass_on()``, which sees to
-    callers that wait while nobody reads.
+    callers that wait while nobody reads; and ``_flush_batch()``, which sends what the calling
+    thread has collected.
     """
 
     #: The exception that iteration takes for the normal end.
@@ -203,6 +204,8 @@ class Channel:
             ConnectionClosed: there is none, and there will be none.
             UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8; it stays first.
         """
+        if self._batching:
+            self._flush_batch()
         queue = self._queue
         receipt: list[Any] = [None]
         end = None if timeout is None else now() + max(timeout, 0.0)
@@ -278,6 +281,9 @@ class Channel:
         raise NotImplementedError
 
     def _pass_on(self) -> None:
+        raise NotImplementedError
+
+    def _flush_batch(self) -> None:
         raise NotImplementedError
 
     # --- what is done in C only ---

@@ -113,7 +113,7 @@ def plain(message: DataLike) -> str | bytes:
     """
     if isinstance(message, str):
         message.encode()
-        return str(message)
+        return str.__str__(message)  # without what a subclass makes of str()
     if isinstance(message, memoryview):
         return message.tobytes()
     if isinstance(message, (bytes, bytearray)):

@@ -135,6 +135,7 @@ class Receiving(Channel, Attributes):
 
     def _begin_stream(self, receipt: list[Any]) -> Any:
         """Wait for a message to begin, and take it; see :meth:`~.inbox.Inbox.begin_stream`."""
+        self._flush_batch()
         inbox = self._inbox
         try:
             while True:
@@ -147,6 +148,7 @@ class Receiving(Channel, Attributes):
 
     def _next_piece(self, message: Fragments) -> tuple[bytes, bool]:
         """Wait for a piece of a message that was taken; return whether it is the last."""
+        self._flush_batch()
         inbox = self._inbox
         try:
             while True:
@@ -180,8 +182,6 @@ class Receiving(Channel, Attributes):
             TimeoutError: it does not hold in time.
             EOFError: it never will.
         """
-        if self._batching:
-            self._flush_batch()
         inbox = self._inbox
         is_main = is_main_thread()
         waiter = Waiter(self._direct or not is_main, streams)
@@ -389,9 +389,6 @@ class Receiving(Channel, Attributes):
         raise NotImplementedError
 
     def _decoding_failed(self, *, wait: bool) -> None:
-        raise NotImplementedError
-
-    def _flush_batch(self) -> None:
         raise NotImplementedError
 
     def _finish(self, cause: BaseException | None) -> None:

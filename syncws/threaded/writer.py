@@ -424,7 +424,7 @@ def as_message(message: DataLike, text: bool | None) -> DataLike:
         return message
     if isinstance(message, str):
         return message.encode()
-    return str(message, "utf-8")
+    return str(message.tobytes() if isinstance(message, memoryview) else message, "utf-8")
 
 
 def encode(message: DataLike, text: bool | None) -> tuple[Opcode, BytesLike]:
