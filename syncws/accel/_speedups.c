@@ -1972,13 +1972,13 @@ typedef struct Channel {
     unsigned long main_thread;
     unsigned long long messages_received, bytes_received, messages_sent, bytes_sent;
     int fd, error_number;
-    char role, active, direct, ended, hungry, batching, masked, has_signal_interval;
+    char role, active, direct, ended, has_pending, hungry, batching, masked, has_signal_interval;
 } Channel;
 
 static inline int
 has_leftover(const Channel *self)
 {
-    return self->ended || (self->pending != NULL && PyList_GET_SIZE(self->pending)) ||
+    return self->ended || self->has_pending ||
            (self->parser != NULL && self->parser->error != NULL);
 }
 
@@ -1987,7 +1987,7 @@ static int
 channel_emit(Channel *self, PyObject *event)
 {
     int plain = !PyTuple_CheckExact(event);
-    if (plain && (self->pending == NULL || PyList_GET_SIZE(self->pending) == 0)) {
+    if (plain && !self->has_pending) {
         self->messages_received++;
         return queue_put(self->queue, event);
     }
@@ -1999,6 +1999,7 @@ channel_emit(Channel *self, PyObject *event)
         }
     }
     int result = PyList_Append(self->pending, event);
+    self->has_pending = 1;
     Py_DECREF(event);
     return result;
 }
@@ -2059,7 +2060,7 @@ now(void)
 }
 
 /* What a thread that reads comes back with. */
-enum { READ_FAILED = -1, READ_NOTHING = 0, READ_SOME = 1, READ_TIMED_OUT = 2 };
+enum { READ_FAILED = -1, READ_NOTHING = 0, READ_SOME = 1, READ_TIMED_OUT = 2, LOST_ROLE = 3 };
 
 /* Let signal handlers run: not before the role is free again, since they may want to receive.
  * Return whether the role is still ours; an exception of theirs is set. */
@@ -2313,6 +2314,11 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
             continue;
         }
         if (result == READ_SOME) {
+            /* A message that drips in shall not keep signal handlers waiting. */
+            if (self->queue->count == 0 &&
+                PyThread_get_thread_ident() == self->main_thread && PyErr_CheckSignals() < 0) {
+                return NULL;
+            }
             continue;
         }
 #else
@@ -2457,35 +2463,38 @@ static PyType_Spec iterator_spec = {
 
 #ifdef HAVE_DIRECT_IO
 
+/* Whether an attribute of the protocol is this object; -1 on error. */
+static int
+protocol_has(Channel *self, PyObject *name, PyObject *wanted)
+{
+    PyObject *value = PyObject_GetAttr(self->protocol, name);
+    if (value == NULL) {
+        return -1;
+    }
+    int same = value == wanted;
+    Py_DECREF(value);
+    return same;
+}
+
 /* Whether a frame may be sent now, at once, and the write lock is ours: 1, 0, or -1 on error. */
 static int
 may_send(Channel *self)
 {
-    State *state = self->state;
-    if (!self->direct || self->protocol == NULL || self->batching ||
-        PyByteArray_GET_SIZE(self->backlog)) {
-        return 0;
-    }
-    PyObject *value = PyObject_GetAttr(self->protocol, state->str_state);
-    if (value == NULL) {
-        return -1;
-    }
-    int is_open = value == self->open_state;
-    Py_DECREF(value);
-    if (!is_open) {
-        return 0;
-    }
-    value = PyObject_GetAttr(self->protocol, state->str_fragmenting);
-    if (value == NULL) {
-        return -1;
-    }
-    int fragmenting = value != Py_False;
-    Py_DECREF(value);
-    if (fragmenting) {
-        return 0;
-    }
     /* Not re-entrant: a signal handler must not send in the middle of what it interrupted. */
-    return lock_try(self->lock, 0);
+    if (!self->direct || self->batching || !lock_try(self->lock, 0)) {
+        return 0;
+    }
+    int result = self->direct && PyByteArray_GET_SIZE(self->backlog) == 0;
+    if (result > 0) {
+        result = protocol_has(self, self->state->str_state, self->open_state);
+    }
+    if (result > 0) {
+        result = protocol_has(self, self->state->str_fragmenting, Py_False);
+    }
+    if (result <= 0) {
+        lock_release(self->lock);
+    }
+    return result;
 }
 
 /* Send a message in one frame without waiting, if nothing is in the way. */
@@ -2735,6 +2744,7 @@ channel_take_pending(Channel *self, PyObject *ignored)
     (void)ignored;
     PyObject *pending = self->pending;
     self->pending = NULL;
+    self->has_pending = 0;
     return pending == NULL ? PyList_New(0) : pending;
 }
 
@@ -2753,7 +2763,7 @@ channel_read_method(Channel *self, PyObject *timeout)
         return NULL;
     }
     int result = channel_read(self, seconds, &has_role);
-    return result == READ_FAILED ? NULL : PyLong_FromLong(result);
+    return result == READ_FAILED ? NULL : PyLong_FromLong(has_role ? result : LOST_ROLE);
 }
 
 static PyObject *

@@ -150,8 +150,11 @@ class MessageQueue:
             low = self._high is None or self.count <= self._low
             low = low and self.size + self.streamed <= self._limit // 2
             if self.room is not None and (low or not self.bounded):
-                room, self.room = self.room, None
-                room.release()
+                try:  # noqa: SIM105  # entering suppress() would be a point for signal handlers
+                    self.room.release()
+                except RuntimeError:  # one has raised right after this
+                    pass
+                self.room = None
 
 
 class Channel:

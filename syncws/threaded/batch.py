@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -42,9 +43,9 @@ class Batch:
         connection = self._connection
         with connection._state_lock:
             if self._depth == 0:
-                if threading.get_ident() in connection._batches:
+                if connection._batch() is not None:
                     raise RuntimeError("this thread collects messages already")
-                connection._batches[threading.get_ident()] = self
+                connection._batches[threading.get_ident()] = weakref.ref(self)
                 connection._batching = True
             self._depth += 1
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
@@ -55,7 +54,7 @@ class Connection(Core):
     ) -> None:
         """Send a message that could not be sent at once: what :meth:`send` does then."""
         if self._batching:
-            batch = self._batches.get(threading.get_ident())
+            batch = self._batch()
             if batch is not None:
                 if compress is None and isinstance(message, (str, bytes, bytearray, memoryview)):
                     batch.add(as_message(message, text))

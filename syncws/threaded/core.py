@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
@@ -17,11 +18,11 @@ from ..sansio.http11 import Request, Response
 from ..sansio.protocol import Protocol
 from ..sansio.state import State
 from . import lifecycle
-from .deadline import Deadline, Latch, clock, is_main_thread
+from .deadline import Deadline, Latch, clock, is_main_thread, release
 from .inbox import Inbox
 from .keepalive import FAILURE, Keepalive
 from .pings import PendingPings, Ping
-from .receiving import Receiving, release
+from .receiving import Receiving
 from .timekeeper import Timer, call_later
 from .transport import Transport
 from .watch import unwatch, watch
@@ -95,7 +96,9 @@ class Core(Receiving):
         self._cause: BaseException | None = None  # why we cut it; first one wins
         self._keepalive: Keepalive | None = None
         self._close_timer: Timer | None = None
-        self._batches: dict[int, Batch] = {}  # of each thread; changed with the state lock
+        # Of each thread; changed with the state lock. Weak: a batch whose block a signal handler
+        # left without __exit__() collects nothing any more.
+        self._batches: dict[int, weakref.ref[Batch]] = {}
         self._started = False
         # Written by who has the reading role:
         self._messages_received = self._frames_received = 0
@@ -168,13 +171,23 @@ class Core(Receiving):
         # Who does not answer pings won't answer this either.
         self._abort(None)
 
+    def _look(self) -> None:
+        """Mend what a signal handler that raised has left half done, and see who reads."""
+        if self._writer.is_behind:
+            self._writer.drain()
+        if self._close_timer is None and self.protocol.state is State.CLOSING:
+            self._closing(self.options.close_timeout)
+        super()._look()
+
     def _progress(self) -> tuple[int, int, int]:
         """Return a value that changes while a pong can't have come yet; see :mod:`.keepalive`."""
         transport = self._transport
         received = transport.bytes_received + self._direct_bytes_received
         waiting = self._writer.is_behind
+        # Where the caller that reads is busy with what it read, the pong may be unread yet.
+        unread = self.protocol.decoder.receiving or self._role_is_free
         return (
-            received if self.protocol.decoder.receiving else 0,
+            received if unread else 0,
             transport.bytes_sent if waiting else 0,
             self._pauses,
         )
@@ -183,10 +196,14 @@ class Core(Receiving):
 
     def _flush_batch(self) -> None:
         """Write what this thread has collected."""
-        if self._batching:
-            batch = self._batches.get(threading.get_ident())
-            if batch is not None:
-                batch.flush()
+        batch = self._batch() if self._batching else None
+        if batch is not None:
+            batch.flush()
+
+    def _batch(self) -> Batch | None:
+        """Return what collects this thread's messages, if something does."""
+        batch = self._batches.get(threading.get_ident())
+        return None if batch is None else batch()
 
     def _ping(self, payload: bytes | None) -> Ping | None:
         """Send a ping, unless the connection isn't open. Never blocks."""

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["Deadline", "Latch", "clock", "is_main_thread", "wait_for_lock"]
+__all__ = ["Deadline", "Latch", "clock", "is_main_thread", "release", "wait_for_lock"]
 
 #: The clock of everything that waits or measures, in seconds.
 clock = time.monotonic
@@ -38,6 +38,14 @@ def wait_for_lock(lock: Any, timeout: float) -> bool:
             return True
         if end is not None and clock() >= end:
             return False
+
+
+def release(lock: Any) -> None:
+    """Release a lock that may be free already."""
+    try:  # noqa: SIM105  # entering suppress() would be a point where a handler may raise
+        lock.release()
+    except RuntimeError:
+        pass
 
 
 class Deadline:

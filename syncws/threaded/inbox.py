@@ -22,7 +22,7 @@ from typing import Any, Callable
 from ..accel import MessageQueue
 from ..aliases import Data
 from ..options import MaxQueue, split_max_queue
-from .deadline import Deadline
+from .deadline import Deadline, release
 from .fragments import Fragments
 
 __all__ = ["Inbox", "Waiter"]
@@ -48,8 +48,8 @@ class Waiter:
     def wake(self) -> None:
         """Let the thread go on. Idempotent."""
         if not self.woken:
-            self.woken = True
-            self.lock.release()
+            release(self.lock)
+            self.woken = True  # not before: a signal handler may raise in between
 
 
 class Inbox:
@@ -185,9 +185,9 @@ class Inbox:
         with self._lock:
             for waiter in self._waiters:
                 if waiter.reads:
+                    waiter.wake()
                     self._waiters.remove(waiter)
                     self.queue.waiting = len(self._waiters)
-                    waiter.wake()
                     return True
             return False
 
@@ -274,8 +274,8 @@ class Inbox:
 
     def _wake_idler(self) -> None:
         if self._idler is not None and self._is_idle():
-            idler, self._idler = self._idler, None
-            idler.release()
+            release(self._idler)
+            self._idler = None
 
     def _count_streamed(self) -> None:
         message = self._assembling
@@ -289,15 +289,14 @@ class Inbox:
             Whether one of them can read by itself.
         """
         reads = False
-        waiting: list[Waiter] = []
-        for waiter in self._waiters:
-            if not waiter.streams and messages <= 0:
-                waiting.append(waiter)
-                continue
-            messages -= not waiter.streams
-            reads = reads or waiter.reads
-            waiter.wake()
-        self._waiters.clear()
-        self._waiters.extend(waiting)
-        self.queue.waiting = len(waiting)
+        for waiter in list(self._waiters):
+            if waiter.streams or messages > 0:
+                messages -= not waiter.streams
+                reads = reads or waiter.reads
+                # A signal handler may raise, or receive, at any of these points: whoever waits
+                # is on the list until it is woken.
+                waiter.wake()
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        self.queue.waiting = len(self._waiters)
         return reads

@@ -30,7 +30,7 @@ from ..exceptions import ConnectionClosed, ConnectionClosedOK
 from ..sansio.frames import Frame, Opcode
 from ..sansio.state import State
 from .attributes import Attributes
-from .deadline import Deadline, is_main_thread, wait_for_lock
+from .deadline import Deadline, is_main_thread, release, wait_for_lock
 from .fragments import Fragments
 from .inbox import Waiter
 from .reader import start_reader
@@ -45,6 +45,9 @@ __all__ = ["Receiving"]
 
 #: What reading by descriptor gives when nothing came in time.
 TIMED_OUT = 2
+
+#: What it gives when another thread has the role by now.
+LOST_ROLE = 3
 
 
 class Receiving(Channel, Attributes):
@@ -242,7 +245,7 @@ class Receiving(Channel, Attributes):
     def _read_until(self, deadline: Deadline | None, done: Callable[[], bool]) -> None:
         """Read and deliver until ``done``; then give up the role, or end the connection with it."""
         cause: BaseException | None = None
-        alive = False
+        alive: bool | None = False
         try:
             alive = self._handle_leftover()
             while alive and not done():
@@ -259,15 +262,23 @@ class Receiving(Channel, Attributes):
             if alive:
                 self._give_up_role()
                 self._pass_on()
-            else:
+            elif alive is not None:
                 self._finish(cause)
 
-    def _read_once(self, deadline: Deadline | None) -> bool:
-        """Wait for data and deliver what it brings; return False at the end of the connection."""
+    def _read_once(self, deadline: Deadline | None) -> bool | None:
+        """Wait for data and deliver what it brings.
+
+        Returns:
+            Whether the connection goes on; ``None`` if the role is another thread's by now,
+            as signal handlers ran.
+        """
         if self._direct:
             remaining = None if deadline is None else deadline.remaining()
-            if self._read(remaining) == TIMED_OUT:
+            outcome = self._read(remaining)
+            if outcome == TIMED_OUT:
                 raise TimeoutError("timed out while waiting for data")
+            if outcome == LOST_ROLE:
+                return None
             self._served = self._inbox.deliver() or self._served
             return self._handle_leftover()
         data, self._early = self._early or self._transport.recv(deadline), b""
@@ -365,8 +376,6 @@ class Receiving(Channel, Attributes):
 
     def _look(self) -> None:
         """See to it that somebody reads. A few times a second."""
-        if self._direct and self._transport.backlog:
-            self._writer.drain()  # a signal handler raised after half of a frame was sent
         if self._was_active():
             return
         queue = self._inbox.queue
@@ -399,11 +408,3 @@ class Receiving(Channel, Attributes):
 
     def _close_exc(self) -> ConnectionClosed:
         raise NotImplementedError
-
-
-def release(lock: Any) -> None:
-    """Release a lock that may be free already."""
-    try:  # noqa: SIM105  # entering suppress() would be a point where a handler may raise
-        lock.release()
-    except RuntimeError:
-        pass

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import Any, Callable
 
-from .deadline import clock
+from .deadline import clock, release
 
 __all__ = ["Timer", "call_later"]
 
@@ -39,8 +39,12 @@ class _Timekeeper:
 
     def __init__(self) -> None:
         # Guards all below. Re-entrant, because a signal handler may set a timer while the
-        # main thread does.
-        self._changed = threading.Condition(threading.RLock())
+        # main thread does; and no Condition, whose methods such a handler could interrupt
+        # between taking the lock and giving it back.
+        self._lock = threading.RLock()
+        # The thread waits for it; released to wake it.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._purge_above = PURGE_ABOVE
@@ -48,7 +52,7 @@ class _Timekeeper:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(clock() + delay, callback)
-        with self._changed:
+        with self._lock:
             if len(self._timers) > self._purge_above:
                 # Mostly timers of connections that are long gone, perhaps.
                 self._timers = [entry for entry in self._timers if entry[2].callback]
@@ -62,11 +66,11 @@ class _Timekeeper:
                 )
                 self._thread.start()
             elif self._timers[0][2] is timer:
-                self._changed.notify()
+                release(self._bell)
         return timer
 
     def _run(self) -> None:
-        with self._changed:
+        with self._lock:
             # A signal handler may have raised while we were being started, so that there is
             # another by now.
             if self._thread is not threading.current_thread():
@@ -83,8 +87,8 @@ class _Timekeeper:
 
     def _next(self) -> Callable[[], None]:
         """Wait for the next timer; return what it does."""
-        with self._changed:
-            while True:
+        while True:
+            with self._lock:
                 while self._timers and self._timers[0][2].callback is None:
                     heapq.heappop(self._timers)
                 remaining = self._timers[0][0] - clock() if self._timers else None
@@ -92,10 +96,10 @@ class _Timekeeper:
                     callback = heapq.heappop(self._timers)[2].callback
                     if callback is not None:
                         return callback
-                elif remaining is None:
-                    self._changed.wait()
-                else:
-                    self._changed.wait(min(remaining, threading.TIMEOUT_MAX))
+                    continue
+            self._bell.acquire(
+                timeout=-1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+            )
 
 
 _timekeeper = _Timekeeper()
