@@ -178,6 +178,21 @@ def test_pong_may_come_after_a_frame_that_takes_longer_than_the_timeout(clock):
         assert ws.recv(SOON) == b"abcde"
 
 
+def test_pong_may_stand_behind_messages_that_a_slow_consumer_has_not_read(clock):
+    with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=5) as (ws, peer):
+        clock.advance(20)
+        ping_on(peer)
+        # The caller reads now and then; what it reads is below the marks.
+        for _ in range(4):
+            clock.advance(4)
+            peer.sendall(b"\x82\x81\0\0\0\0x")
+            assert run(ws.recv, SOON).result() == b"x"
+            wait_until(lambda: ws._role_is_free)
+        assert ws.open
+        clock.advance(10)
+        assert ws.wait_closed(SOON)
+
+
 def test_frame_that_makes_no_progress_is_no_excuse(clock):
     with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=5) as (ws, peer):
         peer.sendall(b"\x82\x85\0\0\0\0")

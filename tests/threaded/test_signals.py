@@ -31,6 +31,7 @@ MODULES = (
     "pure_channel.py",
     "reader.py",
     "receiving.py",
+    "timekeeper.py",
     "transport.py",
     "watch.py",
     "writer.py",
@@ -149,6 +150,29 @@ def test_nothing_is_lost_where_waiting_is_interrupted(kind):
 
         # Over plain TCP the accelerator waits and reads without a point in between.
         every_point(call, has_points=kind == "tls" or IMPLEMENTATION == "pure")
+
+
+def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_wakes_it():
+    with connection_pair() as (client, _server):
+
+        def call(bomb):
+            assert client._take_role()  # or the caller would read by itself
+            caller = run(client.recv, SOON)
+            wait_until(lambda: client._queue.waiting)
+            try:
+                with bomb:
+                    client._inbox.put(["x"])
+            except Interrupted:
+                pass
+            client._inbox.put(["y"])
+            assert caller.result() in ("x", "y")
+            assert_no_lock_is_held(client)
+            client._give_up_role()
+            while client._queue.count:
+                client.recv(0)
+            return bomb.exploded
+
+        every_point(call)
 
 
 @pytest.mark.parametrize("message", ["short", ["in", "three", "fragments"]])
