@@ -180,16 +180,20 @@ def test_pong_may_come_after_a_frame_that_takes_longer_than_the_timeout(clock):
 
 def test_pong_may_stand_behind_messages_that_a_slow_consumer_has_not_read(clock):
     with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=5) as (ws, peer):
+        ws._look = lambda: None  # the reader thread reads for the pong, until it serves a caller
         clock.advance(20)
         ping_on(peer)
+        wait_until(lambda: not ws._role_is_free)
         # The caller reads now and then; what it reads is below the marks.
-        for _ in range(4):
-            clock.advance(4)
+        for number in range(4):
+            caller = run(ws.recv, SOON)
+            wait_until(lambda: ws._queue.waiting if number == 0 else not ws._role_is_free)  # noqa: B023
             peer.sendall(b"\x82\x81\0\0\0\0x")
-            assert run(ws.recv, SOON).result() == b"x"
+            assert caller.result() == b"x"
             wait_until(lambda: ws._role_is_free)
+            clock.advance(4)
         assert ws.open
-        clock.advance(10)
+        clock.advance(15)
         assert ws.wait_closed(SOON)
 
 
