@@ -1,19 +1,15 @@
 """Receiving, and the reading role: who reads the socket.
 
-The right to read and to parse is a *role* that one thread has at a time. A
-caller that finds no message and nobody reading takes it and reads on its own
-thread until a message is there: no thread switch. The reader thread, which is
-started when first needed, reads where no caller does: the timekeeper looks a
-few times a second for connections that nobody has read from since the last
-look; and it gives the role up as soon as it has served a caller that can read
-by itself. Nothing gets stuck: a caller first makes itself known as waiting and
-then looks at the role, and who gives up the role looks for waiting callers
-after that; so one of the two sees the other. Nothing is lost or seen twice:
-parsing is in the order of the role, and signal handlers, which may raise
-between any two steps of the main thread, never meet it there: it reads only by
-one call of the accelerator, after which all that was read is kept in the queue,
-or as leftovers that the reader thread handles. Without the accelerator, under
-TLS or compression, or with patched sockets, the main thread doesn't read.
+The right to read and to parse is a *role* that one thread has at a time. A caller that finds no
+message and nobody reading takes it and reads on its own thread: no thread switch. Where no caller
+does, the reader thread reads, started when first needed: a few times a second the timekeeper looks
+for connections that nobody has read from since; it gives the role up as soon as it has served a
+caller that can read. Nothing gets stuck: a caller makes itself known as waiting, then looks at the
+role; who gives the role up looks for waiting callers after that: one of the two sees the other.
+Nothing is lost or doubled: bytes are parsed in the order of the role, and signal handlers, which
+raise between any two steps of the main thread, never meet it there: it reads only by one call of
+the accelerator, after which all is in the queue, or left over for the reader thread. Under TLS or
+compression, with patched sockets, or without the accelerator, the main thread does not read.
 """
 
 from __future__ import annotations
