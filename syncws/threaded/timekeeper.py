@@ -6,6 +6,7 @@ import heapq
 import itertools
 import os
 import threading
+from collections import deque
 from typing import Any, Callable
 
 from .deadline import clock, release
@@ -34,47 +35,38 @@ class Timer:
 class _Timekeeper:
     """Timers in order of time, and the thread that runs them, started with the first one.
 
-    Callbacks must not block, since all connections share the thread.
+    Callbacks must not block, since all connections share the thread. Setting a timer takes no
+    lock: a signal handler that raises could leave it held, and stop time for all.
     """
 
     def __init__(self) -> None:
-        # Guards all below. Re-entrant, because a signal handler may set a timer while the
-        # main thread does; and no Condition, whose methods such a handler could interrupt
-        # between taking the lock and giving it back.
-        self._lock = threading.RLock()
-        # The thread waits for it; released to wake it.
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        # Timers that were set and that the thread has not seen yet; its methods are atomic.
+        self._new: deque[Timer] = deque()
+        # The thread's own.
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._purge_above = PURGE_ABOVE
-        self._thread: threading.Thread | None = None
+        # Taken by the thread that runs, for good. Should two be started, the other one ends.
+        self._claim = threading.Lock()
+        # The thread waits for it, until ``_wakes_at``; released to wake it.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._wakes_at = 0.0
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(clock() + delay, callback)
-        with self._lock:
-            if len(self._timers) > self._purge_above:
-                # Mostly timers of connections that are long gone, perhaps.
-                self._timers = [entry for entry in self._timers if entry[2].callback]
-                heapq.heapify(self._timers)
-                self._purge_above = max(PURGE_ABOVE, 2 * len(self._timers))
-            heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
-            # Without an identity it did not start: there was no thread to be had then.
-            if self._thread is None or self._thread.ident is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="syncws-timekeeper", daemon=True
-                )
-                self._thread.start()
-            elif self._timers[0][2] is timer:
-                release(self._bell)
+        self._new.append(timer)
+        if not self._claim.locked():
+            thread = threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True)
+            thread.start()
+        # After appending: the thread looks at what is new after setting the time.
+        elif timer.when < self._wakes_at or len(self._new) > PURGE_ABOVE:
+            release(self._bell)
         return timer
 
     def _run(self) -> None:
-        with self._lock:
-            # A signal handler may have raised while we were being started, so that there is
-            # another by now.
-            if self._thread is not threading.current_thread():
-                return
+        if not self._claim.acquire(blocking=False):
+            return
         while True:
             callback = self._next()
             try:
@@ -87,19 +79,34 @@ class _Timekeeper:
 
     def _next(self) -> Callable[[], None]:
         """Wait for the next timer; return what it does."""
+        timers = self._timers
         while True:
-            with self._lock:
-                while self._timers and self._timers[0][2].callback is None:
-                    heapq.heappop(self._timers)
-                remaining = self._timers[0][0] - clock() if self._timers else None
-                if remaining is not None and remaining <= 0:
-                    callback = heapq.heappop(self._timers)[2].callback
-                    if callback is not None:
-                        return callback
-                    continue
-            self._bell.acquire(
-                timeout=-1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
-            )
+            self._wakes_at = 0.0
+            self._sort_in()
+            while timers and timers[0][2].callback is None:
+                heapq.heappop(timers)
+            when = timers[0][0] if timers else float("inf")
+            if when <= clock():
+                callback = heapq.heappop(timers)[2].callback
+                if callback is not None:
+                    return callback
+                continue
+            self._wakes_at = when
+            if not self._new:
+                timeout = min(when - clock(), threading.TIMEOUT_MAX)
+                self._bell.acquire(timeout=max(0.0, timeout))
+
+    def _sort_in(self) -> None:
+        """Take what is new."""
+        while self._new:
+            timer = self._new.popleft()
+            if timer.callback is not None:
+                heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
+        if len(self._timers) > self._purge_above:
+            # Mostly timers of connections that are long gone, perhaps.
+            self._timers[:] = [entry for entry in self._timers if entry[2].callback]
+            heapq.heapify(self._timers)
+            self._purge_above = max(PURGE_ABOVE, 2 * len(self._timers))
 
 
 _timekeeper = _Timekeeper()

@@ -534,3 +534,15 @@ def test_iterator_keeps_its_channel(make):
     assert next(iterator) == "x"
     del iterator
     wait_until(lambda: gc.collect() is not None and gone() is None, SOON)
+
+
+def test_what_was_collected_is_sent_before_anything_is_received(make):
+    channel = make("a")
+    sent = []
+    channel._flush_batch = lambda: sent.append(channel._queue.count)
+    channel.recv()
+    assert not sent
+    channel._queue.put(["b"])
+    channel._batching = True
+    assert channel.recv() == "b"
+    assert sent == [1]

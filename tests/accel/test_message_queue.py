@@ -463,3 +463,10 @@ def test_queue_that_goes_lets_go_of_its_messages(make):
     queue.put([message] * 100)
     del queue
     assert sys.getrefcount(message) == before
+
+
+def test_lock_that_was_released_already_is_let_go(make):
+    queue = make()
+    queue.room = threading.Lock()  # not held
+    queue.make_room()
+    assert queue.room is None
