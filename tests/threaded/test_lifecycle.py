@@ -113,7 +113,7 @@ def test_child_has_a_timekeeper_of_its_own(monkeypatch):
     before = timekeeper._timekeeper
     timekeeper._after_fork()
     assert timekeeper._timekeeper is not before
-    assert timekeeper._timekeeper._thread is None
+    assert not timekeeper._timekeeper._claim.locked()
 
 
 def test_peer_that_answers_is_told_why():
