@@ -2677,14 +2677,6 @@ channel_go_direct(Channel *self, PyObject *args)
 }
 
 static PyObject *
-channel_go_indirect(Channel *self, PyObject *ignored)
-{
-    (void)ignored;
-    self->direct = 0;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
 channel_take_role(Channel *self, PyObject *ignored)
 {
     (void)ignored;
@@ -2903,7 +2895,6 @@ static PyMethodDef channel_methods[] = {
     {"recv", (PyCFunction)(void (*)(void))channel_recv, METH_FASTCALL | METH_KEYWORDS, RECV_DOC},
     {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL | METH_KEYWORDS, SEND_DOC},
     {"_go_direct", (PyCFunction)channel_go_direct, METH_VARARGS, NULL},
-    {"_go_indirect", (PyCFunction)channel_go_indirect, METH_NOARGS, NULL},
     {"_take_role", (PyCFunction)channel_take_role, METH_NOARGS, NULL},
     {"_give_up_role", (PyCFunction)channel_give_up_role, METH_NOARGS, NULL},
     {"_end_role", (PyCFunction)channel_end_role, METH_NOARGS, NULL},

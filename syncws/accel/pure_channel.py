@@ -295,9 +295,6 @@ class Channel:
         """Read and write by descriptor from now on; return whether that is so."""
         return False
 
-    def _go_indirect(self) -> None:
-        """Leave the descriptor alone from now on."""
-
     if TYPE_CHECKING:
 
         def _feed(self, data: bytes) -> None: ...
@@ -328,7 +325,7 @@ class Channel:
             self._role.release()
 
     def _end_role(self) -> None:
-        """Let nobody read any more."""
+        """Let nobody read any more, and leave the descriptor alone."""
         self._role_ended = True
 
     def _was_active(self) -> bool:

@@ -370,7 +370,6 @@ class Core(Receiving):
     def after_fork(self) -> None:
         """Become unusable in a forked child, and leave the parent's connection alone."""
         protocol = self.protocol
-        self._go_indirect()
         self._end_role()
         self._state_lock = threading.RLock()  # type: ignore[assignment]
         self._writer = self._make_writer()

@@ -177,7 +177,7 @@ class Writer:
             self._abort(exc)
             raise
         finally:
-            try:  # noqa: SIM105  # as in _send_frame()
+            try:  # noqa: SIM105  # as in _exclusively()
                 lock.release()
             except RuntimeError:  # it was not acquired
                 pass
@@ -331,7 +331,7 @@ class Writer:
                 self._abort(exc)
                 raise
             finally:
-                try:  # noqa: SIM105  # as in _send_frame()
+                try:  # noqa: SIM105  # as in _exclusively()
                     lock.release()
                 except RuntimeError:  # it was not acquired
                     pass
@@ -369,7 +369,7 @@ class Writer:
                 self._abort(exc)
                 raise
             finally:
-                try:  # noqa: SIM105  # as in _send_frame()
+                try:  # noqa: SIM105  # as in _exclusively()
                     lock.release()
                 except RuntimeError:  # it was not acquired
                     pass

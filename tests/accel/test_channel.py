@@ -13,19 +13,6 @@ from support.pairs import SOON, run, wait_until
 
 from syncws.accel import pure_channel
 
-
-@pytest.fixture(params=["c", "pure"])
-def accel(request):
-    """The classes, of one implementation."""
-    module = pure_channel if request.param == "pure" else import_c()
-    return types.SimpleNamespace(Channel=module.Channel, MessageQueue=module.MessageQueue)
-
-
-@pytest.fixture
-def make(accel):
-    return lambda *messages, **kwargs: make_channel(accel, *messages, **kwargs)
-
-
 # --- arguments ---
 
 
@@ -411,7 +398,7 @@ def test_channel_without_a_descriptor_reads_and_sends_nothing(make):
     assert channel._error_number == 0
     assert channel._direct_received == channel._direct_bytes_received == 0
     assert channel._direct_sent == channel._direct_bytes_sent == 0
-    channel._go_indirect()
+    channel._end_role()
     assert not channel._direct
 
 

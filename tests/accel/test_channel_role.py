@@ -1,25 +1,8 @@
 """The reading role and what is left to a subclass, in both implementations of a channel."""
 
-import types
-
 import pytest
-from support.channels import Ended, import_c, make_channel
+from support.channels import Ended
 from support.pairs import run
-
-from syncws.accel import pure_channel
-
-
-@pytest.fixture(params=["c", "pure"])
-def accel(request):
-    """The classes, of one implementation."""
-    module = pure_channel if request.param == "pure" else import_c()
-    return types.SimpleNamespace(Channel=module.Channel, MessageQueue=module.MessageQueue)
-
-
-@pytest.fixture
-def make(accel):
-    return lambda *messages, **kwargs: make_channel(accel, *messages, **kwargs)
-
 
 # --- the reading role ---
 

@@ -8,6 +8,7 @@ from support.pairs import (
     connect_protocol,
     connection_and_socket,
     connection_pair,
+    cut_at_the_end,
     socket_pair,
     transport_pair,
     wait_until,
@@ -38,13 +39,8 @@ def pair_of(kind, **options):
         )
         for transport, role in zip(transport_pair(), (Role.CLIENT, Role.SERVER))
     ]
-    try:
+    with cut_at_the_end(*pair):
         yield tuple(pair)
-    finally:
-        for connection in pair:
-            connection.abort()
-        for connection in pair:
-            assert connection.wait_closed(SOON)
 
 
 @contextlib.contextmanager

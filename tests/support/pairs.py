@@ -51,6 +51,18 @@ def connect_protocol(transport, role, *, options=None, extensions=(), **kwargs):
 
 
 @contextlib.contextmanager
+def cut_at_the_end(*connections):
+    """Cut connections at the end of the block, if they are still open."""
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.abort()
+        for connection in connections:
+            assert connection.wait_closed(SOON)
+
+
+@contextlib.contextmanager
 def connection_pair(contexts=None, *, max_size=2**20, client_options=None, **options):
     """Two connections, client and server; cut at the end, if they are still open."""
     client, server = transport_pair(contexts)
@@ -63,13 +75,8 @@ def connection_pair(contexts=None, *, max_size=2**20, client_options=None, **opt
         ),
         connect_protocol(server, Role.SERVER, max_size=max_size, options=Options(**options)),
     ]
-    try:
+    with cut_at_the_end(*pair):
         yield tuple(pair)
-    finally:
-        for connection in pair:
-            connection.abort()
-        for connection in pair:
-            assert connection.wait_closed(SOON)
 
 
 @contextlib.contextmanager
