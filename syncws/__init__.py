@@ -25,7 +25,8 @@ Everything may be called from any thread.
 from __future__ import annotations
 
 from . import exceptions as exceptions
-from .client.connect import ClientConnection, connect, unix_connect
+from .client.client_connection import ClientConnection
+from .client.connect import connect, unix_connect
 from .exceptions import *  # noqa: F403
 from .options import Deflate
 from .sansio.client_protocol import ClientProtocol

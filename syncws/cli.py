@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .aliases import Data
-from .client.connect import ClientConnection, connect
+from .client.client_connection import ClientConnection
+from .client.connect import connect
 from .demo import DEFAULT_PORT, make_server
 from .exceptions import ConnectionClosed, ConnectionClosedError, WebSocketException
 from .sansio.uri import parse_uri

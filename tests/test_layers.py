@@ -46,7 +46,7 @@ MAY_USE_SOCKETS = ("syncws.threaded.transport", "syncws.client", "syncws.server"
 # Optional packages, and the one module that may import each.
 OPTIONAL = {
     "flask": "syncws.integrations.flask",
-    "python_socks": "syncws.client.proxy",
+    "python_socks": "syncws.client.socks",
     "redis": "syncws.pubsub.redis_backend",
     "werkzeug": "syncws.integrations.flask",
     "zlib_ng": "syncws.sansio.extensions.zlib_backend",
@@ -215,7 +215,7 @@ def test_there_are_modules_to_read():
         ("syncws.threaded.transport", "import socket, ssl"),
         ("syncws.client.connect", "import socket\nfrom ..threaded.connection import Connection"),
         ("syncws.styles.app", "from ..client.connect import connect\nfrom ..server import serve"),
-        ("syncws.client.proxy", "def dial():\n    from python_socks.sync import Proxy"),
+        ("syncws.client.socks", "def dial():\n    from python_socks.sync import Proxy"),
         ("syncws.integrations.flask", "import flask, werkzeug.serving"),
         ("syncws.__main__", "from .cli import main"),
         ("syncws.cli", "from . import connect, demo\nfrom syncws.server.serve import serve"),

@@ -2,149 +2,114 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import socket
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, Union
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
-from ..exceptions import InvalidStatus
+from ..exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings, one_of
 from ..sansio.client_protocol import ClientProtocol
 from ..sansio.extensions.interface import ClientExtensionFactory
 from ..sansio.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from ..sansio.headers import Headers, HeadersLike
-from ..sansio.state import State
-from ..sansio.uri import WebSocketURI, parse_uri
-from ..threaded.connection import Connection
+from ..sansio.headers import Headers
+from ..sansio.http11 import Response
+from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
-from ..threaded.transport import Transport
-from ..version import __version__
-from .dial import adopt, dial, dial_unix, start_tls
+from .client_connection import USER_AGENT, AdditionalHeaders, ClientConnection
+from .redirects import Destination, Hop, is_permanent, is_redirect, next_hop
+from .route import Route
 
 if TYPE_CHECKING:
+    import socket
     import ssl as ssl_module
+    from http.cookiejar import CookieJar
 
-__all__ = ["USER_AGENT", "ClientConnection", "connect", "unix_connect"]
-
-#: What we call ourselves.
-USER_AGENT = f"Python/{sys.version_info[0]}.{sys.version_info[1]} syncws/{__version__}"
-
-AdditionalHeaders = Union[HeadersLike, Callable[[], HeadersLike], None]
+__all__ = ["connect", "unix_connect"]
 
 
-class ClientConnection(Connection):
-    """A client's connection. :func:`connect` makes it and shakes hands.
+@dataclass(frozen=True)
+class _Opening:
+    """All that opening a connection needs but the URI; arguments of :func:`connect`."""
 
-    Args:
-        sock: a connected socket, or a transport; the connection owns it from now on.
-        protocol: the codec, before the opening handshake.
-        options: limits and times.
-        logger: where to log; ``syncws.client`` by default.
-    """
+    route: Route
+    additional_headers: AdditionalHeaders
+    user_agent_header: str | None
+    cookies: CookieJar | None
+    max_redirects: int
+    make_protocol: Callable[[WebSocketURI], ClientProtocol]
+    make_connection: Callable[..., ClientConnection]
 
-    protocol: ClientProtocol
-
-    def __init__(
-        self,
-        sock: socket.socket | Transport,
-        protocol: ClientProtocol,
-        *,
-        options: Options | None = None,
-        logger: LoggerLike | None = None,
-    ) -> None:
-        super().__init__(sock, protocol, options=options, logger=logger)
-
-    def handshake(
-        self,
-        additional_headers: AdditionalHeaders = None,
-        *,
-        user_agent_header: str | None = USER_AGENT,
-        timeout: float | None = None,
-    ) -> None:
-        """Shake hands (RFC 6455 §4.1); the connection is then open, or closed.
-
-        Args:
-            additional_headers: added to the request; some replace what we would send.
-            user_agent_header: value of User-Agent; ``None`` sends none.
-            timeout: seconds that it may take; ``None`` waits forever.
-
-        Raises:
-            InvalidHandshake: the server refused, or isn't a WebSocket server.
-            TimeoutError: it did not answer in time.
-            OSError: the connection broke.
-            ValueError: a header can't be sent.
-        """
-        try:
-            self._handshake(additional_headers, user_agent_header, Deadline(timeout))
-            self._start()
-        except BaseException as exc:
-            if not self._started:
-                self._finish(exc)
-            else:  # interrupted just after it was open
-                self._abort(exc)
-            raise
-
-    def _handshake(
-        self,
-        additional_headers: AdditionalHeaders,
-        user_agent_header: str | None,
-        deadline: Deadline,
-    ) -> None:
-        protocol = self.protocol
-        request = protocol.connect()
-        if user_agent_header is not None:
-            request.headers["User-Agent"] = user_agent_header
-        if callable(additional_headers):
-            additional_headers = additional_headers()
-        if additional_headers is not None:
-            _add_headers(request.headers, additional_headers)
-        self.request = request
-        protocol.send_request(request)
-        for data in protocol.data_to_send():
-            self._transport.send_all(data, deadline)
-        while protocol.state is State.CONNECTING:
+    def run(self, destination: Destination, deadline: Deadline) -> ClientConnection:
+        """Open a connection, following redirects."""
+        hop = destination.first
+        permanent = True
+        for left in range(self.max_redirects, -1, -1):
             try:
-                data = self._transport.recv(deadline)
-            except OSError as exc:
-                if protocol.partial_response is not None:
-                    # The status is there; only the body is not.
-                    raise InvalidStatus(protocol.partial_response) from exc
-                if isinstance(exc, TimeoutError):
-                    raise TimeoutError("timed out during opening handshake") from None
-                raise
-            if data:
-                protocol.receive_data(data)
-            else:
-                protocol.receive_eof()
-        if protocol.handshake_exc is not None:
-            raise protocol.handshake_exc
-        (self.response,) = protocol.events_received()  # type: ignore[assignment]
+                return self._try(hop, deadline)
+            except InvalidStatus as exc:
+                can_redial = self.max_redirects and self.route.sock is None
+                if not can_redial or not is_redirect(exc.response):
+                    raise
+                if not left:
+                    raise SecurityError(f"more than {self.max_redirects} redirects") from exc
+                hop = self._follow(hop, exc)
+                permanent = permanent and is_permanent(exc.response)
+                if permanent:
+                    destination.first = hop
+        raise AssertionError("the last hop returns or raises")  # pragma: no cover
 
+    def _follow(self, hop: Hop, exc: InvalidStatus) -> Hop:
+        try:
+            following = next_hop(hop, exc.response)
+        except InvalidHandshake as reason:
+            raise reason from (reason.__cause__ or exc)
+        if self.route.fixed is not None and not following.is_origin:
+            raise SecurityError(
+                f"redirect to {following} refused: {self.route.fixed} is for another server"
+            ) from exc
+        return following
 
-#: Headers of which a request has one, so that the program's replaces ours.
-SINGLE_HEADERS = ("host", "origin", "authorization", "user-agent")
+    def _try(self, hop: Hop, deadline: Deadline) -> ClientConnection:
+        """Open a connection to this server, or find out why not."""
+        protocol = self.make_protocol(hop.uri)
+        transport = self.route.open(hop.uri, deadline, is_origin=hop.is_origin)
+        try:
+            connection = self.make_connection(transport, protocol)
+        except BaseException:
+            transport.close()
+            raise
+        try:
+            connection.handshake(
+                lambda: self._headers(hop),
+                user_agent_header=self.user_agent_header,
+                timeout=deadline.remaining(),
+            )
+        except InvalidStatus as exc:
+            self._keep_cookies(hop, exc.response)
+            raise
+        self._keep_cookies(hop, connection.response)
+        return connection
 
-#: Headers that the opening handshake is made of.
-OWN_HEADERS = (
-    "upgrade",
-    "connection",
-    "sec-websocket-key",
-    "sec-websocket-version",
-    "sec-websocket-extensions",  # extensions= and compression=
-    "sec-websocket-protocol",  # subprotocols=
-)
+    def _headers(self, hop: Hop) -> Headers:
+        """Return what to add to the request."""
+        additional = self.additional_headers
+        if callable(additional):
+            additional = additional()
+        headers = hop.select(Headers() if additional is None else Headers(additional))
+        if self.cookies is not None:
+            from .cookie_jar import add_cookies  # slow to import
 
+            add_cookies(self.cookies, hop.uri, headers)
+        return headers
 
-def _add_headers(headers: Headers, additional: HeadersLike) -> None:
-    additional = Headers(additional)
-    for name in additional:
-        if name in OWN_HEADERS:
-            raise ValueError(f"header {name} belongs to the opening handshake; it can't be set")
-        if name in SINGLE_HEADERS and name in headers:
-            del headers[name]
-    headers.update(additional)
+    def _keep_cookies(self, hop: Hop, response: Response | None) -> None:
+        if self.cookies is not None and response is not None:
+            from .cookie_jar import keep_cookies  # slow to import
+
+            keep_cookies(self.cookies, hop.uri, response.headers)
 
 
 def connect(
@@ -156,6 +121,9 @@ def connect(
     source_address: tuple[str, int] | None = None,
     ssl: ssl_module.SSLContext | None = None,
     server_hostname: str | None = None,
+    proxy: str | bool | None = True,
+    proxy_ssl: ssl_module.SSLContext | None = None,
+    proxy_server_hostname: str | None = None,
     origin: str | None = None,
     extensions: Sequence[ClientExtensionFactory] | None = None,
     subprotocols: Sequence[str] | None = None,
@@ -163,6 +131,8 @@ def connect(
     additional_headers: AdditionalHeaders = None,
     extra_headers: AdditionalHeaders = None,
     user_agent_header: str | None = USER_AGENT,
+    cookies: CookieJar | None = None,
+    max_redirects: int = 10,
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
@@ -196,14 +166,26 @@ def connect(
         ssl: certificates and rules for ``wss://``; by default the system's trusted
             authorities and a check of the host name.
         server_hostname: name to check the certificate for, instead of the URI's host.
+        proxy: the URL of a proxy: ``http://``, ``https://`` or, with the package python-socks,
+            ``socks4://``, ``socks4a://``, ``socks5://`` or ``socks5h://``; with credentials, if
+            it wants any. ``True`` takes what the environment or the system has configured;
+            ``None`` uses no proxy.
+        proxy_ssl: certificates and rules for a proxy of ``https://``, as ``ssl`` for the server.
+        proxy_server_hostname: name to check the proxy's certificate for, instead of its host.
         origin: value of the Origin header.
         extensions: what to offer besides compression.
         subprotocols: what to offer, most wanted first.
         compression: ``"deflate"``, a :class:`~syncws.Deflate` with settings, or ``None``.
-        additional_headers: added to the request; or a function that returns them.
+        additional_headers: added to the request; or a function that returns them, called for
+            each request. Some replace what we would send.
         extra_headers: older name of ``additional_headers``.
         user_agent_header: value of User-Agent; ``None`` sends none.
-        open_timeout: time for all of connecting, TLS and the opening handshake.
+        cookies: a jar of which cookies are sent, and where those of the server are kept.
+        max_redirects: how many redirects are followed; 0 follows none. Never from ``wss://`` to
+            ``ws://``. Another server (scheme, host or port) gets no credentials: neither the
+            URI's nor the additional headers Authorization, Cookie and Host.
+        open_timeout: time for all of it: looking up names, TCP, proxy, TLS, the opening
+            handshake, redirects.
         ping_interval: time between keepalive pings; ``None`` sends none.
         ping_timeout: time for the pong, after which the connection fails with 1011.
         close_timeout: time that closing may take.
@@ -221,25 +203,36 @@ def connect(
 
     Raises:
         InvalidURI: the URI isn't one of a WebSocket server.
+        InvalidProxy: the proxy's URL isn't one.
         InvalidHandshake: the server refused (:exc:`InvalidStatus` has its response), or
-            isn't a WebSocket server.
+            isn't a WebSocket server; a redirect is refused (:exc:`SecurityError`), or the proxy
+            did (:exc:`ProxyError`).
         TimeoutError: ``open_timeout`` passed.
         OSError: the server could not be reached, or its certificate is wrong.
+        ImportError: a SOCKS proxy is to be used, and python-socks isn't there.
         TypeError: an argument has a wrong type.
         ValueError: an argument has a wrong value, or contradicts another.
     """
-    target = uri if isinstance(uri, WebSocketURI) else parse_uri(uri)
+    destination = uri if isinstance(uri, Destination) else Destination(uri)
     deadline = Deadline(open_timeout)
-    if ssl is not None and not target.secure:
-        raise ValueError("ssl= is for wss:// URIs, and this one is ws://")
-    if sock is not None and (host is not None or port is not None or source_address is not None):
-        raise ValueError(
-            "sock= is connected already: host=, port= and source_address= are not for it"
-        )
-    if ssl is not None and not hasattr(ssl, "wrap_bio"):
-        raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
-    if server_hostname is not None and not target.secure:
-        raise ValueError("server_hostname= is for wss:// URIs, and this one is ws://")
+    route = Route(
+        sock=sock,
+        path=destination.path,
+        host=host,
+        port=port,
+        source_address=source_address,
+        ssl=ssl,
+        server_hostname=server_hostname,
+        proxy=proxy,
+        proxy_ssl=proxy_ssl,
+        proxy_server_hostname=proxy_server_hostname,
+        user_agent=user_agent_header,
+    )
+    route.check(destination.first.uri)
+    if max_redirects < 0:
+        raise ValueError(f"max_redirects can't be negative, got {max_redirects!r}")
+    if cookies is not None and not hasattr(cookies, "add_cookie_header"):
+        raise TypeError(f"cookies= is an http.cookiejar.CookieJar, not {cookies!r}")
     headers: Any = one_of(additional_headers, extra_headers, "additional_headers", "extra_headers")
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
     options = Options(
@@ -251,31 +244,19 @@ def connect(
         read_limit=read_limit,
         write_limit=write_limit,
     )
-    protocol = ClientProtocol(
-        target,
+    make_protocol = functools.partial(
+        ClientProtocol,
         origin=origin,
         extensions=_extensions(extensions, compression),
         subprotocols=subprotocols,
         max_size=max_size,
         logger=logger,
     )
-    if sock is None:
-        transport = dial(
-            host or target.host, target.port if port is None else port, source_address, deadline
-        )
-    else:
-        transport = adopt(sock)
-    try:
-        if target.secure:
-            transport = start_tls(transport, ssl, server_hostname or target.host, deadline)
-        connection: ClientConnection = (create or ClientConnection)(
-            transport, protocol, options=options, logger=logger
-        )
-    except BaseException:
-        transport.close()
-        raise
-    connection.handshake(headers, user_agent_header=user_agent_header, timeout=deadline.remaining())
-    return connection
+    make_connection = functools.partial(create or ClientConnection, options=options, logger=logger)
+    opening = _Opening(
+        route, headers, user_agent_header, cookies, max_redirects, make_protocol, make_connection
+    )
+    return opening.run(destination, deadline)
 
 
 def unix_connect(
@@ -299,16 +280,8 @@ def unix_connect(
         raise ValueError("give either path= or sock=")
     if uri is None:
         uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
-    target = uri if isinstance(uri, WebSocketURI) else parse_uri(uri)
-    if path is None:
-        return connect(target, sock=sock, **kwargs)
-    deadline = Deadline(kwargs.pop("open_timeout", 10))
-    sock = dial_unix(path, deadline)
-    try:
-        return connect(target, sock=sock, open_timeout=deadline.remaining(), **kwargs)
-    except BaseException:
-        sock.close()
-        raise
+    destination: Any = Destination(uri, path)
+    return connect(destination, sock=sock, **kwargs)
 
 
 def _extensions(

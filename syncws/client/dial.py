@@ -1,20 +1,33 @@
-"""From a name to a transport: addresses, TCP, Unix sockets, TLS."""
+"""From addresses to a transport: TCP, Unix sockets, sockets that are connected already.
+
+The addresses of a host are raced ("happy eyeballs", RFC 8305): each has a head start of 250 ms
+before the next one is tried too, and the first that answers wins.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import selectors
 import socket
-import threading
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import Any
 
-from ..threaded.deadline import Deadline, Latch
-from ..threaded.transport import TlsTransport, Transport
+from ..threaded.deadline import Deadline
+from ..threaded.transport import Transport
+from .resolver import Address, resolve
 
-if TYPE_CHECKING:
-    import ssl as ssl_module
+__all__ = ["adopt", "dial", "dial_unix"]
 
-__all__ = ["adopt", "dial", "dial_unix", "start_tls"]
+#: Seconds between two attempts to connect, if nothing is heard of the first (RFC 8305 §8).
+ATTEMPT_DELAY = 0.25
+
+#: What a connect() returns that goes on in the background.
+_IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0))
+
+#: Where there is one, it needs no descriptor of its own.
+_Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)
 
 
 def adopt(sock: socket.socket) -> Transport:
@@ -32,122 +45,151 @@ def adopt(sock: socket.socket) -> Transport:
 
 
 def dial(
-    host: str, port: int, source_address: tuple[str, int] | None, deadline: Deadline
+    host: str,
+    port: int,
+    source_address: tuple[str, int] | None,
+    deadline: Deadline,
+    *,
+    what: str = "",
 ) -> Transport:
-    """Return a transport connected to the first address of a host that answers.
+    """Return a transport connected to the address of a host that answers first.
+
+    Args:
+        host: a name or an address.
+        port: a TCP port.
+        source_address: local address to connect from.
+        deadline: until when to try.
+        what: what errors call the host, if it isn't the server.
 
     Raises:
-        TimeoutError: none did before the deadline.
+        TimeoutError: none answered before the deadline.
         OSError: the host isn't known, or can't be reached.
     """
+    where = f"{what}{host} port {port}"
     try:
-        addresses = _resolve(host, port, deadline)
-        for index, (family, kind, proto, _, address) in enumerate(addresses):
-            # They share the time: the first one may be where nobody ever answers.
-            left = len(addresses) - index
-            remaining = deadline.remaining()
-            timeout = None if remaining is None else remaining / left
-            try:
-                return Transport(_connect(family, kind, proto, address, source_address, timeout))
-            except OSError:
-                if left == 1:
-                    raise
+        race = _Race(resolve(host, port, deadline), source_address)
+        sock = race.run(deadline)
     except (TimeoutError, socket.timeout) as exc:  # the same from Python 3.10 on
-        raise TimeoutError(f"timed out while connecting to {host} port {port}") from exc
-    except socket.gaierror:
-        raise
+        raise TimeoutError(f"timed out while connecting to {where}") from exc
+    except socket.gaierror as exc:
+        raise socket.gaierror(exc.errno, exc.strerror, where) from exc
     except OSError as exc:
-        raise OSError(exc.errno, exc.strerror, f"{host} port {port}") from exc
-    raise AssertionError("a name that is known has an address")  # pragma: no cover
+        raise OSError(exc.errno, exc.strerror, where) from exc
+    try:
+        _tune(sock)
+        return Transport(sock)
+    except BaseException:  # a signal handler raised
+        sock.close()
+        raise
 
 
-def dial_unix(path: str | os.PathLike[str], deadline: Deadline) -> socket.socket:
-    """Return a socket connected to a Unix socket.
+def dial_unix(path: str | os.PathLike[str], deadline: Deadline) -> Transport:
+    """Return a transport connected to a Unix socket.
 
     Raises:
         TimeoutError: nobody accepted before the deadline.
         OSError: nobody listens there.
     """
     path = os.fspath(path)
+    remaining = deadline.remaining()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        return _connect(socket.AF_UNIX, socket.SOCK_STREAM, 0, path, None, deadline.remaining())
+        if remaining == 0:
+            raise TimeoutError("no time is left")
+        sock.settimeout(remaining)
+        sock.connect(path)
+        return Transport(sock)
     except (TimeoutError, socket.timeout) as exc:  # the same from Python 3.10 on
+        sock.close()
         raise TimeoutError(f"timed out while connecting to {path}") from exc
     except OSError as exc:
+        sock.close()
         raise OSError(exc.errno, exc.strerror, path) from exc
-
-
-def start_tls(
-    transport: Transport,
-    context: ssl_module.SSLContext | None,
-    server_hostname: str,
-    deadline: Deadline,
-) -> TlsTransport:
-    """Return the transport with TLS on top.
-
-    Raises:
-        TimeoutError: the server did not answer before the deadline.
-        OSError: the handshake failed, or the certificate is wrong.
-    """
-    if context is None:
-        import ssl
-
-        context = ssl.create_default_context()
-    tls = TlsTransport(transport, context, server_side=False, server_hostname=server_hostname)
-    try:
-        tls.handshake(deadline)
-    except TimeoutError as exc:
-        raise TimeoutError("timed out during the TLS handshake") from exc
-    return tls
-
-
-def _resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """Return the addresses of a host; looking them up counts for the deadline."""
-    with contextlib.suppress(socket.gaierror):  # it isn't an address, but a name
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    if host == "localhost":
-        # Of this machine by definition (RFC 6761 §6.3): nobody is asked, so nothing can take long.
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    done = Latch()
-    outcome: list[Any] = []
-
-    def look_up() -> None:
-        try:
-            outcome.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as exc:
-            outcome.append(exc)
-        done.set()
-
-    # The resolver can't be interrupted: it goes on in its thread when nobody waits any more.
-    threading.Thread(target=look_up, name="syncws-resolver", daemon=True).start()
-    if not done.wait(deadline.remaining()):
-        raise TimeoutError(f"timed out while looking up {host}")
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return list(outcome[0])
-
-
-def _connect(
-    family: int,
-    kind: int,
-    proto: int,
-    address: Any,
-    source_address: tuple[str, int] | None,
-    timeout: float | None,
-) -> socket.socket:
-    if timeout is not None and timeout <= 0:
-        raise TimeoutError("no time is left")
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.settimeout(timeout)
-        if source_address is not None:
-            sock.bind(source_address)
-        sock.connect(address)
-        _tune(sock)
     except BaseException:
         sock.close()
         raise
-    return sock
+
+
+class _Race:
+    """Attempts to connect, of which the first to succeed wins (RFC 8305 §5)."""
+
+    def __init__(self, addresses: list[Address], source_address: tuple[str, int] | None) -> None:
+        self._waiting = deque(addresses)
+        self._source_address = source_address
+        self._running: dict[socket.socket, Any] = {}
+        self._failures: list[tuple[Any, OSError]] = []
+
+    def run(self, deadline: Deadline) -> socket.socket:
+        """Return the socket that connected first.
+
+        Raises:
+            TimeoutError: none did before the deadline.
+            OSError: none can.
+        """
+        try:
+            while self._waiting or self._running:
+                if deadline.expired:
+                    raise TimeoutError("no time is left")
+                if self._waiting:
+                    self._begin(*self._waiting.popleft())
+                winner = self._await(deadline)
+                if winner is not None:
+                    del self._running[winner]
+                    return winner
+            raise self._failure()
+        finally:
+            for sock in self._running:
+                sock.close()
+
+    def _begin(self, family: Any, kind: Any, proto: int, _: str, address: Any) -> None:
+        try:
+            sock = socket.socket(family, kind, proto)
+        except OSError as exc:  # this machine doesn't have the family
+            self._failures.append((address, exc))
+            return
+        self._running[sock] = address
+        try:
+            sock.setblocking(False)
+            if self._source_address is not None:
+                sock.bind(self._source_address)
+            number = sock.connect_ex(address)
+            if number not in _IN_PROGRESS:
+                raise OSError(number, os.strerror(number))
+        except OSError as exc:
+            self._fail(sock, exc)
+
+    def _await(self, deadline: Deadline) -> socket.socket | None:
+        """Wait until one has connected, one has failed, or it is time to begin another."""
+        if not self._running:
+            return None
+        timeout = deadline.remaining()
+        if self._waiting:
+            timeout = ATTEMPT_DELAY if timeout is None else min(timeout, ATTEMPT_DELAY)
+        with _Selector() as selector:
+            for sock in self._running:
+                selector.register(sock, selectors.EVENT_WRITE)
+            ready = {key.fileobj for key, _ in selector.select(timeout)}
+        for sock in [each for each in self._running if each in ready]:
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not number:
+                return sock
+            self._fail(sock, OSError(number, os.strerror(number)))
+        return None
+
+    def _fail(self, sock: socket.socket, exc: OSError) -> None:
+        self._failures.append((self._running.pop(sock), exc))
+        sock.close()
+
+    def _failure(self) -> OSError:
+        """Return one error for all: of the last kind, and with every reason."""
+        reasons: dict[str, list[str]] = {}
+        for address, exc in self._failures:
+            reasons.setdefault(str(exc.strerror), []).append(str(address[0]))
+        last = self._failures[-1][1]
+        if len(reasons) == 1:
+            return OSError(last.errno, last.strerror)
+        parts = (f"{reason} ({', '.join(hosts)})" for reason, hosts in reasons.items())
+        return OSError(last.errno, "; ".join(parts))
 
 
 def _tune(sock: socket.socket) -> None:

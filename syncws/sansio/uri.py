@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..exceptions import InvalidURI
 
-__all__ = ["WebSocketURI", "parse_uri"]
+__all__ = ["Authority", "WebSocketURI", "parse_authority", "parse_uri"]
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
@@ -98,9 +99,10 @@ def parse_uri(uri: str) -> WebSocketURI:
     hierarchy = _HIERARCHY.fullmatch(rest)
     assert hierarchy is not None  # any text matches that has no line end
     authority, path, query = hierarchy.groups()
-    user_info, at, endpoint = authority.rpartition("@")
-    username, password = _parse_user_info(uri, user_info) if at else (None, None)
-    host, port = _parse_endpoint(uri, endpoint)
+    try:
+        host, port, username, password = parse_authority(authority)
+    except ValueError as exc:
+        raise InvalidURI(uri, str(exc)) from exc
     return WebSocketURI(
         secure=scheme == "wss",
         host=host,
@@ -112,6 +114,27 @@ def parse_uri(uri: str) -> WebSocketURI:
     )
 
 
+class Authority(NamedTuple):
+    """Where a URI leads to; as in :class:`WebSocketURI`, but for a port that isn't there."""
+
+    host: str
+    port: int | None
+    username: str | None
+    password: str | None
+
+
+def parse_authority(authority: str) -> Authority:
+    """Take ``user:password@host:port`` apart, of which only the host must be there.
+
+    Raises:
+        ValueError: it isn't valid; says why.
+    """
+    user_info, at, endpoint = authority.rpartition("@")
+    username, password = _parse_user_info(user_info) if at else (None, None)
+    host, port = _parse_endpoint(endpoint)
+    return Authority(host, port, username, password)
+
+
 def _quote(text: str) -> str:
     if text.isascii():
         return text
@@ -120,41 +143,41 @@ def _quote(text: str) -> str:
     return quote(text, safe=_ASCII)
 
 
-def _parse_user_info(uri: str, user_info: str) -> tuple[str, str]:
+def _parse_user_info(user_info: str) -> tuple[str, str]:
     from urllib.parse import unquote  # slow to import, rarely needed
 
     if "@" in user_info or "\\" in user_info:
         # Other parsers may take what comes after either for the host.
-        raise InvalidURI(uri, "write %40 for '@' and %5C for '\\' in user name and password")
+        raise ValueError("write %40 for '@' and %5C for '\\' in user name and password")
     username, colon, password = user_info.partition(":")
     if not colon:
-        raise InvalidURI(uri, "it has a user name but no password; write user:password@host")
+        raise ValueError("it has a user name but no password; write user:password@host")
     try:
         username = unquote(username, errors="strict")
         password = unquote(password, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidURI(uri, "user name or password isn't UTF-8") from None
+        raise ValueError("user name or password isn't UTF-8") from None
     if ":" in username:
         # RFC 7617 §2: HTTP Basic can't express it.
-        raise InvalidURI(uri, "the user name has a colon")
+        raise ValueError("the user name has a colon")
     return username, password
 
 
-def _parse_endpoint(uri: str, endpoint: str) -> tuple[str, int | None]:
+def _parse_endpoint(endpoint: str) -> tuple[str, int | None]:
     if endpoint.startswith("["):
         address, bracket, tail = endpoint[1:].partition("]")
         if not bracket:
-            raise InvalidURI(uri, "']' is missing after the IPv6 address")
+            raise ValueError("']' is missing after the IPv6 address")
         if tail and not tail.startswith(":"):
-            raise InvalidURI(uri, f"{tail!r} comes after the IPv6 address")
-        return _parse_ipv6(uri, address), _parse_port(uri, tail[1:])
+            raise ValueError(f"{tail!r} comes after the IPv6 address")
+        return _parse_ipv6(address), _parse_port(tail[1:])
     host, _, port = endpoint.partition(":")
     if ":" in port:
-        raise InvalidURI(uri, "it has several colons; an IPv6 address goes in brackets")
-    return _parse_host(uri, host), _parse_port(uri, port)
+        raise ValueError("it has several colons; an IPv6 address goes in brackets")
+    return _parse_host(host), _parse_port(port)
 
 
-def _parse_ipv6(uri: str, address: str) -> str:
+def _parse_ipv6(address: str) -> str:
     from ipaddress import IPv6Address  # rarely needed
 
     # RFC 6874 §2 writes the "%" before a zone as "%25"; many people don't.
@@ -162,36 +185,36 @@ def _parse_ipv6(uri: str, address: str) -> str:
     try:
         IPv6Address(address)
     except ValueError:
-        raise InvalidURI(uri, f"{address!r} isn't an IPv6 address") from None
+        raise ValueError(f"{address!r} isn't an IPv6 address") from None
     if percent and not _ZONE.fullmatch(zone):
-        raise InvalidURI(uri, f"{zone!r} isn't the zone of an IPv6 address")
+        raise ValueError(f"{zone!r} isn't the zone of an IPv6 address")
     return f"{address.lower()}{percent}{zone}"
 
 
-def _parse_host(uri: str, host: str) -> str:
+def _parse_host(host: str) -> str:
     if not host:
-        raise InvalidURI(uri, "the host is missing")
+        raise ValueError("the host is missing")
     if len(host) > 253:  # RFC 1035 §2.3.4; encoding a long one takes quadratic time
-        raise InvalidURI(uri, "the host has more than 253 characters")
+        raise ValueError("the host has more than 253 characters")
     if not host.isascii():
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError as exc:
-            raise InvalidURI(uri, f"host {host!r} can't be encoded: {exc}") from exc
+            raise ValueError(f"host {host!r} can't be encoded: {exc}") from exc
     host = host.lower()
     # After encoding, since it may turn one character into others, even "/" or "@".
     if not _HOST.fullmatch(host):
-        raise InvalidURI(uri, f"host {host!r} has characters that can't be in a name")
+        raise ValueError(f"host {host!r} has characters that can't be in a name")
     # RFC 1035 §2.3.4; the resolver would raise UnicodeError instead of OSError.
     labels = host.removesuffix(".").split(".")
     if "" in labels or max(map(len, labels)) > 63:
-        raise InvalidURI(uri, f"host {host!r} has an empty part or one of more than 63 bytes")
+        raise ValueError(f"host {host!r} has an empty part or one of more than 63 bytes")
     return host
 
 
-def _parse_port(uri: str, port: str) -> int | None:
+def _parse_port(port: str) -> int | None:
     if not port:
         return None  # RFC 3986 §3.2.3: also after a colon
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
-        raise InvalidURI(uri, f"port {port!r} isn't a number from 1 to 65535")
+        raise ValueError(f"port {port!r} isn't a number from 1 to 65535")
     return int(port)

@@ -11,7 +11,7 @@ from support.scripted import nothing_left, scripted_server, silent
 from support.serving import echo, serving
 
 from syncws import connect, serve, unix_connect, unix_serve
-from syncws.client import dial
+from syncws.client import dial, resolver
 from syncws.threaded.deadline import Deadline
 
 
@@ -396,7 +396,7 @@ def looked_up_in(monkeypatch, host):
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    addresses = dial._resolve(host, 80, Deadline(SOON))
+    addresses = resolver.resolve(host, 80, Deadline(SOON))
     assert [address[4] for address in addresses] == [("127.0.0.1", 80)]
     return threads[0]
 

@@ -1,0 +1,103 @@
+"""A tunnel to the server through a proxy (RFC 6455 §4.1; RFC 9110 §9.3.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..exceptions import (
+    InvalidHandshake,
+    InvalidProxyMessage,
+    InvalidProxyStatus,
+)
+from ..sansio.fields import build_authorization_basic
+from ..sansio.headers import Headers
+from ..sansio.http11 import Request, Response
+from ..sansio.http_parser import ResponseParser
+from ..threaded.deadline import Deadline
+from ..threaded.transport import Transport
+from .dial import dial
+from .proxy import Proxy
+from .tls import start_tls
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ["dial_through"]
+
+
+def dial_through(
+    proxy: Proxy,
+    host: str,
+    port: int,
+    *,
+    source_address: tuple[str, int] | None,
+    proxy_ssl: ssl_module.SSLContext | None,
+    proxy_server_hostname: str | None,
+    user_agent: str | None,
+    deadline: Deadline,
+) -> Transport:
+    """Return a transport that is connected to a host, and port, by a proxy.
+
+    Raises:
+        ProxyError: the proxy refused, or what it said isn't valid.
+        TimeoutError: it did not answer before the deadline.
+        OSError: it can't be reached, or its certificate is wrong.
+        ImportError: it is a SOCKS proxy, and python-socks isn't there.
+    """
+    if proxy.scheme.startswith("socks"):
+        from .socks import dial_socks  # imports an optional package
+
+        return dial_socks(proxy, host, port, source_address, deadline)
+    transport = dial(proxy.host, proxy.port, source_address, deadline, what="proxy ")
+    try:
+        if proxy.scheme == "https":
+            name = proxy_server_hostname or proxy.host
+            transport = start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
+        _open_tunnel(transport, _build_request(proxy, host, port, user_agent), deadline)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _build_request(proxy: Proxy, host: str, port: int, user_agent: str | None) -> Request:
+    # RFC 9112 §3.2.3: always with the port, the default one too.
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    headers = Headers({"Host": authority})
+    if user_agent is not None:
+        headers["User-Agent"] = user_agent
+    if proxy.username is not None:
+        headers["Proxy-Authorization"] = build_authorization_basic(
+            proxy.username, proxy.password or ""
+        )
+    return Request(authority, headers, "CONNECT")
+
+
+def _open_tunnel(transport: Transport, request: Request, deadline: Deadline) -> None:
+    parser = ResponseParser(tunnel=True)
+    try:
+        transport.send_all(request.serialize(), deadline)
+        response = _receive(transport, parser, deadline)
+    except TimeoutError:
+        if parser.partial is None:
+            raise TimeoutError("timed out while waiting for the proxy's response") from None
+        response = parser.partial  # the status is there; only the body is not
+    except (InvalidHandshake, ValueError, EOFError) as exc:
+        if parser.partial is None:
+            raise InvalidProxyMessage(f"the proxy's response isn't valid HTTP: {exc}") from exc
+        response = parser.partial
+    if not 200 <= response.status_code < 300:
+        raise InvalidProxyStatus(response)
+    if parser.trailing:
+        # The client speaks first, in TLS as in HTTP: this can't be from the server.
+        raise InvalidProxyMessage(f"the proxy sent {len(parser.trailing)} bytes after its response")
+
+
+def _receive(transport: Transport, parser: ResponseParser, deadline: Deadline) -> Response:
+    while True:
+        data = transport.recv(deadline)
+        if not data:
+            return parser.receive_eof()
+        response = parser.receive_data(data)
+        if response is not None:
+            return response
