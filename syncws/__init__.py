@@ -27,6 +27,7 @@ from __future__ import annotations
 from . import exceptions as exceptions
 from .client.client_connection import ClientConnection
 from .client.connect import connect, unix_connect
+from .client.reconnect import reconnect
 from .exceptions import *  # noqa: F403
 from .options import Deflate
 from .sansio.client_protocol import ClientProtocol
@@ -43,6 +44,7 @@ from .server.upgrade import ServerConnection
 from .threaded.attributes import Stats
 from .threaded.connection import Connection
 from .threaded.pings import Ping
+from .threaded.wait import wait
 from .version import __version__ as __version__
 
 __all__ = [
@@ -69,7 +71,9 @@ __all__ = [
     "WebSocketURI",
     "connect",
     "parse_uri",
+    "reconnect",
     "serve",
     "unix_connect",
     "unix_serve",
+    "wait",
 ]

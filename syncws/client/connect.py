@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
-from ..exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings, one_of
 from ..sansio.client_protocol import ClientProtocol
 from ..sansio.extensions.interface import ClientExtensionFactory
 from ..sansio.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from ..sansio.headers import Headers
-from ..sansio.http11 import Response
 from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
 from .client_connection import USER_AGENT, AdditionalHeaders, ClientConnection
-from .redirects import Destination, Hop, is_permanent, is_redirect, next_hop
+from .opening import Opening
+from .redirects import Destination
 from .route import Route
 
 if TYPE_CHECKING:
@@ -28,88 +25,6 @@ if TYPE_CHECKING:
     from http.cookiejar import CookieJar
 
 __all__ = ["connect", "unix_connect"]
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """All that opening a connection needs but the URI; arguments of :func:`connect`."""
-
-    route: Route
-    additional_headers: AdditionalHeaders
-    user_agent_header: str | None
-    cookies: CookieJar | None
-    max_redirects: int
-    make_protocol: Callable[[WebSocketURI], ClientProtocol]
-    make_connection: Callable[..., ClientConnection]
-
-    def run(self, destination: Destination, deadline: Deadline) -> ClientConnection:
-        """Open a connection, following redirects."""
-        hop = destination.first
-        permanent = True
-        for left in range(self.max_redirects, -1, -1):
-            try:
-                return self._try(hop, deadline)
-            except InvalidStatus as exc:
-                can_redial = self.max_redirects and self.route.sock is None
-                if not can_redial or not is_redirect(exc.response):
-                    raise
-                if not left:
-                    raise SecurityError(f"more than {self.max_redirects} redirects") from exc
-                hop = self._follow(hop, exc)
-                permanent = permanent and is_permanent(exc.response)
-                if permanent:
-                    destination.first = hop
-        raise AssertionError("the last hop returns or raises")  # pragma: no cover
-
-    def _follow(self, hop: Hop, exc: InvalidStatus) -> Hop:
-        try:
-            following = next_hop(hop, exc.response)
-        except InvalidHandshake as reason:
-            raise reason from (reason.__cause__ or exc)
-        if self.route.fixed is not None and not following.is_origin:
-            raise SecurityError(
-                f"redirect to {following} refused: {self.route.fixed} is for another server"
-            ) from exc
-        return following
-
-    def _try(self, hop: Hop, deadline: Deadline) -> ClientConnection:
-        """Open a connection to this server, or find out why not."""
-        protocol = self.make_protocol(hop.uri)
-        transport = self.route.open(hop.uri, deadline, is_origin=hop.is_origin)
-        try:
-            connection = self.make_connection(transport, protocol)
-        except BaseException:
-            transport.close()
-            raise
-        try:
-            connection.handshake(
-                lambda: self._headers(hop),
-                user_agent_header=self.user_agent_header,
-                timeout=deadline.remaining(),
-            )
-        except InvalidStatus as exc:
-            self._keep_cookies(hop, exc.response)
-            raise
-        self._keep_cookies(hop, connection.response)
-        return connection
-
-    def _headers(self, hop: Hop) -> Headers:
-        """Return what to add to the request."""
-        additional = self.additional_headers
-        if callable(additional):
-            additional = additional()
-        headers = hop.select(Headers() if additional is None else Headers(additional))
-        if self.cookies is not None:
-            from .cookie_jar import add_cookies  # slow to import
-
-            add_cookies(self.cookies, hop.uri, headers)
-        return headers
-
-    def _keep_cookies(self, hop: Hop, response: Response | None) -> None:
-        if self.cookies is not None and response is not None:
-            from .cookie_jar import keep_cookies  # slow to import
-
-            keep_cookies(self.cookies, hop.uri, response.headers)
 
 
 def connect(
@@ -253,7 +168,7 @@ def connect(
         logger=logger,
     )
     make_connection = functools.partial(create or ClientConnection, options=options, logger=logger)
-    opening = _Opening(
+    opening = Opening(
         route, headers, user_agent_header, cookies, max_redirects, make_protocol, make_connection
     )
     return opening.run(destination, deadline)

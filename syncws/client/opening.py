@@ -1,0 +1,112 @@
+"""Opening a connection in attempts: each reaches a server and shakes hands; redirects lead on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+
+from ..exceptions import InvalidHandshake, InvalidStatus, SecurityError
+from ..sansio.client_protocol import ClientProtocol
+from ..sansio.headers import Headers
+from ..sansio.http11 import Response
+from ..sansio.uri import WebSocketURI
+from ..threaded.deadline import Deadline
+from .client_connection import AdditionalHeaders, ClientConnection
+from .redirects import Destination, Hop, is_permanent, is_redirect, next_hop
+from .route import Route
+
+if TYPE_CHECKING:
+    from http.cookiejar import CookieJar
+
+__all__ = ["Opening"]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """All that opening a connection needs but the URI; arguments of :func:`~syncws.connect`."""
+
+    route: Route
+    additional_headers: AdditionalHeaders
+    user_agent_header: str | None
+    cookies: CookieJar | None
+    max_redirects: int
+    make_protocol: Callable[[WebSocketURI], ClientProtocol]
+    make_connection: Callable[..., ClientConnection]
+
+    def run(self, destination: Destination, deadline: Deadline) -> ClientConnection:
+        """Return an open connection, after following redirects.
+
+        Raises:
+            InvalidHandshake: a server or proxy refused, or a redirect can't be followed.
+            TimeoutError: somebody did not answer before the deadline.
+            OSError: a server can't be reached, or its certificate is wrong.
+        """
+        hop = destination.first
+        permanent = True
+        for left in range(self.max_redirects, -1, -1):
+            try:
+                return self._try(hop, deadline)
+            except InvalidStatus as exc:
+                can_redial = self.max_redirects and self.route.sock is None
+                if not can_redial or not is_redirect(exc.response):
+                    raise
+                if not left:
+                    raise SecurityError(f"more than {self.max_redirects} redirects") from exc
+                hop = self._follow(hop, exc)
+                permanent = permanent and is_permanent(exc.response)
+                if permanent:
+                    destination.first = hop
+        raise AssertionError("the last hop returns or raises")  # pragma: no cover
+
+    def _follow(self, hop: Hop, exc: InvalidStatus) -> Hop:
+        try:
+            following = next_hop(hop, exc.response)
+        except InvalidHandshake as reason:
+            raise reason from (reason.__cause__ or exc)
+        if self.route.fixed is not None and not following.is_origin:
+            raise SecurityError(
+                f"redirect to {following} refused: {self.route.fixed} is for another server"
+            ) from exc
+        return following
+
+    def _try(self, hop: Hop, deadline: Deadline) -> ClientConnection:
+        """Open a connection to this server, or find out why not."""
+        protocol = self.make_protocol(hop.uri)
+        transport = self.route.open(hop.uri, deadline, is_origin=hop.is_origin)
+        try:
+            connection = self.make_connection(transport, protocol)
+        except BaseException:
+            transport.close()
+            raise
+        try:
+            connection.handshake(
+                lambda: self._headers(hop),
+                user_agent_header=self.user_agent_header,
+                timeout=deadline.remaining(),
+            )
+            self._keep_cookies(hop, connection.response)
+        except InvalidStatus as exc:
+            self._keep_cookies(hop, exc.response)
+            raise
+        except BaseException:
+            connection.abort()  # it may be open: a signal handler raised, or the jar
+            raise
+        return connection
+
+    def _headers(self, hop: Hop) -> Headers:
+        """Return what to add to the request."""
+        additional = self.additional_headers
+        if callable(additional):
+            additional = additional()
+        headers = hop.select(Headers() if additional is None else Headers(additional))
+        if self.cookies is not None:
+            from .cookie_jar import add_cookies  # slow to import
+
+            add_cookies(self.cookies, hop.uri, headers)
+        return headers
+
+    def _keep_cookies(self, hop: Hop, response: Response | None) -> None:
+        if self.cookies is not None and response is not None:
+            from .cookie_jar import keep_cookies  # slow to import
+
+            keep_cookies(self.cookies, hop.uri, response.headers)

@@ -1,0 +1,144 @@
+"""Whether to try again to connect after a failure, and when. It is decided here alone.
+
+Worth another try is what may be over by itself:
+
+- the network: no such host, unreachable, refused, reset, timeouts (:exc:`OSError`), and TLS that
+  fails for another reason than a certificate;
+- a server or a proxy that closes the connection instead of answering;
+- HTTP statuses 408, 425, 429, 500, 502, 503 and 504, of the server or of a proxy;
+- a SOCKS proxy that can't connect us.
+
+Everything else stays as it is until somebody changes something: other statuses (401, 403 and 404
+among them), certificates, invalid URIs, refused redirects, what isn't a WebSocket server, wrong
+arguments, and whatever the program's own functions raise.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Callable, Union
+
+from ..exceptions import (
+    InvalidMessage,
+    InvalidProxyMessage,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+)
+from ..sansio.http11 import Response
+
+__all__ = ["Backoff", "Pace", "backoff", "process_exception", "retry_after"]
+
+#: Statuses that say "later", or that something behind the server is out of order.
+TEMPORARY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+#: Statuses whose ``Retry-After`` counts.
+BUSY_STATUSES = frozenset((429, 503))
+
+#: Seconds that a server may ask to wait.
+MAX_RETRY_AFTER = 3600.0
+
+#: Seconds: the first delay is at most this, the next ones at most twice as much each.
+INITIAL_DELAY = 1.0
+
+#: Seconds: no delay is longer.
+MAX_DELAY = 60.0
+
+#: Delays between attempts, in seconds; or a function that gives them, for every outage anew.
+Backoff = Union[Iterable[float], Callable[[], Iterable[float]]]
+
+
+def process_exception(exc: Exception) -> Exception | None:
+    """Decide about a failure: ``None`` is to try again, an exception is to raise."""
+    if isinstance(exc, (InvalidStatus, InvalidProxyStatus)):
+        worth = exc.response.status_code in TEMPORARY_STATUSES
+    elif isinstance(exc, (InvalidMessage, InvalidProxyMessage)):
+        worth = isinstance(exc.__cause__, EOFError)
+    else:
+        # What is wrong with a certificate is a ValueError too.
+        network = isinstance(exc, OSError) and not isinstance(exc, ValueError)
+        worth = network or isinstance(exc, ProxyError)
+    return None if worth else exc
+
+
+def retry_after(exc: Exception) -> float:
+    """Return the seconds that a response with 429 or 503 asks to wait; 0 if it doesn't.
+
+    ``Retry-After`` is a number of seconds or a date (RFC 9110 §10.2.3).
+    """
+    if not isinstance(exc, (InvalidStatus, InvalidProxyStatus)):
+        return 0.0
+    response: Response = exc.response
+    values = response.headers.get_all("Retry-After")
+    if response.status_code not in BUSY_STATUSES or not values:
+        return 0.0
+    return max(0.0, min(_seconds(values[-1]), MAX_RETRY_AFTER))
+
+
+def _seconds(value: str) -> float:
+    if value.isascii() and value.isdigit():
+        return float(value)
+    from email.utils import parsedate_to_datetime  # slow to import, rarely needed
+    from time import time
+
+    try:
+        return parsedate_to_datetime(value).timestamp() - time()
+    except (ValueError, TypeError, OverflowError):  # what isn't a date differs by version
+        return 0.0
+
+
+def backoff() -> Iterator[float]:
+    """Yield delays: random ones up to a limit that doubles from 1 to 60 seconds.
+
+    Being spread over the whole range ("full jitter") they keep the clients of a server that
+    comes back from all coming back at once.
+    """
+    limit = INITIAL_DELAY
+    while True:
+        yield random.uniform(0, limit)
+        limit = min(2 * limit, MAX_DELAY)
+
+
+class Pace:
+    """How long to wait before the next attempt.
+
+    Args:
+        delays: the delays of one outage; once they are over the last failure is raised.
+        max_attempts: failures in a row after which the last one is raised; ``None``: any number.
+    """
+
+    def __init__(self, delays: Backoff, max_attempts: int | None) -> None:
+        self._delays = delays
+        self._max_attempts = max_attempts
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: a connection was of use."""
+        self._failures = 0
+        self._current: Iterator[float] | None = None
+
+    def after_failure(self, exc: Exception) -> float:
+        """Return the delay after a failure.
+
+        Raises:
+            Exception: the failure: there were enough.
+        """
+        self._failures += 1
+        if self._max_attempts is not None and self._failures >= self._max_attempts:
+            raise exc
+        delay = self._next_delay()
+        if delay is None:
+            raise exc
+        return max(delay, retry_after(exc))
+
+    def after_useless(self) -> float:
+        """Return the delay after a connection that was opened and lost at once."""
+        self._failures = 0
+        return self._next_delay() or 0.0
+
+    def _next_delay(self) -> float | None:
+        if self._current is None:
+            delays = self._delays
+            self._current = iter(delays() if callable(delays) else delays)
+        return next(self._current, None)
