@@ -345,6 +345,7 @@ class Core(Receiving):
         self._writer.close()
         lifecycle.unregister(self)
         self._closed.set()
+        self._inbox.ring()
         release(self._wakeup)  # the reader thread, if there is one, has nothing left to do
 
     def _close_exc(self) -> ConnectionClosed:

@@ -16,6 +16,7 @@ a wait finds nothing half done.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from typing import Any, Callable
 
@@ -25,7 +26,7 @@ from ..options import MaxQueue, split_max_queue
 from .deadline import Deadline, release
 from .fragments import Fragments
 
-__all__ = ["Inbox", "Waiter"]
+__all__ = ["Bell", "Inbox", "Waiter"]
 
 
 class Waiter:
@@ -52,6 +53,23 @@ class Waiter:
             self.woken = True  # not before: a signal handler may raise in between
 
 
+class Bell:
+    """What a thread waits on that takes nothing: it rings for every message, whoever gets it.
+
+    It also rings when there is room again, so that somebody has to read. One bell may be in
+    many inboxes, which forget it with the thread's last reference to it.
+
+    Attributes:
+        lock: held until it rings.
+    """
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+
 class Inbox:
     """The bounded queue of received messages.
 
@@ -76,6 +94,7 @@ class Inbox:
         self._assembling: Fragments | None = None
         self._closed = False
         self._waiters: deque[Waiter] = deque()
+        self._bells: list[weakref.ref[Bell]] = []  # replaced, never changed
         self._idler: Any = None  # a lock: the thread that reads waits for callers to be done
         self.waits_for_room = False
 
@@ -164,7 +183,7 @@ class Inbox:
             if self._closed:
                 raise EOFError
             self._waiters.append(waiter)
-            self.queue.waiting = len(self._waiters)
+            self._count_waiting()
             self._wake_idler()
             return True
 
@@ -178,7 +197,7 @@ class Inbox:
             elif waiter.woken and self.queue.count:
                 # Woken for a message, but leaving for another reason; or there are more.
                 self._wake(1)
-            self.queue.waiting = len(self._waiters)
+            self._count_waiting()
 
     def pass_on(self) -> bool:
         """Wake a caller that can read by itself, as nobody reads; return whether there is one."""
@@ -187,9 +206,27 @@ class Inbox:
                 if waiter.reads:
                     waiter.wake()
                     self._waiters.remove(waiter)
-                    self.queue.waiting = len(self._waiters)
+                    self._count_waiting()
                     return True
             return False
+
+    def add_bell(self, bell: Bell) -> None:
+        """Ring a bell for all that comes, until :meth:`remove_bell`; not for what is there."""
+        with self._lock:
+            self._bells = [*self._bells, weakref.ref(bell)]
+            self._count_waiting()
+            self._wake_idler()
+
+    def remove_bell(self, bell: Bell) -> None:
+        """Forget a bell. Idempotent."""
+        with self._lock:
+            self._bells = [ref for ref in self._bells if ref() is not bell]
+            self._count_waiting()
+
+    def ring(self) -> None:
+        """Ring every bell."""
+        with self._lock:
+            self._ring()
 
     def begin_stream(self, receipt: list[Any]) -> Any:
         """Take the first message, complete or not, for :meth:`take_piece`; ``None``: it is gone.
@@ -227,8 +264,7 @@ class Inbox:
             if message.pieces:
                 piece = message.pieces.popleft()
                 message.size -= len(piece)
-                self._count_streamed()
-                self.queue.make_room()
+                self._make_room()
                 return bytes(piece), message.complete and not message.pieces
             return (b"", True) if message.complete else None
 
@@ -237,8 +273,7 @@ class Inbox:
         if isinstance(message, Fragments):
             with self._lock:
                 message.drop()
-                self._count_streamed()
-                self.queue.make_room()
+                self._make_room()
 
     def is_interrupted(self) -> bool:
         """Tell whether the caller, a signal handler, interrupted a call that has the lock."""
@@ -253,6 +288,7 @@ class Inbox:
             self.queue.bounded = False
             self.queue.make_room()
             self._wake_idler()
+            self._ring()
 
     def close(self) -> None:
         """Say that nothing follows: callers get what is there, then EOFError. Idempotent."""
@@ -270,7 +306,8 @@ class Inbox:
         queue = self.queue
         if self._closed or not queue.bounded:
             return True
-        return not queue.count and (bool(self._waiters) or not queue.used)
+        came_back = bool(self._waiters or self._bells)
+        return not queue.count and (came_back or not queue.used)
 
     def _wake_idler(self) -> None:
         if self._idler is not None and self._is_idle():
@@ -282,13 +319,35 @@ class Inbox:
         streamed = message is not None and message.taken
         self.queue.streamed = message.size if message is not None and streamed else 0
 
+    def _make_room(self) -> None:
+        """Let reading go on if less that is streamed makes enough room."""
+        queue = self.queue
+        was_full = queue.is_full
+        self._count_streamed()
+        queue.make_room()
+        if was_full and not queue.is_full:
+            self._ring()
+
+    def _count_waiting(self) -> None:
+        if self._bells:
+            self._bells = [ref for ref in self._bells if ref() is not None]
+        self.queue.waiting = len(self._waiters) + len(self._bells)
+
+    def _ring(self) -> None:
+        for ref in self._bells:
+            bell = ref()
+            if bell is not None:
+                release(bell.lock)
+
     def _wake(self, messages: int) -> bool:
-        """Wake as many callers as there are messages, and all that look for pieces.
+        """Wake as many callers as there are messages, and all that look for pieces; ring bells.
 
         Returns:
             Whether one of them can read by itself.
         """
         reads = False
+        if messages > 0:
+            self._ring()
         for waiter in list(self._waiters):
             if waiter.streams or messages > 0:
                 messages -= not waiter.streams
@@ -298,5 +357,5 @@ class Inbox:
                 waiter.wake()
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-        self.queue.waiting = len(self._waiters)
+        self._count_waiting()
         return reads

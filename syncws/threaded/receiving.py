@@ -213,11 +213,15 @@ class Receiving(Channel, Attributes):
 
     def _pass_on(self) -> None:
         """After giving up the role: let others have what was read, and the role."""
-        inbox = self._inbox
-        if not inbox.queue.waiting:
+        inbox, queue = self._inbox, self._inbox.queue
+        if not queue.waiting:
             return
         reads = inbox.deliver()
-        if not reads and inbox.queue.waiting and self._role_is_free and not inbox.pass_on():
+        if reads or not queue.waiting or not self._role_is_free or inbox.pass_on():
+            return
+        # Above the marks the reader thread would come straight back here; a bell rings when there
+        # is room, and who waits for it looks for somebody to read.
+        if not (self._direct and queue.is_full and queue.bounded) or self._has_leftover:
             self._wake_reader()
 
     def _leftover(self) -> None:
@@ -372,9 +376,11 @@ class Receiving(Channel, Attributes):
 
     def _look(self) -> None:
         """See to it that somebody reads. A few times a second."""
+        queue = self._inbox.queue
+        if queue.waiting and queue.count:
+            self._inbox.deliver()  # whoever was to do so was interrupted by a signal handler
         if self._was_active():
             return
-        queue = self._inbox.queue
         if queue.is_full and queue.bounded and not self._has_leftover:
             self._pauses += 1
         else:

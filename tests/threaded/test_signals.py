@@ -16,6 +16,7 @@ import time
 
 import pytest
 from support.certificates import contexts
+from support.kinds import wait_for_callers
 from support.pairs import SOON, connection_and_socket, connection_pair, run, wait_until
 
 from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError
@@ -33,6 +34,7 @@ MODULES = (
     "receiving.py",
     "timekeeper.py",
     "transport.py",
+    "wait.py",
     "watch.py",
     "writer.py",
 )
@@ -173,6 +175,31 @@ def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_wakes_it():
             return bomb.exploded
 
         every_point(call)
+
+
+def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_reads_for_it():
+    def call(bomb):
+        with connection_pair() as (client, server):
+            callers = []
+
+            def provoke():
+                wait_for_callers(client, 1)
+                callers.append(run(client.recv, SOON))
+                wait_for_callers(client, 2)
+                server.send("x")
+
+            provoker = run(provoke)
+            received = []
+            with contextlib.suppress(Interrupted), bomb:
+                received.append(client.recv(SOON))
+            provoker.result()
+            if received:
+                server.send("x")
+            assert callers[0].result() == "x"
+            assert_no_lock_is_held(client)
+            return bomb.exploded
+
+    every_point(call)
 
 
 @pytest.mark.parametrize("message", ["short", ["in", "three", "fragments"]])
