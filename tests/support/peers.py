@@ -4,6 +4,7 @@ A program that is not installed skips the test, or fails it if SYNCWS_REQUIRE_PE
 """
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import textwrap
+from urllib.parse import quote
 
 import pytest
 from support.certificates import authority
@@ -19,18 +21,35 @@ from support.pairs import SOON, wait_until
 #: Where programs are, besides PATH: those of administrators are on that of root only.
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
-USER, PASSWORD = "aladdin", "open:sesame/1"
+#: Credentials that proxies know. Tinyproxy has no other characters in them.
+USER, PASSWORD = "aladdin", "open-sesame"
+
+#: A password with characters that mean something in URLs.
+HARD_PASSWORD = "open sesame: @/?%"
+
+#: With it, as it is in a URL.
+HARD = f"{USER}:{quote(HARD_PASSWORD, safe='')}"
+
+
+def skip(reason):
+    """Skip the test, or fail it where all peers must be there."""
+    if os.environ.get("SYNCWS_REQUIRE_PEERS"):
+        pytest.fail(f"{reason} (SYNCWS_REQUIRE_PEERS is set)", pytrace=False)
+    pytest.skip(reason)
 
 
 def find(program, package):
     """The path of a program, or skip the test."""
     path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}")
     if path is None:
-        reason = f"no {program}: apt-get install {package}"
-        if os.environ.get("SYNCWS_REQUIRE_PEERS"):
-            pytest.fail(f"{reason} (SYNCWS_REQUIRE_PEERS is set)", pytrace=False)
-        pytest.skip(reason)
+        skip(f"no {program}: apt-get install {package}")
     return path
+
+
+def need_python_socks():
+    """Skip the test without the package that SOCKS needs."""
+    if importlib.util.find_spec("python_socks") is None:
+        skip("no python-socks: pip install python-socks")
 
 
 @contextlib.contextmanager
@@ -161,22 +180,28 @@ def tinyproxy(*settings):
     return started("tinyproxy", "tinyproxy", configure)
 
 
-def tls_in_front_of(port, *names):
-    """TLS for a server that has none, with a certificate for these names (haproxy)."""
+def https_proxy(behind, *names):
+    """TLS, with a certificate for these names, and credentials for an HTTP proxy (haproxy)."""
 
-    def configure(directory, own_port):
+    def configure(directory, port):
         pem = certificate(directory, *names)
         write(
             directory / "haproxy.cfg",
             f"""
+            userlist people
+                user {USER} insecure-password '{HARD_PASSWORD}'
             defaults
-                mode tcp
+                mode http
                 timeout connect 10s
                 timeout client 60s
                 timeout server 60s
-            listen tls
-                bind 127.0.0.1:{own_port} ssl crt {pem}
-                server behind 127.0.0.1:{port}
+            frontend tls
+                bind 127.0.0.1:{port} ssl crt {pem}
+                option http-use-proxy-header
+                http-request auth realm people unless {{ http_auth(people) }}
+                default_backend proxy
+            backend proxy
+                server behind 127.0.0.1:{behind}
             """,
         )
         return ["-db", "-f", "haproxy.cfg"]
