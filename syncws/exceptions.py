@@ -277,7 +277,9 @@ class InvalidProxy(WebSocketException):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{self.proxy!r} isn't a valid proxy: {self.msg}"
+        scheme, separator, rest = self.proxy.rpartition("://")
+        shown = scheme + separator + rest.rpartition("@")[2]  # without the password
+        return f"{shown!r} isn't a valid proxy: {self.msg}"
 
 
 class InvalidHandshake(WebSocketException):

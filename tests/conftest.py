@@ -23,6 +23,10 @@ LASTING_THREADS = {"syncws-timekeeper"}
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests connect to loopback; those of proxies set what they need.
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]
+
 if os.environ.get("SYNCWS_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["SYNCWS_SWITCH_INTERVAL"]))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ..exceptions import InvalidProxy
 from ..sansio.uri import parse_authority
 
-__all__ = ["Proxy", "find_proxy", "parse_proxy"]
+__all__ = ["Proxy", "find_proxy", "is_excluded", "parse_proxy"]
 
 #: The port where the URL has none.
 _DEFAULT_PORTS = {

@@ -1,0 +1,98 @@
+"""Proxies of bytes: they do what a script says, and then carry bytes between client and server."""
+
+import contextlib
+import socket
+import threading
+
+from support.pairs import SOON
+from support.scripted import parse_head, read_head
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+def carry(source, send, sink):
+    """Carry bytes one way, as they come, to the end, and that too."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            send(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def tunnel(requests=None, response=ESTABLISHED, regroup=None):
+    """A script of a proxy that connects its client to a server on loopback.
+
+    Args:
+        requests: a list that gets first line and headers of each request.
+        response: what to answer.
+        regroup: makes, of the function that sends to the client, the one to send with.
+    """
+
+    def script(client):
+        first, headers, _ = parse_head(read_head(client))
+        if requests is not None:
+            requests.append((first, headers))
+        port = int(first.split(" ")[1].rpartition(":")[2])
+        client.sendall(response)
+        with socket.create_connection(("127.0.0.1", port), timeout=SOON) as server:
+            client.settimeout(SOON)
+            send = client.sendall if regroup is None else regroup(client.sendall)
+            down = threading.Thread(target=carry, args=(server, send, client))
+            down.start()
+            carry(client, server.sendall, server)
+            down.join(SOON)
+
+    return script
+
+
+class Records:
+    """TLS records within a stream of bytes (RFC 8446 §5.1)."""
+
+    APPLICATION_DATA = 23
+
+    def __init__(self):
+        self._buffer = b""
+
+    def take(self, data):
+        """Yield the records that are complete by now."""
+        self._buffer += data
+        while len(self._buffer) >= 5:
+            end = 5 + int.from_bytes(self._buffer[3:5], "big")
+            if len(self._buffer) < end:
+                return
+            record, self._buffer = self._buffer[:end], self._buffer[end:]
+            yield record
+
+
+def grouped(number, begin):
+    """A ``regroup`` that joins this many records of TLS, from when ``begin`` is set on.
+
+    What is sent with one call over a connection with TLS is one record of that.
+    """
+
+    def regroup(send):
+        records, held = Records(), []
+
+        def grouping(data):
+            for record in records.take(data):
+                if not begin.is_set():
+                    send(record)
+                    continue
+                held.append(record)
+                if len(held) == number:
+                    send(b"".join(held))
+                    begin.clear()
+
+        return grouping
+
+    return regroup
+
+
+def bytewise(send):
+    """A ``regroup`` that sends each byte by itself."""
+
+    def sending(data):
+        for index in range(len(data)):
+            send(data[index : index + 1])
+
+    return sending
