@@ -8,7 +8,7 @@ import pytest
 from support.certificates import client_context, contexts, server_context
 from support.pairs import SOON, run
 from support.scripted import nothing_left, scripted_server, silent
-from support.serving import echo, serving
+from support.serving import assert_works, echo, serving
 
 from syncws import connect, serve, unix_connect, unix_serve
 from syncws.client import dial, resolver
@@ -60,12 +60,6 @@ def answering(*addresses):
 def server():
     with serving() as server:
         yield server
-
-
-def assert_works(ws):
-    with ws:
-        ws.send("hello")
-        assert ws.recv() == "hello"
 
 
 # --- addresses ---

@@ -8,6 +8,7 @@ from support.certificates import client_context, contexts, server_context
 from support.pairs import SOON
 from support.proxies import ESTABLISHED, bytewise, grouped, tunnel
 from support.scripted import (
+    failure,
     mute_after,
     nothing_left,
     parse_head,
@@ -17,7 +18,7 @@ from support.scripted import (
     scripted_server,
     silent,
 )
-from support.serving import echo, serving
+from support.serving import assert_works, echo, serving
 
 from syncws import InvalidProxyMessage, InvalidProxyStatus, InvalidStatus, connect
 from syncws.client.client_connection import USER_AGENT
@@ -32,19 +33,6 @@ def server():
 def through(server, proxy, *, scheme="http", credentials="", **kwargs):
     """Connect to a server by a proxy on loopback."""
     return connect(server.uri, proxy=f"{scheme}://{credentials}localhost:{proxy.port}", **kwargs)
-
-
-@contextlib.contextmanager
-def failure(error, match=None):
-    """Expect an error, and that it leaves nothing behind."""
-    with nothing_left(), pytest.raises(error, match=match) as info:
-        yield info
-
-
-def assert_works(ws):
-    with ws:
-        ws.send("hello")
-        assert ws.recv(SOON) == "hello"
 
 
 def request_of(**kwargs):

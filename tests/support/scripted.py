@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 
+import pytest
 from support.pairs import SOON, run, wait_until
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
@@ -199,3 +200,10 @@ def nothing_left():
 
     yield
     wait_until(clean)
+
+
+@contextlib.contextmanager
+def failure(error, match=None):
+    """Expect an error, and that it leaves nothing behind."""
+    with nothing_left(), pytest.raises(error, match=match) as info:
+        yield info

@@ -20,6 +20,13 @@ def serving(handler=echo, host="127.0.0.1", **kwargs):
         server.close(timeout=SOON)
 
 
+def assert_works(ws):
+    """Have a connection to an echo server echo, and close it."""
+    with ws:
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+
+
 def messages(caplog, level="INFO"):
     """What was logged at this level."""
     return [record.getMessage() for record in caplog.records if record.levelname == level]
