@@ -70,6 +70,5 @@ def _explain(
     reason = exc.verify_message.rstrip(".")
     text = f"the certificate of {server_hostname} can't be trusted: {reason}{advice}"
     explained = type(exc)(exc.errno, text)
-    explained.verify_code = exc.verify_code
-    explained.verify_message = exc.verify_message
+    vars(explained).update(vars(exc))  # reason, verify_code and so on
     return explained
