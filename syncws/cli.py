@@ -151,8 +151,9 @@ def run_connect(args: Any) -> int:
         ws = connect(args.uri)
     except OSError as exc:
         target = parse_uri(args.uri)
-        return complain(f"can't connect to {target.host} port {target.port}: {describe(exc)}")
-    except (WebSocketException, ValueError) as exc:
+        where = exc.filename or f"{target.host} port {target.port}"  # a proxy, perhaps
+        return complain(f"can't connect to {where}: {describe(exc)}")
+    except (WebSocketException, ValueError, ImportError) as exc:
         return complain(str(exc))
     if sys.stdin is not None and sys.stdin.isatty():
         note("Connected. Each line that you type is sent; Ctrl-C ends it.")

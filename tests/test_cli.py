@@ -497,6 +497,23 @@ def test_connect_says_that_nobody_listens_without_the_password(capsys):
     )
 
 
+def test_connect_says_that_the_proxy_can_not_be_reached(monkeypatch, capsys):
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+    assert cli.main(["connect", "ws://server.example/"]) == 1
+    assert capsys.readouterr().err == (
+        "syncws: can't connect to proxy 127.0.0.1 port 9: Connection refused\n"
+    )
+
+
+def test_connect_says_what_to_install_for_a_proxy(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
+    assert cli.main(["connect", "ws://server.example/"]) == 1
+    assert capsys.readouterr().err == (
+        "syncws: SOCKS proxies need the package python-socks: pip install 'syncws[socks]'\n"
+    )
+
+
 def test_connect_says_that_the_server_refused(capsys):
     with serving(demo.echo, process_request=lambda ws, request: ws.respond(404)) as uri:
         assert cli.main(["connect", uri]) == 1

@@ -45,6 +45,35 @@ def test_echo():
         server.communicate()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_reconnect():
+    running = []
+
+    def begin(name, *args):
+        running.append(start(name, *args))
+        return running[-1]
+
+    try:
+        server = begin("reconnect/server.py", "0")
+        uri = server.stdout.readline().split()[2]
+        client = begin("reconnect/client.py", uri)
+        assert client.stdout.readline().startswith("the server says that it is ")
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+        # It ended normally, so that the client's iteration just ended; then nobody listens.
+        assert any("trying again" in line for line in client.stderr)
+        begin("reconnect/server.py", uri.rpartition(":")[2].rstrip("/"))
+        assert any(line.startswith("the server says") for line in client.stdout)
+        client.send_signal(signal.SIGINT)
+        output, _ = client.communicate(timeout=20)
+        assert output.splitlines()[-1] == "stopped"
+        assert client.returncode == 0
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
 def test_examples_are_short_and_explained():
     programs = list(EXAMPLES.glob("*/*.py"))
     assert programs

@@ -1,0 +1,25 @@
+"""Send the time, every second. Usage: python server.py [PORT]."""
+
+import sys
+import time
+
+from syncws import ConnectionClosed, serve
+
+
+def tell_the_time(websocket):
+    try:
+        while True:
+            websocket.send(time.strftime("%H:%M:%S"))
+            time.sleep(1)
+    except ConnectionClosed:
+        pass
+
+
+def main(port):
+    with serve(tell_the_time, "localhost", port) as server:
+        print("listening on", server.uri, flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 8765)
