@@ -5,6 +5,8 @@ import socket
 
 import pytest
 from support import peers
+from support.certificates import authority
+from support.nginx_site import running_site
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,17 @@ def strict_socks_proxy():
     """A SOCKS5 proxy that wants credentials."""
     with peers.microsocks("-u", peers.USER, "-P", peers.HARD_PASSWORD) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Web servers with and without TLS, whose certificate is for 127.0.0.1."""
+    with running_site() as site:
+        yield site
+
+
+@pytest.fixture
+def trusted(monkeypatch, tmp_path):
+    """The authority of the tests is one that the system trusts."""
+    authority().cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))

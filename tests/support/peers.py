@@ -265,7 +265,7 @@ def nginx(build_site, ports, *names):
             error_log stderr;
             events {{ worker_connections 256; }}
             http {{
-                access_log requests.log;
+                access_log off;
                 {temporary}
                 default_type text/plain;
                 {build_site(*ports)}
