@@ -171,8 +171,9 @@ class _Race:
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         for sock in [each for each in self._running if each in ready]:
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not number:
+            if not number and not _is_connected_to_itself(sock):
                 return sock
+            number = number or errno.ECONNREFUSED
             self._fail(sock, OSError(number, os.strerror(number)))
         return None
 
@@ -190,6 +191,15 @@ class _Race:
             return OSError(last.errno, last.strerror)
         parts = (f"{reason} ({', '.join(hosts)})" for reason, hosts in reasons.items())
         return OSError(last.errno, "; ".join(parts))
+
+
+def _is_connected_to_itself(sock: socket.socket) -> bool:
+    # Where nobody listens on a port of this machine, TCP may choose the same for our end, and
+    # connect it to itself (RFC 9293 §3.5, simultaneous open).
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:  # the connection is over already: reading will tell
+        return False
 
 
 def _tune(sock: socket.socket) -> None:

@@ -1,7 +1,7 @@
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import pytest
-from support.pairs import SOON
+from support.pairs import SOON, wait_until
 from support.serving import serving
 
 from syncws import Headers, InvalidStatus, Response, connect
@@ -123,4 +123,4 @@ def test_a_jar_that_fails_leaves_nothing_open():
         pytest.raises(RuntimeError, match="the jar is broken"),
     ):
         connect(server.uri, cookies=Broken())
-    assert handlers[0].closed
+    wait_until(lambda: handlers and handlers[0].closed)

@@ -318,6 +318,12 @@ def test_unix_sockets_can_have_tls(tmp_path):
         assert_works(ws)
 
 
+@pytest.mark.parametrize("kwargs", [{"host": "localhost"}, {"port": 80}, {"proxy": "http://proxy"}])
+def test_a_unix_socket_is_where_it_is(tmp_path, kwargs):
+    with pytest.raises(ValueError, match=f"{next(iter(kwargs))}= is not for Unix sockets"):
+        unix_connect(tmp_path / "ws", **kwargs)
+
+
 @pytest.mark.parametrize("both", [True, False])
 def test_unix_connect_takes_a_path_or_a_socket(both):
     left, right = socket.socketpair()
@@ -361,6 +367,16 @@ def test_an_interrupted_connect_leaves_nothing_behind(monkeypatch, server):
     monkeypatch.setattr(dial, "_tune", interrupted)
     with nothing_left(), pytest.raises(Interrupted):
         connect(server.uri)
+
+
+def test_an_interrupted_connect_to_a_unix_socket_leaves_nothing_behind(monkeypatch, unix_server):
+    class Interrupting(socket.socket):
+        def connect(self, address):
+            raise Interrupted
+
+    monkeypatch.setattr(socket, "socket", Interrupting)
+    with nothing_left(), pytest.raises(Interrupted):
+        unix_connect(unix_server[1])
 
 
 def test_a_server_that_is_gone_already_is_no_error_yet():

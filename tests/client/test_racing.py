@@ -188,6 +188,19 @@ def test_an_unreachable_network_is_an_error(monkeypatch):
     assert info.value.errno == errno.ENETUNREACH
 
 
+def test_a_socket_that_connects_to_itself_is_refused():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = sock.getsockname()
+    with failure(ConnectionRefusedError):
+        connect("ws://{}:{}/".format(*address), source_address=address)
+
+
+def test_a_connection_that_is_over_already_is_not_one_to_itself():
+    with socket.socket() as sock:
+        assert not dial._is_connected_to_itself(sock)
+
+
 def test_an_unknown_name_is_an_error_that_has_it(monkeypatch):
     def unknown(host, port, **kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
