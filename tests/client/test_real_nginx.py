@@ -97,10 +97,19 @@ def test_a_login_by_http_lets_in(site):
         assert_works(ws)
 
 
-def test_cookies_of_a_refusal_are_kept(site):
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_cookies_of_a_refusal_are_kept(site, host):
     jar = CookieJar()
-    assert "cookie" not in seen(f"{site.plain}/cookies", cookies=jar)
-    assert seen(f"{site.plain}/cookies", cookies=jar)["cookie"] == "asked=1"
+    uri = f"{site.plain}/cookies".replace("127.0.0.1", host)
+    assert "cookie" not in seen(uri, cookies=jar)
+    assert seen(uri, cookies=jar)["cookie"] == "asked=1"
+
+
+def test_cookies_may_be_for_tls_only(site):
+    jar = CookieJar()
+    refused(f"{site.secure}/cookies/secure", 403, cookies=jar, ssl=client_context())
+    assert seen(f"{site.secure}/seen", cookies=jar, ssl=client_context())["cookie"] == "safe=1"
+    assert "cookie" not in seen(f"{site.plain}/seen", cookies=jar)
 
 
 def test_cookies_are_for_their_host_only(site):

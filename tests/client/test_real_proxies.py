@@ -32,6 +32,9 @@ KINDS = {
     "socks5h with credentials": ("strict_socks_proxy", "socks5h", peers.HARD),
 }
 
+#: Of these, the ones whose proxy has IPv6 here.
+SOCKS_OF_IPV6 = ("socks5 with credentials", "socks5h with credentials")
+
 
 class Through:
     """A proxy, and what to give to connect() to have it used."""
@@ -112,7 +115,8 @@ def test_megabytes_go_both_ways_at_once_through_every_kind_of_proxy(through):
 
 
 def test_closing_by_the_server_comes_through_every_kind_of_proxy(through):
-    with serving(lambda ws: ws.close(4321, "enough"), host="localhost") as server:
+    tls = contexts()[0]
+    with serving(lambda ws: ws.close(4321, "enough"), host="localhost", ssl=tls) as server:
         ws = through.connect(server)
         assert ws.wait_closed(SOON)
     assert (ws.close_code, ws.close_reason) == (4321, "enough")
@@ -146,6 +150,17 @@ def test_a_proxy_serves_many_threads_at_once(through, plain_server):
 def test_addresses_are_asked_for_as_well_as_names(through):
     with serving(ssl=contexts()[0]) as server:
         assert server.uri.startswith("wss://127.0.0.1:")
+        assert_works(through.connect(server))
+
+
+@pytest.mark.parametrize("kind", ["http", "https with credentials", *SOCKS_OF_IPV6])
+def test_ipv6_addresses_are_asked_for_too(request, kind):
+    name, scheme, credentials = KINDS[kind]
+    if scheme.startswith("socks"):
+        peers.need_python_socks()
+    through = Through(request.getfixturevalue(name), scheme, credentials)
+    with serving(host="::1", ssl=contexts()[0]) as server:
+        assert server.uri.startswith("wss://[::1]:")
         assert_works(through.connect(server))
 
 

@@ -121,6 +121,10 @@ def locations(echo_port, plain, other, secure):
             return 200 welcome;
         }}
         location = /cookies {{ add_header Set-Cookie "asked=1; Path=/" always; {SEEN} return 403; }}
+        location = /cookies/secure {{
+            add_header Set-Cookie "safe=1; Path=/; Secure" always;
+            return 403;
+        }}
         location = /members {{
             if ($cookie_session != s3cret) {{ return 401; }}
             {UPGRADE}

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -113,17 +114,23 @@ class Peer:
 
     def close(self):
         """End the program, and all that it started; once is enough, but more is harmless."""
+        if self._process.poll() is not None:
+            return
         self._process.terminate()
         try:
-            self._process.wait(SOON)
-        except subprocess.TimeoutExpired:
+            wait_until(self._ended)
+        except AssertionError:
             raise AssertionError(
                 f"{self._name} was still there {SOON} s after SIGTERM; it printed:\n{self.output}"
             ) from None
         finally:
-            with contextlib.suppress(ProcessLookupError):  # as it should be
-                os.killpg(self._process.pid, 9)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def _ended(self):
+        # It stays a zombie, so that its number, and its group's, is nobody else's yet.
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, options) is not None
 
 
 @contextlib.contextmanager
@@ -228,7 +235,8 @@ def danted(*rules):
             "external: 127.0.0.1",
             "clientmethod: none",
             "socksmethod: none",
-            root_only("user.privileged: root", "user.unprivileged: nobody"),
+            # Always the same user: one who changes it would not be ended with us (see Peer).
+            root_only("user.privileged: root", "user.unprivileged: root"),
             "client pass { from: 0/0 to: 0/0 }",
             *rules,
             "socks pass { from: 0/0 to: 0/0 }",
