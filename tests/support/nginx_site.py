@@ -47,6 +47,7 @@ def locations(echo_port, plain, other, secure):
         "host": f"http://localhost:{plain}/seen",
         "scheme": f"https://127.0.0.1:{secure}/seen",
         "credentials": f"http://judy:pass@127.0.0.1:{other}/seen",
+        "further": f"http://127.0.0.1:{other}/absolute/302",
         "there-and-back": f"http://127.0.0.1:{other}/back/302",
         "back": f"http://127.0.0.1:{plain}/seen",
         "works": "/echo",
