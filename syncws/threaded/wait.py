@@ -32,9 +32,9 @@ __all__ = ["wait"]
 
 C = TypeVar("C", bound=Connection)
 
-#: Reads of one connection, after which a look at it ends though more comes, and no message: a peer
-#: that sends pings all the time must not keep us from looking at the others.
-MAX_READS = 100
+#: Seconds after which a look at one connection ends though more comes, but no message: a peer that
+#: sends pings all the time must not keep us from looking at the others.
+LOOK_LIMIT = 0.05
 
 
 def wait(connections: Iterable[C], timeout: float | None = None) -> list[C]:
@@ -113,13 +113,13 @@ def _is_ready(connection: Connection) -> bool:
 
 def _look(connection: Connection) -> bool:
     """Tell whether it is ready; if nobody reads, read what has come: what ``recv(0)`` does."""
-    looks = iter(range(MAX_READS))
     queue = connection._queue
+    limit = Deadline(LOOK_LIMIT)
 
     def is_done() -> bool:
         # Above the marks nobody reads: here, while a message is streamed that takes the room.
         is_full = queue.is_full and queue.bounded
-        return is_full or _is_ready(connection) or next(looks, None) is None
+        return is_full or _is_ready(connection) or limit.expired
 
     with contextlib.suppress(TimeoutError, EOFError):
         while connection._role_is_free and not is_done():

@@ -28,6 +28,10 @@ with syncws.serve(echo, "127.0.0.1", 0) as server:
             assert ws.ping().wait(10)
             ws.send_many(str(number) for number in range(1000))
             assert [ws.recv(10) for _ in range(1000)] == [str(n) for n in range(1000)]
+            assert syncws.wait([ws], 0.01) == []
+            ws.send("x")
+            assert syncws.wait([ws]) == [ws]
+            assert ws.recv(0) == "x"
             try:
                 ws.recv(0.01)
             except TimeoutError:

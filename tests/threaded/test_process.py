@@ -135,11 +135,13 @@ def test_server_that_is_not_closed_exits_at_once_without_noise():
 
 @posix
 @pytest.mark.parametrize("peer", ["answers", "ignores Close"])
-@pytest.mark.parametrize("wait", ["ws.recv()", "for message in ws: pass", "ws.ping().wait()"])
+@pytest.mark.parametrize(
+    "wait", ["ws.recv()", "for message in ws: pass", "ws.ping().wait()", "wait([ws])"]
+)
 def test_ctrl_c_ends_a_program_that_waits_in_under_2_seconds(peer, wait):
     text = f"""
         import sys
-        from syncws import connect
+        from syncws import connect, wait
         with connect(sys.argv[1]) as ws:
             ws.recv()
             print("ready", flush=True)
@@ -194,7 +196,7 @@ def test_ctrl_c_while_sending_to_a_peer_that_does_not_read():
 def test_fork_leaves_the_connection_to_the_parent():
     text = """
         import os, sys, warnings
-        from syncws import ConnectionClosed, connect
+        from syncws import ConnectionClosed, connect, wait
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
         ws = connect(sys.argv[1])
         ping = ws.ping()
@@ -202,6 +204,7 @@ def test_fork_leaves_the_connection_to_the_parent():
         child = os.fork()
         if child == 0:
             assert not ws.open and ws.closed
+            assert wait([ws]) == [ws]
             for call in (lambda: ws.send("from the child"), lambda: ws.recv(5), ws.ping):
                 try:
                     call()

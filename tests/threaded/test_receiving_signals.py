@@ -13,7 +13,7 @@ from support.kinds import KINDS, pair_of, wait_for_callers
 from support.pairs import SOON, connection_and_socket, run
 from support.wire import build_frames
 
-from syncws import ConnectionClosed
+from syncws import ConnectionClosed, wait
 from syncws.threaded.deadline import Deadline
 
 TEXT = 0x81
@@ -163,6 +163,39 @@ def test_message_of_another_caller_comes_though_handlers_raise_in_the_main_threa
             while len(received) < taken + 2:
                 receive_into(received, client.recv, SOON, storm)
     assert sorted(received) == sorted(f"{n} {letter}" for n in range(100) for letter in "ab")
+
+
+@needs_signals
+@pytest.mark.parametrize("timeout", [None, 0.001, 0])
+@pytest.mark.parametrize("spared", [0, 3])
+def test_handlers_that_raise_while_waiting_for_several_leave_nothing(pair, timeout, spared):
+    client, server = pair
+    echo = run(lambda: [server.send(message) for message in server])
+    received = []
+    deadline = Deadline(2 * SOON)
+
+    def wait_and_receive():
+        with contextlib.suppress(Interrupted):
+            try:
+                storm.armed = True
+                wait([server, client], timeout)
+            finally:
+                storm.armed = False
+        return receive_into(received, client.recv, 0.001, storm)
+
+    with Storm(spared) as storm:
+        for number in itertools.count():
+            if number >= 200 and storm.raised:
+                break
+            client.send(str(number))
+            while not wait_and_receive():
+                assert not deadline.expired, f"{number} is lost"
+    assert received == [str(sent) for sent in range(number)]
+    for connection in pair:
+        assert not connection._inbox._bells
+    assert client._queue.waiting == 0
+    client.close()
+    echo.result()
 
 
 @needs_signals

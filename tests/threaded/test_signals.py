@@ -19,7 +19,7 @@ from support.certificates import contexts
 from support.kinds import wait_for_callers
 from support.pairs import SOON, connection_and_socket, connection_pair, run, wait_until
 
-from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError
+from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError, wait
 from syncws.accel import IMPLEMENTATION
 
 MODULES = (
@@ -92,6 +92,7 @@ def assert_nothing_is_left(client):
     assert client._inbox.queue.first() is None
     assert client._inbox.queue.waiting == 0
     assert not client._inbox._waiters
+    assert not client._inbox._bells
 
 
 def test_message_is_received_once_whatever_interrupts_recv():
@@ -154,6 +155,55 @@ def test_nothing_is_lost_where_waiting_is_interrupted(kind):
         every_point(call, has_points=kind == "tls" or IMPLEMENTATION == "pure")
 
 
+@pytest.mark.parametrize("message", ["there", "on its way", "none"])
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+def test_interrupted_wait_takes_nothing_and_leaves_nothing(kind, message):
+    with connection_pair(contexts() if kind == "tls" else None) as (client, server):
+
+        def call(bomb):
+            if message != "none":
+                server.send("x")
+            if message == "there":
+                client._ensure_reading()
+                wait_until(lambda: client._queue.count)
+            try:
+                with bomb:
+                    wait([client, server], 0.001)
+            except Interrupted:
+                pass
+            if message == "none":
+                server.send("x")
+            assert wait([client, server], SOON) == [client]
+            assert client.recv(SOON) == "x"
+            for connection in (client, server):
+                assert_no_lock_is_held(connection)
+                assert_nothing_is_left(connection)
+            return bomb.exploded
+
+        every_point(call)
+
+
+def test_who_waits_for_several_is_not_forgotten_whatever_interrupts_who_wakes_it():
+    with connection_pair() as (client, server):
+
+        def call(bomb):
+            caller = run(wait, [server, client])
+            wait_until(lambda: client._inbox._bells)
+            try:
+                with bomb:
+                    client._inbox.put(["x"])
+            except Interrupted:
+                pass
+            client._inbox.put(["y"])
+            assert caller.result() == [client]
+            assert_no_lock_is_held(client)
+            while client._queue.count:
+                client.recv(0)
+            return bomb.exploded
+
+        every_point(call)
+
+
 def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_wakes_it():
     with connection_pair() as (client, _server):
 
@@ -184,7 +234,7 @@ def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_reads_for_it
 
             def provoke():
                 wait_for_callers(client, 1)
-                callers.append(run(client.recv, SOON))
+                callers.append(run(client.recv))
                 wait_for_callers(client, 2)
                 server.send("x")
 
@@ -272,7 +322,7 @@ def test_storm_of_signals_loses_nothing():
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
-@pytest.mark.parametrize("waiting", ["recv", "send", "close", "wait_closed", "pong"])
+@pytest.mark.parametrize("waiting", ["recv", "send", "close", "wait_closed", "pong", "wait"])
 def test_handler_that_raises_ends_a_wait_at_once(waiting):
     def handler(*_):
         raise Interrupted
@@ -286,6 +336,7 @@ def test_handler_that_raises_ends_a_wait_at_once(waiting):
                 "close": connection.close,
                 "wait_closed": connection.wait_closed,
                 "pong": lambda: connection.ping().wait(),
+                "wait": lambda: wait([connection]),
             }
             stop = threading.Event()
 
@@ -306,8 +357,9 @@ def test_handler_that_raises_ends_a_wait_at_once(waiting):
                 stop.set()
                 pesterer.result()
             assert_no_lock_is_held(connection)
-            if waiting in ("recv", "pong", "wait_closed"):
+            if waiting in ("recv", "pong", "wait_closed", "wait"):
                 assert connection.open
+                assert_nothing_is_left(connection)
     finally:
         signal.signal(signal.SIGUSR1, before)
 

@@ -20,6 +20,7 @@ from syncws import (
     serve,
     unix_connect,
     unix_serve,
+    wait,
 )
 
 
@@ -92,4 +93,5 @@ def clients() -> str | bytes:
                 print(piece)
         except ConnectionClosed as exc:
             print(exc.code, exc.reason)
-        return ws.recv(timeout=1, decode=False)
+        ready: list[ClientConnection] = wait([ws], timeout=1)
+        return ready[0].recv(timeout=1, decode=False)
