@@ -81,6 +81,12 @@ def parse_proxy(url: str) -> Proxy:
         host, port, username, password = parse_authority(authority)
     except ValueError as exc:
         raise InvalidProxy(url, str(exc)) from exc
+    if scheme in ("socks5", "socks5h") and username is not None:
+        for part in (username, password or ""):
+            if not part.isascii() or not 1 <= len(part) <= 255:  # RFC 1929 §2
+                raise InvalidProxy(
+                    url, "SOCKS5 has user names and passwords of 1 to 255 ASCII characters"
+                )
     return Proxy(scheme, host, port or _DEFAULT_PORTS[scheme], username, password)
 
 

@@ -83,7 +83,7 @@ class Destination:
 
 def is_redirect(response: Response) -> bool:
     """Tell whether a response leads elsewhere."""
-    return response.status_code in REDIRECTS and "Location" in response.headers
+    return response.status_code in REDIRECTS and any(response.headers.get_all("Location"))
 
 
 def is_permanent(response: Response) -> bool:

@@ -53,10 +53,9 @@ def dial_socks(
     if proxy.scheme in ("socks4a", "socks5h"):
         hosts = [host]
     else:
-        addresses = resolve(host, port, deadline)
-        hosts = [str(address[0]) for *_, address in addresses]
-        if proxy.scheme == "socks4":
-            hosts = [each for each in hosts if ":" not in each]
+        hosts = [str(address[0]) for *_, address in resolve(host, port, deadline)]
+    if "4" in proxy.scheme:
+        hosts = [each for each in hosts if ":" not in each]
     if not hosts:
         raise ProxyError(f"{host} has no IPv4 address, and SOCKS4 knows no other")
     for index, each in enumerate(hosts):

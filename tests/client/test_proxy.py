@@ -49,6 +49,10 @@ def test_proxies_have_urls(url, proxy):
         ("http://proxy\r\nX: y", r"it has '\\r' at 12"),
         ("http://::1:80", "an IPv6 address goes in brackets"),
         ("http://a@b:c@proxy", "write %40"),
+        ("socks5://user@proxy", "1 to 255 ASCII characters"),
+        ("socks5h://:pass@proxy", "1 to 255 ASCII characters"),
+        ("socks5://us%C3%A9r:pass@proxy", "1 to 255 ASCII characters"),
+        (f"socks5://user:{256 * 'p'}@proxy", "1 to 255 ASCII characters"),
     ],
 )
 def test_what_is_not_the_url_of_a_proxy_is_refused(url, reason):

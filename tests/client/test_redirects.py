@@ -213,9 +213,10 @@ def test_a_negative_number_of_redirects_is_refused():
         connect("ws://localhost/", max_redirects=-1)
 
 
-def test_a_redirect_to_nowhere_is_a_refusal():
+@pytest.mark.parametrize("location", [{}, {"Location": ""}])
+def test_a_redirect_to_nowhere_is_a_refusal(location):
     def process_request(ws, request):
-        return Response(302, "Found", Headers({"Content-Length": "0"}))
+        return Response(302, "Found", Headers({"Content-Length": "0", **location}))
 
     with serving(process_request=process_request) as server, failure(InvalidStatus, "302"):
         connect(server.uri)

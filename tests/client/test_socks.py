@@ -169,9 +169,10 @@ def test_each_address_of_a_name_is_tried(monkeypatch, server):
     assert [host for host, *_ in wanted] == ["10.0.0.1", "127.0.0.1"]
 
 
-def test_socks4_has_no_ipv6(server):
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a"])
+def test_socks4_has_no_ipv6(server, scheme):
     with scripted_server(silent) as proxy, failure(ProxyError, "::1 has no IPv4 address"):
-        through(f"ws://[::1]:{server.port}/", proxy, "socks4")
+        through(f"ws://[::1]:{server.port}/", proxy, scheme)
 
 
 # --- what goes wrong ---
