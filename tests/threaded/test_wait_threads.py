@@ -274,7 +274,7 @@ def test_failing_while_a_streamed_message_takes_the_room_ends_the_wait(no_look, 
     monkeypatch.setattr(core, "LINGER_TIMEOUT", 10 * SOON)
     client, server = pair
     server._ensure_reading()
-    sender = run(server.send, (b"x" * 1000 for _ in range(2000)))
+    sender = run(server.send, (os.urandom(1000) for _ in range(1000)))
     stream = client.recv_streaming()
     next(stream)
     waiting = run(wait, [client])
