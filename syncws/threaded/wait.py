@@ -113,6 +113,8 @@ def _is_ready(connection: Connection) -> bool:
 
 def _look(connection: Connection) -> bool:
     """Tell whether it is ready; if nobody reads, read what has come: what ``recv(0)`` does."""
+    if _is_ready(connection) or not connection._role_is_free:
+        return _is_ready(connection)
     queue = connection._queue
     limit = Deadline(LOOK_LIMIT)
 
