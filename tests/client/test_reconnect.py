@@ -374,7 +374,7 @@ def fail_out(uri, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "seconds"), [({}, 2), ({"close_timeout": 0.05}, 0.9), ({"close_timeout": None}, 2)]
+    ("kwargs", "seconds"), [({"close_timeout": 0.05}, 0.9), ({"close_timeout": None}, 2)]
 )
 @pytest.mark.parametrize("leave", [break_out, fail_out])
 def test_leaving_takes_a_second_at_most_where_the_server_does_not_answer(leave, kwargs, seconds):
@@ -1182,9 +1182,9 @@ def test_credentials_in_a_redirect_are_never_logged(caplog, delays):
 
 # --- a thousand times ---
 
-#: Bytes that a thousand turns may take for good: 4 for each, so that not the smallest object
-#: stays. What the interpreter and the allocator keep is some hundred bytes, now more, now less.
-MOST = 4000
+#: Bytes that a turn may take for good: no object is as small. Not 0, as caches of the interpreter
+#: go on to grow a little, now and then.
+MOST = 16
 
 WARM_UP = 100
 
@@ -1212,10 +1212,9 @@ def assert_no_growth(turn, count=1000):
             wait_until(lambda: threading.active_count() <= threads)
             wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files)
             sizes.append(memory())
-        print(sizes)
         # A leak is there in each part.
         least = min(after - before for before, after in zip(sizes, sizes[1:]))
-        assert least * 5 < MOST * count / 1000, sizes
+        assert least < MOST * count // 5, sizes
     finally:
         tracemalloc.stop()
 
@@ -1240,7 +1239,7 @@ def test_connections_that_we_close_leave_nothing_behind():
 @pytest.mark.slow
 def test_loops_that_are_left_leave_nothing_behind():
     with serving() as server:
-        assert_no_growth(lambda: break_out(server.uri, compression=None), 400)
+        assert_no_growth(lambda: break_out(server.uri, compression=None), 200)
 
 
 @pytest.mark.slow
