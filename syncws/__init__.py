@@ -39,6 +39,8 @@ from .sansio.http11 import Request, Response
 from .sansio.server_protocol import ServerProtocol
 from .sansio.state import Role, State
 from .sansio.uri import WebSocketURI, parse_uri
+from .server.auth import basic_auth, bearer_auth
+from .server.routing import Router
 from .server.serve import ThreadingServer, serve, unix_serve
 from .server.upgrade import ServerConnection
 from .threaded.attributes import Stats
@@ -63,12 +65,15 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "Router",
     "ServerConnection",
     "ServerProtocol",
     "State",
     "Stats",
     "ThreadingServer",
     "WebSocketURI",
+    "basic_auth",
+    "bearer_auth",
     "connect",
     "parse_uri",
     "reconnect",

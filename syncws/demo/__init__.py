@@ -13,8 +13,9 @@ import importlib.resources
 import re
 
 from ..sansio.http11 import Request, Response
+from ..server.callables import ProcessRequest
 from ..server.serve import ThreadingServer, serve
-from ..server.upgrade import ProcessRequest, ServerConnection
+from ..server.upgrade import ServerConnection
 
 __all__ = ["DEFAULT_PORT", "make_server"]
 

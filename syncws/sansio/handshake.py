@@ -54,7 +54,8 @@ class OriginPolicy(enum.Enum):
         return "SAME_ORIGIN"
 
 
-#: The Origin must be the host that the request asks for; requests without one are accepted.
+#: The Origin must be the host that the request asks for; requests without one are accepted. Where
+#: the browser says itself whether it is the same origin (Sec-Fetch-Site), that counts.
 SAME_ORIGIN = OriginPolicy.SAME_ORIGIN
 
 OriginRule = Union[str, "re.Pattern[str]", OriginPolicy, None]
@@ -82,21 +83,36 @@ def validate_origins(origins: Origins) -> tuple[OriginRule, ...] | None:
     return rules
 
 
-def is_origin_allowed(origin: str | None, rules: Sequence[OriginRule] | None, host: str) -> bool:
+def is_origin_allowed(
+    origin: str | None,
+    rules: Sequence[OriginRule] | None,
+    host: str,
+    fetch_site: str | None = None,
+) -> bool:
     """Tell whether one of the rules accepts the request's Origin (§10.2).
 
     Args:
         origin: the Origin header, or ``None``.
         rules: from :func:`validate_origins`.
         host: the Host header.
+        fetch_site: the Sec-Fetch-Site header, or ``None``; for SAME_ORIGIN only.
     """
     if rules is None:
         return True
-    return any(_is_accepted(origin, rule, host) for rule in rules)
+    return any(_is_accepted(origin, rule, host, fetch_site) for rule in rules)
 
 
-def _is_accepted(origin: str | None, rule: OriginRule, host: str) -> bool:
+#: What Sec-Fetch-Site says of the page that connects. No page can set it, and proxies leave it
+#: alone, whereas they may change Host. "none" says that no page asked (a bookmark, an extension
+#: of the browser): that is no promise of anything, and Origin decides, as for unknown values.
+_FETCH_SITES = {"same-origin": True, "same-site": False, "cross-site": False}
+
+
+def _is_accepted(origin: str | None, rule: OriginRule, host: str, fetch_site: str | None) -> bool:
     if isinstance(rule, OriginPolicy):
+        verdict = _FETCH_SITES.get(fetch_site or "none")
+        if verdict is not None:
+            return verdict
         return origin is None or _is_same_origin(origin, host)
     if origin is None or rule is None:
         return origin is rule

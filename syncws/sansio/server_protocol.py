@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from ..exceptions import (
-    HeaderLineTooLong,
     InvalidHandshake,
     InvalidHeader,
     InvalidHeaderValue,
+    InvalidHost,
     InvalidMessage,
     InvalidMethod,
     InvalidOrigin,
-    InvalidProtocol,
     InvalidState,
-    InvalidUpgrade,
     MultipleValuesError,
     NegotiationError,
-    RequestLineTooLong,
-    TooManyHeaders,
 )
 from ..options import MaxSize
 from .client_protocol import check_upgrade
@@ -34,15 +30,15 @@ from .handshake import (
     validate_origins,
 )
 from .headers import Headers, HeadersLike
+from .hosts import HostRule, is_host_allowed, validate_hosts
 from .http11 import Request, Response
 from .http_parser import RequestParser
 from .negotiation import EXTENSIONS, SUBPROTOCOL, accept_extensions, offered_subprotocols
 from .protocol import Protocol
+from .refusals import VERSION, build_response, refusal_status
 from .state import Role, State, Transition, advance
 
 __all__ = ["ServerProtocol", "build_response"]
-
-VERSION = "Sec-WebSocket-Version"
 
 #: Given the protocol and what the client offers: returns what to use, or ``None``.
 SelectSubprotocol = Callable[["ServerProtocol", Sequence[str]], Optional[str]]
@@ -57,6 +53,8 @@ class ServerProtocol(Protocol):
 
     Args:
         origins: from which origins requests are accepted; ``None``: from all.
+        hosts: for which hosts requests are accepted, as for :func:`~syncws.serve`; ``None``:
+            for all.
         extensions: what to accept.
         subprotocols: what to accept, most wanted first.
         select_subprotocol: chooses in place of :meth:`select_subprotocol`.
@@ -64,15 +62,21 @@ class ServerProtocol(Protocol):
         max_size: as in :class:`Protocol`.
         logger: as in :class:`Protocol`.
 
+    Attributes:
+        forwarded_host: the host that a trusted proxy says was asked for; the checks look at it
+            in place of the request's Host. ``None`` if no proxy says so.
+
     Raises:
-        TypeError: ``origins`` or ``subprotocols`` is a str, or has an item of a wrong type.
-        ValueError: a subprotocol isn't a token, or is there twice.
+        TypeError: ``origins``, ``hosts`` or ``subprotocols`` is a str, or has an item of a
+            wrong type.
+        ValueError: a subprotocol isn't a token, or is there twice; a host can't be one.
     """
 
     def __init__(
         self,
         *,
         origins: Origins = SAME_ORIGIN,
+        hosts: Sequence[str | HostRule] | None = None,
         extensions: Sequence[ServerExtensionFactory] | None = None,
         subprotocols: Sequence[str] | None = None,
         select_subprotocol: SelectSubprotocol | None = None,
@@ -84,6 +88,8 @@ class ServerProtocol(Protocol):
         if subprotocols is not None:
             validate_subprotocols(subprotocols)
         self.origins = validate_origins(origins)
+        self.hosts = validate_hosts(hosts)
+        self.forwarded_host: str | None = None
         self.available_extensions = list(extensions or ())
         self.available_subprotocols = list(subprotocols or ())
         self._select_subprotocol = select_subprotocol
@@ -104,8 +110,7 @@ class ServerProtocol(Protocol):
         try:
             accept, extensions, subprotocol = self.process_request(request)
         except Exception as exc:
-            self.handshake_exc = exc
-            return self._refusal(exc)
+            return self.refuse(exc)
         headers = Headers.from_parsed(
             [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)]
         )
@@ -114,6 +119,15 @@ class ServerProtocol(Protocol):
         if subprotocol is not None:
             headers[SUBPROTOCOL] = subprotocol
         return Response(101, "Switching Protocols", headers)
+
+    def refuse(self, exc: Exception) -> Response:
+        """Return the response that says why a request is refused; for :meth:`send_response`.
+
+        :attr:`handshake_exc` is that reason then. What isn't an :exc:`InvalidHandshake` is a
+        failure of the server's: 500, and no details.
+        """
+        self.handshake_exc = exc
+        return self._refusal(exc)
 
     def reject(
         self, status: int, text: str | bytes = "", headers: HeadersLike | None = None
@@ -142,7 +156,7 @@ class ServerProtocol(Protocol):
         if request.method != "GET":
             raise InvalidMethod(request.method)
         headers = request.headers
-        _single(headers, "Host")
+        self.process_host(headers)
         check_upgrade(headers)
         key = _single(headers, "Sec-WebSocket-Key")
         if not is_key(key):
@@ -156,6 +170,25 @@ class ServerProtocol(Protocol):
         self.extensions, self.subprotocol = extensions, subprotocol
         return accept_value(key), answer, subprotocol
 
+    def process_host(self, headers: Headers) -> str:
+        """Return the host that is asked for: what a trusted proxy says, or else Host.
+
+        Raises:
+            InvalidHeader: Host is missing, there twice, or, where it matters, malformed.
+            InvalidHost: it isn't one of ours.
+        """
+        host = _single(headers, "Host")  # RFC 9112 §3.2: it must be there in any case
+        if self.forwarded_host is not None:
+            host = self.forwarded_host
+        if self.hosts is not None:
+            try:
+                allowed = is_host_allowed(host, self.hosts)
+            except ValueError:
+                raise InvalidHeaderValue("Host", host) from None
+            if not allowed:
+                raise InvalidHost(host)
+        return host
+
     def process_origin(self, headers: Headers) -> str | None:
         """Return the request's Origin, or ``None`` if there is none (§10.2).
 
@@ -166,7 +199,9 @@ class ServerProtocol(Protocol):
         if len(values) > 1:
             raise InvalidOrigin(", ".join(values))
         origin = values[0] if values else None
-        if not is_origin_allowed(origin, self.origins, headers.get("Host", "")):
+        host = self.forwarded_host or headers.get("Host", "")
+        fetch_site = ", ".join(headers.get_all("Sec-Fetch-Site"))
+        if not is_origin_allowed(origin, self.origins, host, fetch_site):
             raise InvalidOrigin(origin)
         return origin
 
@@ -258,11 +293,10 @@ class ServerProtocol(Protocol):
         if not isinstance(exc, InvalidHandshake):
             cause, exc = exc, InvalidMessage(f"the request isn't valid HTTP/1.1: {exc}")
             exc.__cause__ = cause
-        self.handshake_exc = exc
-        self.send_response(self._refusal(exc))
+        self.send_response(self.refuse(exc))
 
     def _refusal(self, exc: Exception) -> Response:
-        status, headers = _status(exc)
+        status, headers = refusal_status(exc)
         if status == 500:
             text = "Failed to open a WebSocket connection: the server failed.\n"
         else:
@@ -270,56 +304,6 @@ class ServerProtocol(Protocol):
         if status == 426:
             text += "\nA WebSocket client, such as a browser's, is needed to use this address.\n"
         return self.reject(status, text, headers)
-
-
-def _status(exc: Exception) -> tuple[int, dict[str, str]]:
-    """Return the status that refuses a request, and headers that go with it."""
-    if isinstance(exc, InvalidOrigin):
-        return 403, {}
-    if isinstance(exc, InvalidUpgrade):
-        return 426, {"Upgrade": "websocket", "Connection": "Upgrade, close"}
-    if isinstance(exc, InvalidHeader) and exc.name == VERSION:
-        # §4.4: say which version we speak.
-        return 426, {"Upgrade": "websocket", "Connection": "Upgrade, close", VERSION: "13"}
-    if isinstance(exc, InvalidMethod):
-        return 405, {"Allow": "GET"}
-    if isinstance(exc, InvalidProtocol):
-        return 505, {}
-    if isinstance(exc, RequestLineTooLong):
-        return 414, {}
-    if isinstance(exc, (HeaderLineTooLong, TooManyHeaders)):
-        return 431, {}
-    if isinstance(exc, InvalidHandshake):
-        return 400, {}
-    return 500, {}
-
-
-def build_response(
-    status: int, body: str | bytes = "", headers: HeadersLike | None = None
-) -> Response:
-    """Return a plain HTTP response after which the connection is closed.
-
-    Args:
-        status: the HTTP status.
-        body: the body; a str is sent as UTF-8.
-        headers: further headers, also in place of those that we would set.
-
-    Raises:
-        ValueError: there is no such status, or a header can't be sent.
-    """
-    import http  # slow to import, and needed only to refuse
-
-    status = http.HTTPStatus(status)
-    data = body.encode() if isinstance(body, str) else bytes(body)
-    all_headers = Headers(headers or ())
-    for name, value in (
-        ("Connection", "close"),
-        ("Content-Length", str(len(data))),
-        ("Content-Type", "text/plain; charset=utf-8"),
-    ):
-        if name not in all_headers:
-            all_headers[name] = value
-    return Response(int(status), status.phrase, all_headers, data)
 
 
 def _single(headers: Headers, name: str) -> str:

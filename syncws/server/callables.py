@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+if TYPE_CHECKING:
+    from ..sansio.http11 import Request, Response
+    from .upgrade import ServerConnection
 
 __all__ = [
     "Handler",
+    "ProcessRequest",
     "SelectSubprotocol",
     "adapt_handler",
     "adapt_select_subprotocol",
+    "in_turn",
     "refuse_coroutine",
 ]
 
 #: Called with the connection, or with connection and path.
 Handler = Callable[..., Any]
+
+#: Called with the connection and its request; returns what answers it, or ``None``.
+ProcessRequest = Callable[["ServerConnection", "Request"], Optional["Response"]]
 
 #: Called with the connection and what the client offers; returns one of these, or ``None``.
 SelectSubprotocol = Callable[[Any, Sequence[str]], Optional[str]]
@@ -57,6 +66,32 @@ def adapt_handler(handler: Handler) -> Callable[[Any], Any]:
     if _accepts(handler, 2):
         return lambda ws: handler(ws, ws.path)
     raise TypeError(f"a handler takes the connection, or connection and path: {handler!r}")
+
+
+def in_turn(
+    functions: ProcessRequest | Sequence[ProcessRequest] | None,
+) -> ProcessRequest | None:
+    """Return one ``process_request`` function that calls several, until one responds.
+
+    Raises:
+        TypeError: one of them is no plain function.
+    """
+    if functions is None:
+        return None
+    several = list(functions) if isinstance(functions, Sequence) else [functions]
+    for function in several:
+        refuse_coroutine(function, "process_request")
+    if not isinstance(functions, Sequence):
+        return functions
+
+    def process_request(ws: ServerConnection, request: Request) -> Response | None:
+        for function in several:
+            response = function(ws, request)
+            if response is not None:
+                return response
+        return None
+
+    return process_request
 
 
 def adapt_select_subprotocol(

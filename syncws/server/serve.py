@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
 from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings, one_of
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from ..sansio.forwarded import TrustedProxies
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from ..sansio.headers import Headers
+from ..sansio.hosts import validate_hosts
 from ..sansio.server_protocol import ServerProtocol
-from .callables import Handler, adapt_handler, adapt_select_subprotocol, refuse_coroutine
+from .callables import (
+    Handler,
+    ProcessRequest,
+    adapt_handler,
+    adapt_select_subprotocol,
+    in_turn,
+    refuse_coroutine,
+)
 from .listeners import UnixFile, listen, listen_unix
+from .routing import Router
 from .threading_server import ThreadingServer
 from .upgrade import (
     SERVER_HEADER,
     ExtraHeaders,
-    ProcessRequest,
     ProcessResponse,
     ServerConnection,
     Upgrade,
+    call_route,
 )
+from .url_maps import MapRouter, UrlMap, is_url_map
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -36,18 +47,20 @@ BACKLOG = 512
 
 
 def serve(
-    handler: Handler,
+    handler: Handler | Router | UrlMap,
     host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
     sock: socket.socket | None = None,
     ssl: ssl_module.SSLContext | None = None,
     origins: Origins = SAME_ORIGIN,
+    hosts: Sequence[str] | None = None,
+    trusted_proxies: Iterable[Any] | None = None,
     extensions: Sequence[ServerExtensionFactory] | None = None,
     subprotocols: Sequence[str] | None = None,
     select_subprotocol: Callable[..., str | None] | None = None,
     compression: str | Deflate | None = "deflate",
-    process_request: ProcessRequest | None = None,
+    process_request: ProcessRequest | Sequence[ProcessRequest] | None = None,
     process_response: ProcessResponse | None = None,
     extra_headers: ExtraHeaders = None,
     server_header: str | None = SERVER_HEADER,
@@ -84,7 +97,9 @@ def serve(
     closes the connection with 1011. Times are in seconds, sizes in bytes; ``None`` is no limit.
 
     Args:
-        handler: called with the connection, or with connection and path if it takes two.
+        handler: called with the connection, or with connection and path if it takes two; or a
+            :class:`~syncws.Router`, or a :class:`werkzeug.routing.Map` whose endpoints are
+            handlers.
         host: name or address to listen on, or several; ``None`` and ``"localhost"`` are the
             loopback interface, ``""`` all interfaces, by IPv4 and IPv6.
         port: port to listen on; ``None`` and 0 find a free one, see ``server.port``.
@@ -93,13 +108,23 @@ def serve(
         origins: origins from which browsers may connect: a list of str, compiled patterns,
             ``None`` (no Origin, as sent by programs that aren't browsers) and SAME_ORIGIN. By
             default that of the Host that they ask for, and programs; ``None`` accepts all.
+        hosts: hosts that may be asked for, against DNS rebinding: names, addresses,
+            ``"*.example.com"`` (all below that name), ``".example.com"`` (that name, too), each
+            with or without a port. Others are answered with 421; ``None`` accepts all.
+        trusted_proxies: networks (``"10.0.0.0/8"``) of reverse proxies that say who the client
+            is, ``"unix"`` for a Unix socket: the connection's ``remote_address``, ``secure``
+            and ``requested_host``, and the host that origins and hosts are compared with, come
+            from their ``Forwarded`` or ``X-Forwarded-*``. Whoever connects from there can
+            claim to be anybody; the proxies must set or remove each of these headers.
         extensions: what to accept besides compression.
         subprotocols: what to accept, most wanted first.
         select_subprotocol: ``(ws, offered)`` returns what to use, or ``None``; the older form
             ``(client_subprotocols, server_subprotocols)`` is recognized by its names.
         compression: ``"deflate"``, a :class:`~syncws.Deflate` with settings, or ``None``.
         process_request: ``(ws, request)`` returns a response, such as ``ws.respond(200, text)``,
-            for a request that isn't to become a WebSocket, or ``None``.
+            for a request that isn't to become a WebSocket, or ``None``; or a list of such
+            functions, of which the first response counts. They run before a router, for each
+            request.
         process_response: ``(ws, request, response)`` changes the response, or returns another.
         extra_headers: added to the response; or a function of path and request headers.
         server_header: value of Server; ``None`` sends none.
@@ -139,10 +164,12 @@ def serve(
         write_limit=write_limit,
     )
     factories = _extensions(extensions, compression)
+    rules = validate_hosts(hosts)
 
     def make_protocol() -> ServerProtocol:
         return ServerProtocol(
             origins=origins,
+            hosts=rules,
             extensions=factories,
             subprotocols=subprotocols,
             max_size=max_size,
@@ -150,26 +177,26 @@ def serve(
         )
 
     make_protocol()  # so that a wrong argument is an error here, not in a connection
-    if process_request is not None:
-        refuse_coroutine(process_request, "process_request")
     if process_response is not None:
         refuse_coroutine(process_response, "process_response")
+    router, run = _find_router(handler)
     upgrade = Upgrade(
-        process_request,
+        in_turn(process_request),
         process_response,
         extra_headers if callable(extra_headers) else Headers(extra_headers or ()),
         server_header,
         adapt_select_subprotocol(select_subprotocol, subprotocols),
+        router,
+        None if trusted_proxies is None else TrustedProxies(trusted_proxies),
     )
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
-    handler = adapt_handler(handler)
     if sock is None:
         sockets = listen(host, port, backlog=backlog, reuse_port=reuse_port, family=family)
     else:
         sock.listen(backlog)
         sockets = [sock]
     return ThreadingServer(
-        handler,
+        run,
         sockets,
         make_protocol=make_protocol,
         ssl=ssl,
@@ -183,7 +210,7 @@ def serve(
 
 
 def unix_serve(
-    handler: Handler,
+    handler: Handler | Router | UrlMap,
     path: str | os.PathLike[str] | None = None,
     *,
     backlog: int = BACKLOG,
@@ -237,6 +264,17 @@ def _check(
         raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
     if max_connections is not None and max_connections < 1:
         raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
+
+
+def _find_router(
+    handler: Handler | Router | UrlMap,
+) -> tuple[Router | MapRouter | None, Handler]:
+    """Return the router, if there is one, and the handler."""
+    if isinstance(handler, Router):
+        return handler, call_route
+    if is_url_map(handler):
+        return MapRouter(handler), call_route
+    return None, adapt_handler(handler)  # type: ignore[arg-type]  # it refuses other things
 
 
 def _extensions(

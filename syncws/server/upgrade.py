@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
@@ -16,21 +15,32 @@ from ..exceptions import (
     WebSocketException,
 )
 from ..options import Options
+from ..sansio.forwarded import Client, TrustedProxies
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
-from ..sansio.server_protocol import ServerProtocol, build_response
+from ..sansio.refusals import build_response
+from ..sansio.server_protocol import ServerProtocol
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline
 from ..threaded.transport import TlsTransport, Transport
 from ..version import __version__
-from .callables import SelectSubprotocol
+from .callables import ProcessRequest, SelectSubprotocol
+from .responses import check_response, complete_response
+from .routing import Match, Router
 
 if TYPE_CHECKING:
     import socket
 
     from .serve import ThreadingServer
+    from .url_maps import MapRouter
 
-__all__ = ["RETRY_AFTER", "SERVER_HEADER", "ServerConnection", "Upgrade"]
+__all__ = [
+    "RETRY_AFTER",
+    "SERVER_HEADER",
+    "ServerConnection",
+    "Upgrade",
+    "call_route",
+]
 
 #: What we call ourselves.
 SERVER_HEADER = f"Python/{sys.version_info[0]}.{sys.version_info[1]} syncws/{__version__}"
@@ -43,7 +53,6 @@ RETRY_AFTER = 5
 LINGER_TIMEOUT = 2.0
 LINGER_SIZE = 1 << 20
 
-ProcessRequest = Callable[["ServerConnection", Request], Optional[Response]]
 ProcessResponse = Callable[["ServerConnection", Request, Response], Optional[Response]]
 ExtraHeaders = Union[HeadersLike, Callable[[str, Headers], HeadersLike], None]
 
@@ -57,6 +66,16 @@ class Upgrade:
     extra_headers: ExtraHeaders = None
     server_header: str | None = SERVER_HEADER
     select_subprotocol: SelectSubprotocol | None = None
+    router: Router | MapRouter | None = None
+    trusted_proxies: TrustedProxies | None = None
+
+
+def call_route(connection: ServerConnection) -> None:
+    """Call the handler that the router found for a connection."""
+    match = connection._match
+    if match is None:  # process_response replaced the 404 by a 101
+        raise LookupError("no route leads here")
+    match.function(connection, **match.values)
 
 
 class ServerConnection(Connection):
@@ -72,9 +91,14 @@ class ServerConnection(Connection):
 
     Attributes:
         server: the server that accepted it, or ``None``.
+        username: who it is, if :func:`~syncws.basic_auth`, :func:`~syncws.bearer_auth` or the
+            program found out; ``None`` if not.
     """
 
     protocol: ServerProtocol
+    username: str | None = None
+    _client: Client | None = None  # what trusted proxies say
+    _match: Match | None = None  # what the router found
 
     def __init__(
         self,
@@ -92,6 +116,34 @@ class ServerConnection(Connection):
         select = self._upgrade.select_subprotocol
         if select is not None:
             protocol._select_subprotocol = lambda _, offered: select(self, offered)
+
+    @property
+    def remote_address(self) -> Any:
+        """The other end's address; kept after closing.
+
+        If a trusted proxy says who the client is: a tuple of IP address (or ``"unknown"``, or
+        an identifier such as ``"_hidden"``) and port, 0 if the proxy doesn't say.
+        """
+        if self._client is not None and self._client.address is not None:
+            return self._client.address
+        return super().remote_address
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client uses TLS: what a trusted proxy says, or else whether this end does."""
+        if self._client is not None and self._client.secure is not None:
+            return self._client.secure
+        return super().secure
+
+    @property
+    def requested_host(self) -> str | None:
+        """The host, and perhaps port, that the client asked for; ``None`` before the request.
+
+        What a trusted proxy says, or else the Host header.
+        """
+        if self.request is None:
+            return None
+        return self.protocol.forwarded_host or self.request.headers.get("Host")
 
     def respond(
         self, status: int, text: str | bytes = "", headers: HeadersLike | None = None
@@ -145,6 +197,7 @@ class ServerConnection(Connection):
 
     def _handshake(self, deadline: Deadline) -> None:
         transport, protocol = self._transport, self.protocol
+        answered = False  # by the program or its router, without an upgrade
         if isinstance(transport, TlsTransport):
             transport.handshake(deadline)
         events = protocol.events_received()
@@ -160,12 +213,13 @@ class ServerConnection(Connection):
             assert isinstance(request, Request)
             self.request = request
             response = self._respond(request)
+            answered = protocol.handshake_exc is None and response.status_code != 101
             if deadline.expired:
                 raise TimeoutError("timed out during opening handshake")
             self.response = response
             protocol.send_response(response)
         if protocol.handshake_exc is not None:
-            self._log_refusal()
+            self._log_refusal(answered)
         for data in protocol.data_to_send():
             if data:
                 transport.send_all(data, deadline)
@@ -194,7 +248,13 @@ class ServerConnection(Connection):
         return response
 
     def _decide(self, request: Request) -> Response:
-        response = _copy(self.process_request(request), "process_request")
+        refusal = self._check_host(request)
+        if refusal is not None:
+            self._complete(request, refusal, None)
+            return refusal
+        response = check_response(self.process_request(request), "process_request")
+        if response is None:
+            response = self._route(request)
         if response is None:
             response = self._refuse_when_busy() or self.protocol.accept(request)
             exc = self.protocol.handshake_exc
@@ -202,10 +262,34 @@ class ServerConnection(Connection):
             if exc is not None and not ours:
                 raise exc  # the program's: by select_subprotocol, or an extension
         self._complete(request, response, self._upgrade.extra_headers)
-        replacement = _copy(self.process_response(request, response), "process_response")
+        replacement = check_response(self.process_response(request, response), "process_response")
         if replacement is not None:
             self._complete(request, replacement, None)
         return replacement or response
+
+    def _check_host(self, request: Request) -> Response | None:
+        """Find out who asks whom, and refuse what isn't for us, before the program sees it."""
+        proxies = self._upgrade.trusted_proxies
+        try:
+            if proxies is not None:
+                client = proxies.identify(self._transport.remote_address, request.headers)
+                self._client = client
+                self.protocol.forwarded_host = None if client is None else client.host
+            self.protocol.process_host(request.headers)
+        except InvalidHandshake as exc:
+            return self.protocol.refuse(exc)
+        return None
+
+    def _route(self, request: Request) -> Response | None:
+        """Look the path up; return what answers it if that isn't a handler."""
+        router = self._upgrade.router
+        if router is None:
+            return None
+        found = router.resolve(request, self.requested_host or "", self.secure)
+        if isinstance(found, Response):
+            return found
+        self._match = found
+        return None
 
     def _refuse_when_busy(self) -> Response | None:
         exc = None if self.server is None else self.server.refusal(self)
@@ -217,22 +301,10 @@ class ServerConnection(Connection):
 
     def _complete(self, request: Request, response: Response, extra: ExtraHeaders) -> None:
         """Add headers; those that the program sets come before ours."""
-        headers = response.headers
         if extra is not None:
             more: Any = extra
-            headers.update(more(request.path, request.headers) if callable(more) else more)
-        if "Date" not in headers:
-            headers["Date"] = http_date(time.time())
-        if self._upgrade.server_header is not None and "Server" not in headers:
-            headers["Server"] = self._upgrade.server_header
-        if response.status_code == 101:
-            return
-        if "Connection" not in headers:
-            headers["Connection"] = "close"
-        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
-            headers["Content-Length"] = str(len(response.body))
-        if request.method == "HEAD":
-            response.body = b""
+            response.headers.update(more(request.path, request.headers) if callable(more) else more)
+        complete_response(request, response, self._upgrade.server_header)
 
     def _linger(self, deadline: Deadline) -> None:
         """Let the client read the response, before closing resets the connection."""
@@ -246,36 +318,22 @@ class ServerConnection(Connection):
                     return
                 received += len(data)
 
-    def _log_refusal(self) -> None:
-        exc = self.protocol.handshake_exc
-        if isinstance(exc, InvalidOrigin) and self.request is not None:
+    def _log_refusal(self, answered: bool) -> None:
+        exc, request = self.protocol.handshake_exc, self.request
+        if isinstance(exc, InvalidOrigin) and request is not None:
+            sites = request.headers.get_all("Sec-Fetch-Site")
             self.logger.warning(
-                "connection from origin %s to host %s refused; origins=[%r] would accept it",
+                "connection from origin %s%s to host %s refused; origins=[%r] would accept it",
                 exc.value,
-                self.request.headers.get("Host"),
+                f" ({', '.join(sites)})" if sites else "",
+                self.requested_host,
                 exc.value,
+            )
+        elif answered and request is not None and self.response is not None:
+            # Without the query, which may have a secret.
+            path, status = request.path.partition("?")[0], self.response.status_code
+            self.logger.info(
+                "%s %s from %s answered with %d", request.method, path, self.remote_address, status
             )
         else:
             self.logger.info("connection from %s refused: %s", self.remote_address, exc)
-
-
-def _copy(response: Response | None, source: str) -> Response | None:
-    """Return a response of the program's that can be changed: it may be used again."""
-    if response is None:
-        return None
-    if not isinstance(response, Response):
-        raise TypeError(f"{source} returns a Response or None, not {type(response).__name__}")
-    return Response(
-        response.status_code, response.reason_phrase, Headers(response.headers), response.body
-    )
-
-
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def http_date(timestamp: float) -> str:
-    """Return a time as HTTP writes it, in English whatever the locale (RFC 9110 §5.6.7)."""
-    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(timestamp)
-    date = f"{DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year}"
-    return f"{date} {hour:02}:{minute:02}:{second:02} GMT"

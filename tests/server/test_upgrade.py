@@ -31,7 +31,7 @@ from syncws import (
     connect,
     serve,
 )
-from syncws.server.upgrade import http_date
+from syncws.server.responses import http_date
 
 
 @pytest.fixture(autouse=True)
