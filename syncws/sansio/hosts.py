@@ -92,7 +92,7 @@ def _parse_rule(host: str | HostRule) -> HostRule:
         raise ValueError("'*' isn't a host; hosts=None accepts all")
     rest = host.removeprefix("*").removeprefix(".")
     below = rest != host
-    if host.startswith("*") and not host.startswith("*."):
+    if "*" in rest or (host.startswith("*") and not host.startswith("*.")):
         raise ValueError(f"invalid host {host!r}: only names below another, as in '*.example.com'")
     if rest.count(":") > 1 and not rest.startswith("["):
         rest = f"[{rest}]"  # an IPv6 address, as people write it

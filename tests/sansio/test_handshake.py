@@ -147,3 +147,39 @@ def test_same_origin_may_be_one_of_several_rules():
     assert allowed("http://example.com", rules)
     assert not allowed("https://evil.example", rules)
     assert repr(SAME_ORIGIN) == "SAME_ORIGIN"
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "is_allowed"),
+    [
+        # The browser knows: a proxy may have changed Host.
+        ("same-origin", "https://public.example", True),
+        ("same-origin", "http://example.com", True),
+        ("same-origin", None, True),
+        ("same-site", "http://example.com", False),
+        ("same-site", None, False),
+        ("cross-site", "http://example.com", False),
+        ("cross-site", None, False),
+        # It promises nothing: Origin decides.
+        ("none", "http://example.com", True),
+        ("none", "https://evil.example", False),
+        ("none", None, True),
+        ("", "https://evil.example", False),
+        ("same-origin, same-origin", "https://evil.example", False),
+        ("Same-Origin", "https://evil.example", False),
+        ("new-value", "http://example.com", True),
+        (None, "http://example.com", True),
+    ],
+)
+def test_same_origin_is_what_the_browser_says_it_is(site, origin, is_allowed):
+    assert is_origin_allowed(origin, validate_origins(SAME_ORIGIN), HOST, site) is is_allowed
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "same-origin", "none"])
+def test_explicit_origins_are_accepted_whatever_the_browser_says(site):
+    rules = validate_origins(["https://app.example", None, re.compile("https://.*[.]b")])
+    assert is_origin_allowed("https://app.example", rules, HOST, site)
+    assert is_origin_allowed("https://a.b", rules, HOST, site)
+    assert is_origin_allowed(None, rules, HOST, site)
+    assert not is_origin_allowed("http://example.com", rules, HOST, site)
+    assert is_origin_allowed("https://evil.example", None, HOST, site)

@@ -10,6 +10,7 @@ from syncws.exceptions import (
     InvalidHeader,
     InvalidHeaderFormat,
     InvalidHeaderValue,
+    InvalidHost,
     InvalidMessage,
     InvalidMethod,
     InvalidOrigin,
@@ -498,3 +499,46 @@ def test_frames_before_the_response_may_be_left_to_the_caller():
     assert server.take_early() == frames
     assert server.take_early() == b""
     assert server.decoder.receive(frames) == ["hi"]
+
+
+# --- hosts ---
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "status"),
+    [
+        ("example.com", None, 101),
+        ("evil.example", InvalidHost, 421),
+        ("a b", InvalidHeaderValue, 400),
+    ],
+)
+def test_only_hosts_of_ours_are_answered_for(host, error, status):
+    server = ServerProtocol(hosts=["example.com"], origins=None)
+    response = server.accept(request([*without("Host"), ("Host", host)]))
+    assert response.status_code == status
+    assert type(server.handshake_exc) is (error or type(None))
+
+
+def test_the_forwarded_host_takes_the_place_of_host():
+    server = ServerProtocol(hosts=["public.example"])
+    server.forwarded_host = "public.example"
+    headers = with_header("Origin", "https://public.example")
+    assert server.process_host(Headers(headers)) == "public.example"
+    assert server.accept(request(headers)).status_code == 101
+    with pytest.raises(InvalidHeader, match="missing Host"):
+        server.process_host(Headers())
+    with pytest.raises(InvalidHeader, match="several values"):
+        server.process_host(Headers([("Host", "a"), ("Host", "b")]))
+
+
+def test_what_the_browser_says_counts_for_the_origin():
+    headers = [*with_header("Origin", "https://public.example"), ("Sec-Fetch-Site", "same-origin")]
+    assert ServerProtocol().accept(request(headers)).status_code == 101
+    headers[-1] = ("Sec-Fetch-Site", "cross-site")
+    assert ServerProtocol().accept(request(headers)).status_code == 403
+
+
+@pytest.mark.parametrize("status", [100, 204])
+def test_a_response_that_has_no_body_has_no_length(status):
+    # RFC 9110 §8.6
+    assert "Content-Length" not in build_response(status).headers
