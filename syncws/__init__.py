@@ -40,6 +40,8 @@ from .sansio.server_protocol import ServerProtocol
 from .sansio.state import Role, State
 from .sansio.uri import WebSocketURI, parse_uri
 from .server.auth import basic_auth, bearer_auth
+from .server.broadcast import broadcast
+from .server.groups import Group
 from .server.routing import Router
 from .server.serve import ThreadingServer, serve, unix_serve
 from .server.upgrade import ServerConnection
@@ -59,6 +61,7 @@ __all__ = [
     "Connection",
     "Deflate",
     "Frame",
+    "Group",
     "Headers",
     "Opcode",
     "Ping",
@@ -74,6 +77,7 @@ __all__ = [
     "WebSocketURI",
     "basic_auth",
     "bearer_auth",
+    "broadcast",
     "connect",
     "parse_uri",
     "reconnect",

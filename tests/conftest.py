@@ -13,10 +13,12 @@ import time
 
 import pytest
 
+from syncws.threaded import flusher
+
 THREADS_TIMEOUT = 5.0
 
-# The one thread of the library that stays: it serves all connections of the process.
-LASTING_THREADS = {"syncws-timekeeper"}
+# The threads of the library that stay: they serve all connections of the process.
+LASTING_THREADS = {"syncws-timekeeper", "syncws-flusher"}
 
 # A job in the background of a shell ignores Ctrl-C, and what it starts inherits that; the
 # programs that tests start and interrupt must not.
@@ -29,6 +31,10 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 
 if os.environ.get("SYNCWS_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["SYNCWS_SWITCH_INTERVAL"]))
+
+
+# The flusher has descriptors, and stays: tests that count them shall find it there.
+flusher._flusher._start()
 
 
 def library_threads():

@@ -1953,6 +1953,8 @@ static PyType_Spec lock_spec = {
 #define PAYLOAD_READ (1 << 20)
 /* Larger messages are sent by code that lets other threads run meanwhile. */
 #define MAX_SENT_AT_ONCE 16384
+/* The same, for what many connections send: it need not be built. */
+#define MAX_POSTED_AT_ONCE 65536
 /* Frames up to this are built on the stack. */
 #define SMALL_FRAME 2048
 /* Seconds after which the main thread looks for signals while it waits: one that comes just
@@ -1968,7 +1970,7 @@ typedef struct Channel {
     Parser *parser;    /* there if direct */
     PyObject *pending; /* a list: what was read and isn't a finished message, and what follows */
     WriteLock *lock;
-    PyObject *protocol, *open_state, *backlog; /* for sending */
+    PyObject *protocol, *open_state, *output, *backlog; /* for sending */
     unsigned long main_thread;
     unsigned long long messages_received, bytes_received, messages_sent, bytes_sent;
     int fd, error_number;
@@ -2484,7 +2486,8 @@ may_send(Channel *self)
     if (!self->direct || self->batching || !lock_try(self->lock, 0)) {
         return 0;
     }
-    int result = self->direct && PyByteArray_GET_SIZE(self->backlog) == 0;
+    int result = self->direct && PyByteArray_GET_SIZE(self->backlog) == 0 &&
+                 PyList_GET_SIZE(self->output) == 0;
     if (result > 0) {
         result = protocol_has(self, self->state->str_state, self->open_state);
     }
@@ -2497,8 +2500,40 @@ may_send(Channel *self)
     return result;
 }
 
-/* Send a message in one frame without waiting, if nothing is in the way. */
 enum { SEND_FAILED = -1, NOT_SENT, SENT, SENT_AND_LOOK, SENT_IN_PART };
+
+/* Write what the kernel takes of a frame, unless that is nothing; the rest becomes the backlog.
+ * With the write lock, and without a backlog. */
+static int
+write_now(Channel *self, const uint8_t *frame, size_t size)
+{
+    /* The interpreter lock is kept: letting it go, and getting it back while others want it,
+     * would take longer than this. */
+    ssize_t sent;
+    do {
+        sent = send(self->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return NOT_SENT;
+        }
+        PyErr_SetFromErrno(PyExc_OSError);
+        return SEND_FAILED;
+    }
+    self->messages_sent++;
+    self->bytes_sent += (unsigned long long)sent;
+    if ((size_t)sent == size) {
+        return SENT;
+    }
+    Py_ssize_t left = (Py_ssize_t)(size - (size_t)sent);
+    if (PyByteArray_Resize(self->backlog, left) < 0) {
+        return SEND_FAILED;
+    }
+    memcpy(PyByteArray_AS_STRING(self->backlog), frame + sent, (size_t)left);
+    return SENT_IN_PART;
+}
+
+/* Send a message in one frame without waiting, if nothing is in the way. */
 
 static int
 send_now(Channel *self, PyObject *message)
@@ -2537,32 +2572,7 @@ send_now(Channel *self, PyObject *message)
                            self->masked);
     }
     if (size) {
-        /* The interpreter lock is kept: letting it go, and getting it back while others want
-         * it, would take longer than this. */
-        ssize_t sent;
-        do {
-            sent = send(self->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-        } while (sent < 0 && errno == EINTR);
-        if (sent < 0) {
-            if (errno == EAGAIN || errno == EWOULDBLOCK) {
-                result = NOT_SENT;
-            }
-            else {
-                PyErr_SetFromErrno(PyExc_OSError);
-            }
-        }
-        else {
-            result = SENT;
-            self->messages_sent++;
-            self->bytes_sent += (unsigned long long)sent;
-            if ((size_t)sent < size) {
-                Py_ssize_t left = (Py_ssize_t)(size - (size_t)sent);
-                result = PyByteArray_Resize(self->backlog, left) < 0 ? SEND_FAILED : SENT_IN_PART;
-                if (result == SENT_IN_PART) {
-                    memcpy(PyByteArray_AS_STRING(self->backlog), frame + sent, (size_t)left);
-                }
-            }
-        }
+        result = write_now(self, frame, size);
     }
     if (frame != small) {
         PyMem_Free(frame);
@@ -2651,15 +2661,43 @@ channel_send(Channel *self, PyObject *const *args, Py_ssize_t count, PyObject *n
 
 /* --- Channel: what Python code of the connection uses --- */
 
+/* Send a frame that many connections send, if nothing is in the way. */
+static PyObject *
+channel_post_now(Channel *self, PyObject *frame)
+{
+    if (!PyBytes_Check(frame)) {
+        PyErr_SetString(PyExc_TypeError, "a frame is bytes");
+        return NULL;
+    }
+    int result = NOT_SENT;
+#ifdef HAVE_DIRECT_IO
+    if (PyBytes_GET_SIZE(frame) <= MAX_POSTED_AT_ONCE) {
+        result = may_send(self);
+    }
+    if (result > 0) {
+        result = write_now(self, (const uint8_t *)PyBytes_AS_STRING(frame),
+                           (size_t)PyBytes_GET_SIZE(frame));
+        lock_release(self->lock);
+    }
+    if (result < 0) {
+        return NULL;
+    }
+#ifdef Py_GIL_DISABLED
+    result = result == SENT ? SENT_AND_LOOK : result;
+#endif
+#endif
+    return PyLong_FromLong(result);
+}
+
 static PyObject *
 channel_go_direct(Channel *self, PyObject *args)
 {
     int fd, masked;
     unsigned long main_thread;
-    PyObject *parser, *protocol, *open_state, *lock, *backlog;
-    if (!PyArg_ParseTuple(args, "iO!kOOO!O!p:_go_direct", &fd, self->state->parser_type, &parser,
+    PyObject *parser, *protocol, *open_state, *lock, *output, *backlog;
+    if (!PyArg_ParseTuple(args, "iO!kOOO!O!O!p:_go_direct", &fd, self->state->parser_type, &parser,
                           &main_thread, &protocol, &open_state, self->state->lock_type, &lock,
-                          &PyByteArray_Type, &backlog, &masked)) {
+                          &PyList_Type, &output, &PyByteArray_Type, &backlog, &masked)) {
         return NULL;
     }
 #ifdef HAVE_DIRECT_IO
@@ -2670,6 +2708,7 @@ channel_go_direct(Channel *self, PyObject *args)
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     Py_XSETREF(self->open_state, Py_NewRef(open_state));
     Py_XSETREF(self->lock, (WriteLock *)Py_NewRef(lock));
+    Py_XSETREF(self->output, Py_NewRef(output));
     Py_XSETREF(self->backlog, Py_NewRef(backlog));
     self->direct = 1;
 #endif
@@ -2830,6 +2869,7 @@ channel_traverse(Channel *self, visitproc visit, void *arg)
     Py_VISIT(self->lock);
     Py_VISIT(self->protocol);
     Py_VISIT(self->open_state);
+    Py_VISIT(self->output);
     Py_VISIT(self->backlog);
     return 0;
 }
@@ -2844,6 +2884,7 @@ channel_clear(Channel *self)
     Py_CLEAR(self->lock);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->open_state);
+    Py_CLEAR(self->output);
     Py_CLEAR(self->backlog);
     return 0;
 }
@@ -2895,6 +2936,7 @@ static PyMethodDef channel_methods[] = {
     {"recv", (PyCFunction)(void (*)(void))channel_recv, METH_FASTCALL | METH_KEYWORDS, RECV_DOC},
     {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL | METH_KEYWORDS, SEND_DOC},
     {"_go_direct", (PyCFunction)channel_go_direct, METH_VARARGS, NULL},
+    {"_post_now", (PyCFunction)channel_post_now, METH_O, NULL},
     {"_take_role", (PyCFunction)channel_take_role, METH_NOARGS, NULL},
     {"_give_up_role", (PyCFunction)channel_give_up_role, METH_NOARGS, NULL},
     {"_end_role", (PyCFunction)channel_end_role, METH_NOARGS, NULL},

@@ -295,6 +295,14 @@ class Channel:
         """Read and write by descriptor from now on; return whether that is so."""
         return False
 
+    def _post_now(self, frame: bytes) -> int:
+        """Write a frame that many connections send, unless something is in the way.
+
+        Returns:
+            0 if nothing was sent, 1 if all was, more if the writer has to look after it.
+        """
+        return 0
+
     if TYPE_CHECKING:
 
         def _feed(self, data: bytes) -> None: ...

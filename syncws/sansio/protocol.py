@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Union
 
 from ..accel import serialize_frame, serialize_messages
@@ -90,6 +91,7 @@ class Protocol:
         self._early = b""  # what came after the handshake message
         self._events: list[Event] = []
         self._output: list[bytes] = []
+        self._posted: list[bytes] = []  # go out after the fragmented message under way
         self._pong: bytes | None = None  # only the newest is owed (§5.5.3)
         if state is State.OPEN:
             self._make_decoder()
@@ -264,12 +266,13 @@ class Protocol:
     @property
     def output_size(self) -> int:
         """Bytes that :meth:`data_to_send` would return, but for a pong."""
-        return sum(map(len, self._output))
+        return sum(map(len, self._output)) + sum(map(len, self._posted))
 
     def data_to_send(self) -> list[bytes]:
         """Return what to write since the last call; ``b""`` closes the sending side."""
         self._flush_pong()
-        output, self._output = self._output, []
+        output = self._output[:]
+        self._output.clear()  # the accelerator looks at this list
         return output
 
     def send_text(self, data: BytesLike, fin: bool = True) -> None:
@@ -316,11 +319,62 @@ class Protocol:
         """
         self._check_order(opcode, fin)
         if not self.extensions:
-            return serialize_frame(fin << 7 | opcode, data, self._masked)
-        frame = Frame(opcode, bytes(data), fin)
-        for extension in self.extensions:
-            frame = extension.encode(frame, compress=compress)
+            serialized = serialize_frame(fin << 7 | opcode, data, self._masked)
+        else:
+            frame = Frame(opcode, bytes(data), fin)
+            for extension in self.extensions:
+                frame = extension.encode(frame, compress=compress)
+            serialized = frame.serialize(masked=self._masked)
+        if self._posted and fin:
+            self._release_posted()
+        return serialized
+
+    # --- sending what others send too ---
+
+    @property
+    def share_key(self) -> Hashable:
+        """What :meth:`serialize_shared` depends on besides the message.
+
+        Servers' connections with the same key can be sent the same bytes; ``None`` where messages
+        can't be serialized apart from those before.
+        """
+        if len(self.extensions) > 1:
+            return None
+        return self.extensions[0].share_key if self.extensions else ()
+
+    def serialize_shared(self, opcode: Opcode, data: BytesLike) -> bytes:
+        """Return the bytes of a message for :meth:`post`, apart from those before.
+
+        A client's are for its own connection only: they are masked.
+        """
+        if not self.extensions:
+            return serialize_frame(0x80 | opcode, data, self._masked)
+        frame = self.extensions[0].encode_apart(Frame(opcode, bytes(data)))
         return frame.serialize(masked=self._masked)
+
+    def post(self, frame: bytes) -> None:
+        """Send a message that was serialized apart; after the fragmented one under way, if any.
+
+        Raises:
+            InvalidState: the connection isn't open.
+        """
+        if self.state is not State.OPEN:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        if self.fragmenting:
+            self._posted.append(frame)
+        else:
+            self._append_posted(frame)
+
+    def _release_posted(self) -> None:
+        """Send what was posted during a fragmented message, whose last fragment is being sent."""
+        posted, self._posted = self._posted, []
+        for frame in posted:
+            self._append_posted(frame)
+
+    def _append_posted(self, frame: bytes) -> None:
+        if frame[0] & 0x40:
+            self.extensions[0].forget()
+        self._output.append(frame)
 
     def serialize_messages(self, messages: list[DataLike]) -> bytes:
         """Return the bytes of messages, a frame each: a ``str`` is text, bytes are binary.
@@ -356,6 +410,8 @@ class Protocol:
         if self._masked or self.extensions:
             return None
         self._check_order(opcode, fin)
+        if self._posted and fin:
+            self._release_posted()
         return serialize_header(fin << 7 | opcode, len(data))
 
     def _check_order(self, opcode: Opcode, fin: bool) -> None:

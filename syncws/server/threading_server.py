@@ -20,6 +20,7 @@ from ..threaded.timekeeper import call_later
 from ..threaded.transport import TlsTransport, Transport
 from .accepting import Acceptor
 from .callables import Handler
+from .groups import Group, Groups
 from .listeners import UnixFile
 from .upgrade import RETRY_AFTER, ServerConnection, Upgrade
 
@@ -93,6 +94,7 @@ class ThreadingServer:
         # handler may use the server while the main thread does.
         self._lock = threading.RLock()
         self._connections: set[ServerConnection] = set()  # open, or adopted
+        self._groups = Groups()
         self._opening: set[ServerConnection] = set()
         self._refused: set[ServerConnection] = set()
         # The connections' threads, each with its connection once there is one.
@@ -307,6 +309,7 @@ class ThreadingServer:
         with self._lock:
             self._connections.add(connection)
             late = self._closing
+        self._groups.enter(connection)
         if late:
             connection._begin_close(CloseCode.GOING_AWAY, "", self.options.close_timeout)
 
@@ -314,6 +317,14 @@ class ThreadingServer:
         """Forget a connection. Idempotent."""
         with self._lock:
             self._connections.discard(connection)
+        self._groups.end(connection)
+
+    def group(self, name: str) -> Group:
+        """Return the group of this name: connections that get the same messages.
+
+        It need not be made before, nor removed.
+        """
+        return Group(name, self._groups)
 
     def refusal(self, connection: ServerConnection) -> InvalidHandshake | None:
         """Return why a connection that asks to be opened can't be, or ``None``."""
@@ -407,6 +418,7 @@ class ThreadingServer:
         with self._lock:
             self._connections.add(connection)
             late = self._closing
+        self._groups.enter(connection)
         try:
             if late:  # opened while the server closed
                 connection.close(CloseCode.GOING_AWAY)

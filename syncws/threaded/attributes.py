@@ -172,9 +172,9 @@ class Attributes:
         transport = self._transport
         sent, received = self._direct_sent, self._direct_received
         return Stats(
-            self._writer.messages_sent + sent,
+            self._writer.messages_sent + self._writer.messages_posted + sent,
             self._messages_received + received,
-            self._writer.frames_sent + sent,
+            self._writer.frames_sent + self._writer.messages_posted + sent,
             self._frames_received + received,
             transport.bytes_sent + self._direct_bytes_sent,
             transport.bytes_received + self._direct_bytes_received,
@@ -183,4 +183,4 @@ class Attributes:
     @property
     def buffered_amount(self) -> int:
         """Bytes that wait to be written; 0 unless the peer reads slowly."""
-        return self._transport.backlog_size + self.protocol.output_size
+        return self._writer.waiting

@@ -193,6 +193,35 @@ class Connection(Core):
             raise self._close_exc() from self.protocol.parser_exc
         self._writer.drain()
 
+    def _post(self, frame: bytes, close_slow: bool) -> None:
+        """Send a message that was serialized for many, without waiting for the peer.
+
+        Does nothing if the connection isn't open.
+
+        Raises:
+            SlowPeer: it reads too slowly; it does not get the message, and is closed with 1008
+                if ``close_slow`` is set.
+        """
+        sent = self._post_now(frame)
+        if sent == 1:
+            return
+        if sent:
+            self._writer.drain()
+            return
+        try:
+            self._writer.post(frame, self.options.write_limit)
+        except SlowPeer as exc:
+            self._refuse_slow(exc, close_slow)
+            raise
+
+    def _refuse_slow(self, exc: SlowPeer, close: bool) -> None:
+        """Close the connection to a peer that reads too slowly, if it is to be closed."""
+        if close:
+            with self._state_lock:
+                if self.protocol.parser_exc is None:
+                    self.protocol.parser_exc = exc
+            self._fail(CloseCode.POLICY_VIOLATION, "too slow")
+
     def _check_write_limit(self) -> None:
         limit = self.options.write_limit
         if self._writer.is_behind and self.buffered_amount > limit:

@@ -82,6 +82,7 @@ class Receiving(Channel, Attributes):
             self.protocol,
             State.OPEN,
             self._writer.lock,
+            self.protocol._output,
             self._transport.backlog,
             self.is_client,
         ):

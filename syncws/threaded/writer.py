@@ -9,11 +9,12 @@ from typing import Protocol as Interface
 
 from ..accel import WriteLock
 from ..aliases import BytesLike, DataLike
-from ..exceptions import ConcurrencyError, InvalidState, SendTimeout
+from ..exceptions import ConcurrencyError, InvalidState, SendTimeout, SlowPeer
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
 from .deadline import Deadline, Latch, wait_for_lock
+from .flusher import call_when_writable
 from .timekeeper import Timer, call_later
 from .transport import Transport
 
@@ -22,7 +23,7 @@ __all__ = ["Broken", "Lock", "Writer", "as_message", "encode"]
 #: Bytes of a payload from which on it isn't copied behind its header.
 LARGE = 1 << 15
 
-#: Seconds after which the timekeeper tries again to write what the kernel did not take.
+#: Seconds after which the timekeeper tries again to write what another thread should have.
 DRAIN_INTERVAL = 0.05
 
 
@@ -90,10 +91,14 @@ class Writer:
         self.lock: Lock = WriteLock()  # type: ignore[assignment]
         # Guarded by the write lock:
         self.frames_sent = self.messages_sent = 0
+        # Guarded by the state lock: messages sent by post(), a frame each.
+        self.messages_posted = 0
         # Set with the write lock, from the first frame of a fragmented message to its last.
         # Others wait for the end of it without the lock, so that control frames get through.
         self._fragmented: _FragmentedMessage | None = None
+        self._moving = 0  # bytes on their way from the protocol's output to the backlog
         self._timer: Timer | None = None
+        self._awaits_room = False  # the flusher calls once the kernel takes more
         self._closed = False
 
     # --- data frames, on callers' threads ---
@@ -282,11 +287,14 @@ class Writer:
         compress: bool | None,
     ) -> None:
         with self._state_lock:
+            ahead = self._take_ahead()
             header = None
             if len(data) >= LARGE:
                 header = self._protocol.serialize_large(opcode, data, fin)
             if header is None:
                 frame = self._protocol.serialize_message(opcode, data, fin, compress)
+        if ahead:
+            self._transport.send_all(ahead, deadline)
         if header is None:
             self._transport.send_all(frame, deadline)
         else:
@@ -296,8 +304,9 @@ class Writer:
 
     def _write_batch(self, messages: list[DataLike], deadline: Deadline | None) -> None:
         with self._state_lock:
+            ahead = self._take_ahead()
             frames = self._protocol.serialize_messages(messages)
-        self._transport.send_all(frames, deadline)
+        self._transport.send_all(ahead + frames, deadline)
         self.frames_sent += len(messages)
         self.messages_sent += len(messages)
 
@@ -305,6 +314,45 @@ class Writer:
         is_open = self._protocol.state is State.OPEN
         if is_open and not self._transport.wait_writable(deadline):
             raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
+
+    def _take_ahead(self) -> bytes:
+        """Return what is to be written before the next data frame; with both locks held.
+
+        What was posted before must be there before: the next frame may have been compressed
+        knowing that.
+        """
+        if not self._protocol.has_output or self._protocol.state is not State.OPEN:
+            return b""
+        return b"".join(self._protocol.data_to_send())
+
+    # --- what many connections send, on any thread ---
+
+    def post(self, frame: bytes, limit: int) -> None:
+        """Send a message that was serialized apart, without waiting: the rest goes out later.
+
+        Does nothing if the connection isn't open.
+
+        Args:
+            frame: the message.
+            limit: bytes that may wait for the peer, if any do.
+
+        Raises:
+            SlowPeer: there would be more; nothing was done.
+        """
+        with self._state_lock:
+            if self._protocol.state is not State.OPEN:
+                return
+            waiting = self.waiting
+            if waiting and waiting + len(frame) > limit:
+                raise SlowPeer(waiting, limit)
+            self._protocol.post(frame)
+            self.messages_posted += 1
+        self.drain()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be written."""
+        return self._transport.backlog_size + self._protocol.output_size + self._moving
 
     # --- what the protocol has to say, on any thread ---
 
@@ -395,23 +443,31 @@ class Writer:
             return False
         with self._state_lock:
             output = self._protocol.data_to_send()
+            self._moving = sum(map(len, output))
         for data in output:
             if data == SEND_EOF:
                 self._transport.finish_sending()
             else:
                 self._transport.send_now(data)
+        self._moving = 0
         return self._transport.flush()
 
     def _come_back(self) -> None:
-        if self._timer is None and not self._closed:
-            self._timer = call_later(DRAIN_INTERVAL, self._drain_again)
+        """See to it that the rest is written once the kernel takes more."""
+        if not self._awaits_room and not self._closed:
+            self._awaits_room = True
+            call_when_writable(self._transport.sock, self._has_room)
 
-    def _drain_again(self) -> None:
+    def _has_room(self) -> None:
+        self._awaits_room = False
         self._timer = None
+        if self._closed:
+            return
         self.drain()
-        if self._transport.pending:
-            # Who has the lock may have counted on this timer.
-            self._come_back()
+        if self._transport.pending and not self._awaits_room:
+            # Somebody has the lock, and may have counted on us: not at once again, as the
+            # kernel may go on taking more without their writing any.
+            self._timer = call_later(DRAIN_INTERVAL, self._has_room)
 
 
 def as_message(message: DataLike, text: bool | None) -> DataLike:

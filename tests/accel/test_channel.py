@@ -433,7 +433,7 @@ def test_c_checks_what_it_is_given():
     with pytest.raises(TypeError):
         channel._go_direct()
     with pytest.raises(TypeError):
-        channel._go_direct(0, None, 1, None, None, None, bytearray(), False)
+        channel._go_direct(0, None, 1, None, None, None, [], bytearray(), False)
     with pytest.raises(RuntimeError):
         channel._feed(b"x")
     with pytest.raises(RuntimeError):

@@ -308,6 +308,7 @@ class Connection(_speedups.Channel):
             self.protocol,
             OPEN,
             _speedups.WriteLock(),
+            [],
             self.backlog,
             masked,
         )

@@ -48,7 +48,7 @@ def test_write_lock_is_free_while_randomness_is_drawn(monkeypatch):
     with local, remote:
         channel = module.Channel()
         parser = module.FrameParser(masked=False)
-        settings = (Protocol(), OPEN, lock, bytearray(), True)
+        settings = (Protocol(), OPEN, lock, [], bytearray(), True)
         channel._go_direct(local.fileno(), parser, threading.main_thread().ident, *settings)
         for _ in range(2 * 1024 + 1):
             channel.send("x")

@@ -196,7 +196,9 @@ def nothing_left():
 
     def clean():
         names = {t.name for t in set(threading.enumerate()) - threads}
-        return names <= {"syncws-timekeeper"} and (len(os.listdir("/proc/self/fd")) <= descriptors)
+        return names <= {"syncws-timekeeper", "syncws-flusher"} and (
+            len(os.listdir("/proc/self/fd")) <= descriptors
+        )
 
     yield
     wait_until(clean)

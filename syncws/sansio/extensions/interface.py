@@ -7,7 +7,7 @@ extensions in reverse order of the agreement, frames that are sent in order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Optional
 
 from ..frames import Frame
@@ -30,6 +30,22 @@ class Extension:
     name: str
     rsv: int = 0x70
     sees_plain_frames: bool = True
+
+    #: What the result of :meth:`encode_apart` depends on besides the frame; ``None`` where there
+    #: is no such method.
+    share_key: Hashable = None
+
+    def encode_apart(self, frame: Frame) -> Frame:
+        """Return what is sent for the frame of a whole message by all with the same share_key.
+
+        It depends on nothing that was sent before, and changes nothing here: who sends it calls
+        :meth:`forget`.
+        """
+        raise NotImplementedError  # pragma: no cover
+
+    def forget(self) -> None:
+        """Depend on nothing that was sent so far from now on."""
+        raise NotImplementedError  # pragma: no cover
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         """Return what a received data frame means.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from ...exceptions import (
@@ -160,14 +160,35 @@ class PerMessageDeflate(Extension):
         rsv1 = frame.opcode is not Opcode.CONT
         return Frame(frame.opcode, data, frame.fin, rsv1, frame.rsv2, frame.rsv3)
 
+    @property
+    def share_key(self) -> Hashable:  # type: ignore[override]
+        """What compressing a message apart from all others depends on."""
+        settings = self._settings
+        return (self._compress_bits, settings.level, settings.memory_level, settings.min_size)
+
+    def encode_apart(self, frame: Frame) -> Frame:
+        """Return the frame of a message, compressed without regard to those before it."""
+        if not frame.data or not self._worthwhile(frame):
+            return frame
+        deflater = self._make_deflater()
+        data = deflater.compress(frame.data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        return Frame(frame.opcode, data[:-4], True, True, frame.rsv2, frame.rsv3)
+
+    def forget(self) -> None:
+        """Don't refer to messages sent so far: the peer has seen others since (§7.1.1)."""
+        self._deflater = None
+
+    def _make_deflater(self) -> Any:
+        settings = self._settings
+        return zlib.compressobj(
+            settings.level, zlib.DEFLATED, -self._compress_bits, settings.memory_level
+        )
+
     def _deflate(self, data: bytes) -> bytes:
         if not data:
             return b""
         if self._deflater is None:
-            settings = self._settings
-            self._deflater = zlib.compressobj(
-                settings.level, zlib.DEFLATED, -self._compress_bits, settings.memory_level
-            )
+            self._deflater = self._make_deflater()
         compressed: bytes = self._deflater.compress(data)
         compressed += self._deflater.flush(zlib.Z_SYNC_FLUSH)
         return compressed

@@ -1,0 +1,102 @@
+"""Sending one message to many connections, without waiting for any of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Iterable
+from typing import Any, Protocol, Union
+
+from ..aliases import DataLike
+from ..exceptions import ConnectionClosed, SendTimeout, SlowPeer
+from ..threaded.connection import Connection
+from ..threaded.writer import encode
+
+__all__ = ["Audience", "broadcast"]
+
+
+class HasConnections(Protocol):
+    """A server, or a group."""
+
+    @property
+    def connections(self) -> Iterable[Connection]:
+        """Those that are open, as of now."""
+
+
+#: Who gets a message.
+Audience = Union[Iterable[Connection], HasConnections]
+
+
+def broadcast(
+    connections: Audience,
+    message: DataLike,
+    *,
+    raise_exceptions: bool = False,
+    text: bool | None = None,
+    slow_peers: str = "close",
+) -> None:
+    """Send a message to many connections, without waiting for any.
+
+    It is serialized, and compressed, once for all connections with the same parameters. What the
+    kernel does not take at once goes out in the background, as the peer reads. Where more than
+    the connection's ``write_limit`` bytes would wait, the peer is too slow. The messages of a
+    thread arrive in its order, also those sent by ``send()``; where another thread is sending a
+    message in fragments, after that. Connections that aren't open are left out. Any thread may
+    call it.
+
+    Args:
+        connections: a server, a group, or connections.
+        message: a ``str`` is sent as text, bytes as binary.
+        raise_exceptions: whether to raise what failed, an ``ExceptionGroup``, after all others
+            got it (Python 3.11); otherwise it is logged, as a warning.
+        text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` a str as binary.
+        slow_peers: ``"close"`` closes connections to peers that are too slow, with 1008;
+            ``"skip"`` leaves this message out for them.
+
+    Raises:
+        ExceptionGroup: as above; of :exc:`SlowPeer`, or what made a connection fail.
+        TypeError: the message can't be sent; nothing was.
+        UnicodeError: the text isn't UTF-8, or has surrogates; nothing was sent.
+        ValueError: ``slow_peers`` is neither, or this Python has no ``ExceptionGroup``.
+    """
+    if slow_peers not in ("close", "skip"):
+        raise ValueError(f"slow_peers is 'close' or 'skip', not {slow_peers!r}")
+    if raise_exceptions and sys.version_info < (3, 11):
+        raise ValueError("raise_exceptions needs Python 3.11 or newer")
+    opcode, data = encode(message, text)
+    close_slow = slow_peers == "close"
+    exceptions: list[Exception] = []
+    frames: dict[Hashable, bytes] = {}
+    targets: Any = getattr(connections, "connections", connections)
+    for connection in targets:
+        try:
+            protocol = connection.protocol
+            key = protocol.share_key
+            if key is None:
+                _send_alone(connection, message, text, close_slow)
+                continue
+            frame = None if connection.is_client else frames.get(key)
+            if frame is None:
+                frame = frames[key] = protocol.serialize_shared(opcode, data)
+            connection._post(frame, close_slow)
+        except Exception as exc:
+            exceptions.append(exc)
+            if not raise_exceptions:
+                connection.logger.warning("broadcasting failed: %s", exc)
+    if exceptions and raise_exceptions:
+        raise ExceptionGroup("broadcasting failed", exceptions)  # type: ignore[name-defined,unused-ignore]  # noqa: F821
+
+
+def _send_alone(
+    connection: Connection, message: DataLike, text: bool | None, close_slow: bool
+) -> None:
+    """Send a message that an extension has to encode after those before it."""
+    if not connection.open:
+        return
+    try:
+        connection._send(message, text, 0.0, None)
+    except SendTimeout:
+        slow = SlowPeer(connection.buffered_amount, connection.options.write_limit)
+        connection._refuse_slow(slow, close_slow)
+        raise slow from None
+    except ConnectionClosed:
+        pass  # as others that aren't open

@@ -1,0 +1,118 @@
+"""Named sets of a server's connections, to send them messages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..aliases import DataLike
+from .broadcast import broadcast
+
+if TYPE_CHECKING:
+    from .upgrade import ServerConnection
+
+__all__ = ["Group", "Groups"]
+
+
+class Group:
+    """Connections that get the same messages; ``server.group(name)`` returns it.
+
+    A connection's membership ends with the connection. Any thread may use a group.
+
+    Attributes:
+        name: its name.
+    """
+
+    def __init__(self, name: str, groups: Groups) -> None:
+        self.name = name
+        self._groups = groups
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} of {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self.connections)
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self.connections
+
+    def __iter__(self) -> Iterator[ServerConnection]:
+        return iter(self.connections)
+
+    @property
+    def connections(self) -> set[ServerConnection]:
+        """The members, as of now."""
+        return self._groups.members(self.name)
+
+    def add(self, connection: ServerConnection) -> None:
+        """Make a connection a member, unless it is closed. Idempotent.
+
+        Raises:
+            ValueError: it isn't one of the server's.
+        """
+        self._groups.join(self.name, connection)
+
+    def discard(self, connection: ServerConnection) -> None:
+        """Make a connection no member any more. Idempotent."""
+        self._groups.leave(self.name, connection)
+
+    def broadcast(self, message: DataLike, **kwargs: Any) -> None:
+        """Send a message to the members, as :func:`~syncws.broadcast` does, with its arguments."""
+        broadcast(self.connections, message, **kwargs)
+
+
+class Groups:
+    """All groups of a server. A group without members takes no memory."""
+
+    def __init__(self) -> None:
+        # Guards both, for a few instructions. Re-entrant, because a signal handler may use
+        # groups while the main thread does.
+        self._lock = threading.RLock()
+        self._members: dict[str, set[ServerConnection]] = {}
+        self._names: dict[ServerConnection, set[str]] = {}  # of the server's open connections
+
+    def enter(self, connection: ServerConnection) -> None:
+        """Let a connection join groups from now on."""
+        with self._lock:
+            self._names.setdefault(connection, set())
+
+    def end(self, connection: ServerConnection) -> None:
+        """Let a connection leave all groups for good. Idempotent."""
+        with self._lock:
+            for name in self._names.pop(connection, ()):
+                self._remove(name, connection)
+
+    def members(self, name: str) -> set[ServerConnection]:
+        """Return the members of a group, as of now."""
+        with self._lock:
+            members = list(self._members.get(name, ()))
+        return {connection for connection in members if not connection.closed}
+
+    def join(self, name: str, connection: ServerConnection) -> None:
+        """Add a connection to a group.
+
+        Raises:
+            ValueError: it isn't open, and never was.
+        """
+        with self._lock:
+            names = self._names.get(connection)
+            if names is not None:
+                names.add(name)
+                self._members.setdefault(name, set()).add(connection)
+            elif not connection.closed:
+                raise ValueError("the connection isn't one of this server's")
+
+    def leave(self, name: str, connection: ServerConnection) -> None:
+        """Remove a connection from a group. Idempotent."""
+        with self._lock:
+            names = self._names.get(connection, set())
+            if name in names:
+                names.remove(name)
+                self._remove(name, connection)
+
+    def _remove(self, name: str, connection: ServerConnection) -> None:
+        members = self._members[name]
+        members.discard(connection)
+        if not members:
+            del self._members[name]
