@@ -25,6 +25,9 @@ __all__ = ["call_when_writable"]
 #: Seconds after which the timekeeper calls, where this thread can't be.
 RETRY_INTERVAL = 0.05
 
+#: Not there on Windows, and where eventlet has taken it away.
+_poll: Any = getattr(select, "poll", None)
+
 
 class _Flusher:
     def __init__(self) -> None:
@@ -71,7 +74,7 @@ class _Flusher:
 
     def _wait(self, ear: int, waiting: dict[int, Callable[[], None]]) -> list[int]:
         """Wait for one of them, or for the bell; return those that can be written to, or broke."""
-        poller = select.poll()
+        poller = _poll()
         poller.register(ear, select.POLLIN)
         for descriptor in waiting:
             poller.register(descriptor, select.POLLOUT)
@@ -99,7 +102,7 @@ def call_when_writable(sock: socket.socket, callback: Callable[[], None]) -> Non
     Any thread may call it. The socket may be closed meanwhile: the callback comes then or later.
     """
     descriptor = sock.fileno()
-    if descriptor >= 0 and hasattr(select, "poll"):
+    if descriptor >= 0 and _poll is not None:
         _flusher.add(descriptor, callback)
     else:
         call_later(RETRY_INTERVAL, callback)

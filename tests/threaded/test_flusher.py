@@ -1,8 +1,8 @@
 import contextlib
 import os
-import select
 import socket
 import threading
+import types
 import warnings
 
 import pytest
@@ -134,8 +134,10 @@ def test_without_descriptors_it_starts_later(monkeypatch):
 
     descriptors = []
     monkeypatch.setattr(os, "pipe", scarce)
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.set())
     started = threading.Event()
+    thread = types.SimpleNamespace(start=started.set)
+    fake = types.SimpleNamespace(Thread=lambda **kwargs: thread)
+    monkeypatch.setattr(flusher, "threading", fake)
     made.add(0, print)
     assert started.wait(SOON)
     wait_until(lambda: made._bell >= 0)
@@ -149,10 +151,10 @@ def test_without_a_thread_it_gives_its_descriptors_back(monkeypatch):
     made = flusher._Flusher()
     later = threading.Event()
 
-    def no_thread(thread):
+    def no_thread(**kwargs):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    monkeypatch.setattr(flusher, "threading", types.SimpleNamespace(Thread=no_thread))
     monkeypatch.setattr(flusher, "call_later", lambda delay, callback: later.set())
     before = len(os.listdir("/proc/self/fd"))
     made._start()
@@ -162,7 +164,7 @@ def test_without_a_thread_it_gives_its_descriptors_back(monkeypatch):
 
 
 def test_where_sockets_can_not_be_polled_the_timekeeper_calls(monkeypatch):
-    monkeypatch.delattr(select, "poll")
+    monkeypatch.setattr(flusher, "_poll", None)
     ours, peer = socket.socketpair()
     called = []
     with ours, peer:
