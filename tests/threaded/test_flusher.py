@@ -141,6 +141,7 @@ def test_without_descriptors_it_starts_later(monkeypatch):
     made.add(0, print)
     assert started.wait(SOON)
     wait_until(lambda: made._bell >= 0)
+    os.set_blocking(descriptors[0], True)
     assert os.read(descriptors[0], 1) == b"\0"  # for what came before
     made._start()  # asked for twice
     for descriptor in descriptors:
