@@ -33,6 +33,13 @@ _DEFAULT_PORTS = {
 #: Where SOCKS is all that is known, the newest is tried, and names are left to the proxy.
 _ALIASES = {"socks": "socks5h"}
 
+#: Without any of these variables there is no need to look further.
+_VARIABLES = [
+    form(f"{name}_proxy")
+    for name in ("wss", "ws", "socks", "https", "http", "all")
+    for form in (str.lower, str.upper)
+]
+
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 
 
@@ -116,7 +123,7 @@ def find_proxy(proxy: str | bool | None, host: str, port: int, *, secure: bool) 
 def _configured(host: str, port: int, secure: bool) -> str | None:
     """Return the URL of the proxy that environment or system have for this host."""
     has_settings = sys.platform in ("darwin", "win32")
-    if not has_settings and not any(name.lower().endswith("_proxy") for name in os.environ):
+    if not has_settings and not any(name in os.environ for name in _VARIABLES):
         return None
     from urllib.request import getproxies, getproxies_environment, proxy_bypass  # slow to import
 
