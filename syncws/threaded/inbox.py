@@ -184,6 +184,11 @@ class Inbox:
                 raise EOFError
             self._waiters.append(waiter)
             self._count_waiting()
+            # Once more: who delivers looks for waiting callers, without the lock, after adding.
+            if ready():
+                self._waiters.remove(waiter)
+                self._count_waiting()
+                return False
             self._wake_idler()
             return True
 

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiving"]
 
-#: What reading by descriptor gives when nothing came in time.
+#: What reading by descriptor gives when something came.
+READ_SOME = 1
+
+#: What it gives when nothing came in time.
 TIMED_OUT = 2
 
 #: What it gives when another thread has the role by now.
@@ -204,6 +207,8 @@ class Receiving(Channel, Attributes):
             inbox.leave(waiter)
         except BaseException:
             inbox.leave(waiter)  # perhaps again: a signal handler may have raised there
+            if waiter.woken:
+                self._pass_on()  # perhaps it was to read
             raise
 
     def _read_by_descriptor(self, deadline: Deadline, ready: Callable[[], bool]) -> None:

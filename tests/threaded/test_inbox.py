@@ -6,7 +6,7 @@ from support.pairs import SOON, run, wait_until
 from syncws.accel import Channel
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.fragments import MAX_PIECES
-from syncws.threaded.inbox import Inbox
+from syncws.threaded.inbox import Inbox, Waiter
 from syncws.threaded.receiving import Receiving
 
 
@@ -97,6 +97,20 @@ def test_message_for_a_caller_that_gives_up_goes_to_another():
             receive(inbox)
     inbox.put(["x"])
     assert patient.result() == "x"
+
+
+def test_message_that_comes_while_a_caller_begins_to_wait_is_not_missed():
+    inbox = Inbox()
+
+    def is_ready():
+        if inbox.queue.count:
+            return True
+        run(inbox.put, ["x"]).result()  # right after the caller has looked
+        return False
+
+    assert not inbox.enter(Waiter(reads=True, streams=False), is_ready)
+    assert inbox.queue.waiting == 0
+    assert receive(inbox) == "x"
 
 
 def test_text_and_bytes_are_converted_on_demand():

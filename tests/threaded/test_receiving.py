@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import threading
+import time
 
 import pytest
 from support.kinds import KINDS, kind_and_socket, pair_of, wait_for_callers
@@ -207,6 +208,26 @@ def test_who_leaves_by_its_timeout_has_another_caller_read(pair):
             impatient.result()
         server.send(str(number))
         assert patient.result() == str(number)
+
+
+def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(pair, monkeypatch):
+    client, server = pair
+    monkeypatch.setattr(client, "_look", lambda: None)  # which would help, but later
+    assert client._take_role()
+    impatient = run(client.recv, 0.05)
+    wait_until(lambda: client._inbox._waiters)
+    patient = run(client.recv)
+    wait_until(lambda: len(client._inbox._waiters) == 2)
+    with client._inbox._lock:
+        (first, _) = client._inbox._waiters
+        time.sleep(0.1)  # its time is over, and it is about to leave
+        client._give_up_role()
+        assert client._inbox.pass_on()
+        assert first.woken
+    with pytest.raises(TimeoutError):
+        impatient.result()
+    server.send("x")
+    assert patient.result() == "x"
 
 
 def test_messages_that_one_read_brings_wake_as_many_callers():
