@@ -25,8 +25,9 @@ from typing import TypeVar
 
 from ..exceptions import ConnectionClosed
 from .connection import Connection
-from .deadline import Deadline, wait_for_lock
+from .deadline import Deadline, is_main_thread, wait_for_lock
 from .inbox import Bell
+from .receiving import READ_SOME
 
 __all__ = ["wait"]
 
@@ -112,7 +113,7 @@ def _is_ready(connection: Connection) -> bool:
 
 
 def _look(connection: Connection) -> bool:
-    """Tell whether it is ready; if nobody reads, read what has come: what ``recv(0)`` does."""
+    """Tell whether it is ready; if nobody reads, read what has come, as ``recv(0)`` does."""
     if _is_ready(connection) or not connection._role_is_free:
         return _is_ready(connection)
     queue = connection._queue
@@ -123,9 +124,15 @@ def _look(connection: Connection) -> bool:
         is_full = queue.is_full and queue.bounded
         return is_full or _is_ready(connection) or limit.expired
 
-    with contextlib.suppress(TimeoutError, EOFError):
-        while connection._role_is_free and not is_done():
-            connection._await(Deadline(0.0), is_done)
+    # Not as a caller that waits: one that leaves at once could be woken instead of one that stays.
+    while connection._direct and not connection._has_leftover:
+        if is_done() or connection._read_direct(0.0) != READ_SOME:
+            return _is_ready(connection)
+    if is_main_thread():
+        connection._ensure_reading()
+    else:
+        with contextlib.suppress(TimeoutError):
+            connection._read_here(Deadline(0.0), is_done)
     return _is_ready(connection)
 
 
