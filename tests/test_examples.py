@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from syncws import InvalidStatus, connect
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
@@ -72,6 +74,31 @@ def test_reconnect():
         for process in running:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_routing():
+    server = start("routing/server.py", "0")
+    try:
+        uri = server.stdout.readline().split()[2].replace("://", "://ann:red@")
+        client = start("routing/client.py", f"{uri}rooms/kitchen")
+        output, errors = client.communicate(timeout=20)
+        assert (client.returncode, errors) == (0, "")
+        assert output.splitlines() == [
+            "without a password: 401",
+            "welcome to kitchen, ann",
+            "ann: hello",
+        ]
+        with pytest.raises(InvalidStatus) as info:
+            connect(f"{uri}rooms")
+        assert info.value.response.status_code == 200
+        assert info.value.response.body.startswith(b"kitchen: ")
+        server.send_signal(signal.SIGINT)
+        output, errors = server.communicate(timeout=20)
+        assert (server.returncode, output, errors) == (0, "", "")
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_examples_are_short_and_explained():

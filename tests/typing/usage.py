@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import ssl
 
@@ -13,9 +14,12 @@ from syncws import (
     Headers,
     Request,
     Response,
+    Router,
     ServerConnection,
     State,
     ThreadingServer,
+    basic_auth,
+    bearer_auth,
     connect,
     serve,
     unix_connect,
@@ -72,6 +76,39 @@ def servers() -> None:
         print(port, server.uri)
         server.serve_forever()
     unix_serve(with_path, "/tmp/socket").start().close(timeout=1)
+
+
+router = Router()
+
+
+@router.route("/chat/<room>")
+def chat(ws: ServerConnection, room: str) -> None:
+    username: str | None = ws.username
+    host: str | None = ws.requested_host
+    print(username, host, ws.secure)
+
+
+@router.http("/health/<int:number>")
+def answer(request: Request, number: int) -> str:
+    return f"{request.path} {number}"
+
+
+def protected() -> None:
+    tokens = {"secret": "somebody"}
+    serve(
+        router,
+        hosts=["example.com", "*.example.com:8765"],
+        trusted_proxies=["10.0.0.0/8", ipaddress.ip_network("::1"), "unix"],
+        process_request=[
+            health,
+            basic_auth("realm", {"a": "b"}),
+            basic_auth("realm", [("a", "b")]),
+            basic_auth(credentials=("a", "b")),
+            basic_auth(check_credentials=lambda username, password: password == username),
+            bearer_auth(tokens.get, realm="realm"),
+        ],
+    )
+    chat(ServerConnection.__new__(ServerConnection), room="typed as it was")
 
 
 def clients() -> str | bytes:
