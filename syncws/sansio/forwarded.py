@@ -40,6 +40,9 @@ _PORT = re.compile(r"[0-9]{1,5}")
 #: Of protocols: whether they are TLS. Some proxies write the WebSocket schemes.
 _SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 
+#: Characters of all headers of one name; a client can make proxies pass on many.
+MAX_LENGTH = 8192
+
 X_FOR, X_PROTO, X_HOST, X_PORT = (
     "X-Forwarded-For",
     "X-Forwarded-Proto",
@@ -120,7 +123,7 @@ class TrustedProxies:
         if "Forwarded" not in headers:
             return None
         client = Client()
-        for element in reversed(_parse_forwarded(", ".join(headers.get_all("Forwarded")))):
+        for element in reversed(_parse_forwarded(_joined("Forwarded", headers))):
             # Further left is closer to the client.
             if "proto" in element:
                 client = replace(client, secure=_parse_protocol("Forwarded", element["proto"]))
@@ -183,6 +186,14 @@ def _parse_network(item: Any) -> Network:
         raise ValueError(f"invalid trusted proxy: {exc}") from None
 
 
+def _joined(name: str, headers: Headers) -> str:
+    """Return the values of a header as the one list that they are (RFC 9110 §5.3)."""
+    value = ", ".join(headers.get_all(name))
+    if len(value) > MAX_LENGTH:
+        raise InvalidHeaderValue(name, f"more than {MAX_LENGTH} characters")
+    return value
+
+
 def _parse_forwarded(value: str) -> list[dict[str, str]]:
     """Return the elements of a ``Forwarded`` header, as parameters (RFC 7239 §4)."""
 
@@ -217,7 +228,7 @@ def _parse_list(name: str, headers: Headers) -> list[str]:
     """Return the items of an ``X-Forwarded`` header; none if it isn't there."""
     if name not in headers:
         return []
-    values = ",".join(headers.get_all(name)).split(",")
+    values = _joined(name, headers).split(",")
     items = [item for item in [value.strip(" \t") for value in values] if item]
     if not items:
         raise InvalidHeaderValue(name, "")

@@ -318,6 +318,15 @@ def test_fewer_values_than_proxies_are_refused():
         x_forwarded(For="1.1.1.1, 10.0.0.3, 10.0.0.2", Proto="https, http")
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto"])
+def test_headers_that_take_long_to_read_are_refused(name):
+    item = {"Forwarded": "for=10.0.0.2", "X-Forwarded-For": "10.0.0.2"}.get(name, "https")
+    line = f"{item}," * (8000 // (len(item) + 1))
+    assert identify((name, line)) is not None
+    with pytest.raises(InvalidHeaderValue, match=f"{name} header: more than 8192 characters"):
+        identify((name, line), (name, line))
+
+
 # --- both ---
 
 BOTH = [
