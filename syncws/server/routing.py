@@ -116,7 +116,7 @@ class Router:
     they were registered. Other paths are answered with 404.
 
     The server's ``process_request`` functions run first: what they refuse is not looked up.
-    Registering and looking up may go on in several threads.
+    Routes may be registered while the server runs.
     """
 
     def __init__(self) -> None:

