@@ -68,7 +68,7 @@ def _explain(
     elif exc.verify_code in _OTHER_NAME:
         advice = f"; to check it for another name, pass {prefix}server_hostname="
     reason = exc.verify_message.rstrip(".")
-    text = f"the certificate of {server_hostname} can't be trusted: {reason}{advice}"
+    text = f"certificate verify failed for {server_hostname}: {reason}{advice}"
     explained = type(exc)(exc.errno, text)
     vars(explained).update(vars(exc))  # reason, verify_code and so on
     return explained

@@ -33,7 +33,7 @@ ADVICE = r"pass ssl=ssl\.create_default_context\(cafile=\.\.\.\) with the author
 
 def test_an_unknown_authority_is_an_error_that_says_how_to_trust_it():
     with refused(
-        server_context(), f"certificate of localhost .*unable to get local.*{ADVICE}"
+        server_context(), f"certificate verify failed for localhost: unable to get local.*{ADVICE}"
     ) as i:
         assert i.value.verify_code == 20
         assert i.value.verify_message == "unable to get local issuer certificate"
