@@ -42,8 +42,10 @@ from .sansio.uri import WebSocketURI, parse_uri
 from .server.auth import basic_auth, bearer_auth
 from .server.broadcast import broadcast
 from .server.groups import Group
+from .server.inheriting import listen_fds
 from .server.routing import Router
 from .server.serve import ThreadingServer, serve, unix_serve
+from .server.stats import ServerStats
 from .server.upgrade import ServerConnection
 from .threaded.attributes import Stats
 from .threaded.connection import Connection
@@ -71,6 +73,7 @@ __all__ = [
     "Router",
     "ServerConnection",
     "ServerProtocol",
+    "ServerStats",
     "State",
     "Stats",
     "ThreadingServer",
@@ -79,6 +82,7 @@ __all__ = [
     "bearer_auth",
     "broadcast",
     "connect",
+    "listen_fds",
     "parse_uri",
     "reconnect",
     "serve",

@@ -459,15 +459,18 @@ class ServerBusy(InvalidHandshake):
     Attributes:
         limit: the number of connections.
         retry_after: seconds after which another try makes sense.
+        per_address: whether the limit is that of the client's address.
     """
 
-    def __init__(self, limit: int, retry_after: float) -> None:
-        super().__init__(limit, retry_after)
+    def __init__(self, limit: int, retry_after: float, per_address: bool = False) -> None:
+        super().__init__(limit, retry_after, per_address)
         self.limit = limit
         self.retry_after = retry_after
+        self.per_address = per_address
 
     def __str__(self) -> str:
-        return f"server has its {self.limit} connections; try again in {self.retry_after:g} s"
+        who = "this address" if self.per_address else "server"
+        return f"{who} has its {self.limit} connections; try again in {self.retry_after:g} s"
 
 
 class NegotiationError(InvalidHandshake):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import selectors
 import socket
 import threading
@@ -29,6 +30,12 @@ class Acceptor:
         sockets: listening sockets; closed when accepting stops.
         accepted: called with each connection's socket; must not block.
         logger: where to log errors.
+        log_often: called in place of the logger's ``log`` for errors of which many may come,
+            with what they are before the level.
+
+    Attributes:
+        paused: whether accepting is paused.
+        thread: the thread, once it is started.
     """
 
     def __init__(
@@ -36,12 +43,18 @@ class Acceptor:
         sockets: Sequence[socket.socket],
         accepted: Callable[[socket.socket], None],
         logger: LoggerLike,
+        log_often: Callable[..., None] | None = None,
     ) -> None:
         self._sockets = sockets
         self._accepted = accepted
         self._logger = logger
+        self._log_often = log_often or (lambda kind, *args: logger.log(*args))
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self.paused = False
+        # Held while a connection is accepted, which doesn't block, so that none is after
+        # pause(). Re-entrant, because a signal handler may pause while the main thread does.
+        self._lock = threading.RLock()
+        self.thread: threading.Thread | None = None
         self._selector: selectors.BaseSelector | None = None
         self._waker: socket.socket | None = None
         self._receiver: socket.socket | None = None
@@ -57,36 +70,54 @@ class Acceptor:
         try:
             self._selector = selectors.DefaultSelector()
             self._receiver, self._waker = socket.socketpair()
+            self._waker.setblocking(False)
             for sock in (*self._sockets, self._receiver):
                 sock.setblocking(False)
-                self._selector.register(sock, selectors.EVENT_READ)
-            self._thread = thread
+            self._selector.register(self._receiver, selectors.EVENT_READ)
+            self.thread = thread
             thread.start()
         except Exception:
-            self._thread = None
+            self.thread = None
             self._release()
             raise
 
     def stop(self, deadline: Deadline) -> None:
         """Stop accepting and close the sockets, at once; wait for the thread. Idempotent."""
         self._stopping = True
-        thread = self._thread
+        thread = self.thread
         if thread is None:
             self._close_sockets()
             return
-        if self._waker is not None:
-            with contextlib.suppress(OSError):  # woken, and gone
-                self._waker.send(b"\0")
+        self._wake()
         # A signal handler may call this while the main thread is in start().
         with contextlib.suppress(RuntimeError):
             thread.join(deadline.remaining())
 
+    def pause(self) -> None:
+        """Accept no more; once this has returned nothing is accepted. Idempotent; any thread."""
+        with self._lock:
+            self.paused = True
+        self._wake()
+
+    def resume(self) -> None:
+        """Accept again. Idempotent; any thread."""
+        with self._lock:
+            self.paused = False
+        self._wake()
+
     def after_fork(self) -> None:
         """Release the descriptors in a forked child, which does not have the thread."""
         self._stopping = True
-        self._thread = None
+        self._lock = threading.RLock()
+        self.thread = None
         self._close_sockets()
         self._release()
+
+    def _wake(self) -> None:
+        waker = self._waker
+        if waker is not None:
+            with contextlib.suppress(OSError):  # woken, or gone
+                waker.send(b"\0")
 
     def _close_sockets(self) -> None:
         for sock in self._sockets:
@@ -99,19 +130,42 @@ class Acceptor:
 
     def _run(self) -> None:
         assert self._selector is not None
+        listening = False
         while not self._stopping:
             try:
+                if listening is self.paused:
+                    listening = self._listen(not listening)
                 for key, _ in self._selector.select():
-                    if key.fileobj is not self._receiver and not self._stopping:
+                    if key.fileobj is self._receiver:
+                        self._forget_waking()
+                    elif not self._stopping:
                         self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
             except BaseException as exc:  # whatever it is, the next client deserves an answer
                 self._trouble(exc)
         self._close_sockets()
         self._release()
 
+    def _listen(self, listening: bool) -> bool:
+        """Look at the listening sockets from now on, or no longer."""
+        assert self._selector is not None
+        for sock in self._sockets:
+            if listening:
+                self._selector.register(sock, selectors.EVENT_READ)
+            else:
+                self._selector.unregister(sock)
+        return listening
+
+    def _forget_waking(self) -> None:
+        assert self._receiver is not None
+        with contextlib.suppress(BlockingIOError):
+            self._receiver.recv(1024)
+
     def _accept(self, listener: socket.socket) -> None:
         try:
-            sock, _ = listener.accept()
+            with self._lock:
+                if self.paused:
+                    return
+                sock, _ = listener.accept()
         except OSError as exc:
             if exc.errno in HARMLESS or isinstance(exc, (BlockingIOError, ConnectionError)):
                 return
@@ -124,10 +178,11 @@ class Acceptor:
 
     def _trouble(self, exc: BaseException) -> None:
         """Log an error, and wait a little: out of descriptors, or of threads, perhaps."""
+        what = "accepting a connection failed"
         if isinstance(exc, OSError):
-            self._logger.error("accepting a connection failed: %s", exc)
+            self._log_often(what, logging.ERROR, f"{what}: %s", exc)
         else:
-            self._logger.error("accepting a connection failed", exc_info=exc)
+            self._logger.error(what, exc_info=exc)
         assert self._receiver is not None
         self._receiver.settimeout(BACK_OFF)
         with contextlib.suppress(OSError):  # the timeout: nobody stops us

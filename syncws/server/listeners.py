@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["UnixFile", "listen", "listen_unix"]
+__all__ = ["UnixFile", "listen", "listen_again", "listen_unix"]
 
 #: How often to look for a port that is free on all addresses.
 PORT_ATTEMPTS = 20
@@ -134,6 +134,18 @@ def _listen(family: int, address: Any, backlog: int, reuse_port: bool) -> socket
         sock.close()
         raise
     return sock
+
+
+def listen_again(sock: socket.socket, backlog: int) -> None:
+    """Make a socket listen that was made elsewhere, unless it does so already.
+
+    Raises:
+        OSError: it can't.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not to be known on this platform
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return  # with the backlog that it was given
+    sock.listen(backlog)
 
 
 def listen_unix(path: str, backlog: int) -> socket.socket:

@@ -24,7 +24,7 @@ from .callables import (
     in_turn,
     refuse_coroutine,
 )
-from .listeners import UnixFile, listen, listen_unix
+from .listeners import UnixFile, listen, listen_again, listen_unix
 from .routing import Router
 from .threading_server import ThreadingServer
 from .upgrade import (
@@ -51,7 +51,7 @@ def serve(
     host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
-    sock: socket.socket | None = None,
+    sock: socket.socket | Sequence[socket.socket] | None = None,
     ssl: ssl_module.SSLContext | None = None,
     origins: Origins = SAME_ORIGIN,
     hosts: Sequence[str] | None = None,
@@ -69,11 +69,13 @@ def serve(
     ping_timeout: float | None = 20,
     close_timeout: float | None = 10,
     send_timeout: float | None = None,
+    idle_timeout: float | None = None,
     max_size: MaxSize = 2**20,
     max_queue: MaxQueue = 16,
     read_limit: int = 2**16,
     write_limit: int = 2**16,
     max_connections: int | None = None,
+    max_connections_per_address: int | None = None,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
     create_protocol: Callable[..., ServerConnection] | None = None,
@@ -103,7 +105,8 @@ def serve(
         host: name or address to listen on, or several; ``None`` and ``"localhost"`` are the
             loopback interface, ``""`` all interfaces, by IPv4 and IPv6.
         port: port to listen on; ``None`` and 0 find a free one, see ``server.port``.
-        sock: a listening socket to use instead of making one.
+        sock: a listening socket to use instead of making one, or several, as
+            :func:`~syncws.listen_fds` returns them.
         ssl: certificate and rules; makes it ``wss://``.
         origins: origins from which browsers may connect: a list of str, compiled patterns,
             ``None`` (no Origin, as sent by programs that aren't browsers) and SAME_ORIGIN. By
@@ -133,6 +136,9 @@ def serve(
         ping_timeout: time for the pong, after which the connection fails with 1011.
         close_timeout: time that closing may take.
         send_timeout: time that one ``send()`` may take.
+        idle_timeout: time without a message in either direction, after which a connection is
+            closed with 1001, at most a quarter of that time late. Pings and pongs don't count;
+            parts of long messages do, and so do messages that wait for the handler.
         max_size: limit of a received message, or of (message, fragment); above it the
             connection fails with 1009.
         max_queue: received messages that may wait before reading pauses, or (pause above,
@@ -140,7 +146,11 @@ def serve(
         read_limit: bytes of received messages that may wait before reading pauses.
         write_limit: bytes that may wait for a peer that does not read, where calls don't
             wait for it (pings and pongs).
-        max_connections: connections at the same time; more are answered with 503.
+        max_connections: connections at the same time; more are answered with 503, or, if they
+            come in numbers, just closed.
+        max_connections_per_address: connections of one client at the same time: of an IPv4
+            address, or of the first 64 bits of an IPv6 address; Unix sockets don't count. Where
+            a trusted proxy says who the client is, that is who counts.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`ServerConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.
@@ -153,7 +163,8 @@ def serve(
         TypeError: an argument has a wrong type.
         ValueError: an argument has a wrong value, or contradicts another.
     """
-    _check(sock, host, port, ssl, max_connections)
+    sockets = _check_sockets(sock, host, port)
+    _check(ssl, max_connections, max_connections_per_address, idle_timeout)
     options = Options(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
@@ -192,9 +203,8 @@ def serve(
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
     if sock is None:
         sockets = listen(host, port, backlog=backlog, reuse_port=reuse_port, family=family)
-    else:
-        sock.listen(backlog)
-        sockets = [sock]
+    for each in () if sock is None else sockets:
+        listen_again(each, backlog)
     return ThreadingServer(
         run,
         sockets,
@@ -203,7 +213,9 @@ def serve(
         options=options,
         upgrade=upgrade,
         open_timeout=open_timeout,
+        idle_timeout=idle_timeout,
         max_connections=max_connections,
+        max_connections_per_address=max_connections_per_address,
         create_connection=create or ServerConnection,
         logger=logger,
     )
@@ -246,24 +258,43 @@ def unix_serve(
     return server
 
 
-def _check(
-    sock: socket.socket | None,
+def _check_sockets(
+    sock: socket.socket | Sequence[socket.socket] | None,
     host: str | Sequence[str] | None,
     port: int | None,
+) -> list[socket.socket]:
+    """Return the sockets that were given."""
+    if sock is None:
+        return []
+    if host is not None or port is not None:
+        raise ValueError("sock= listens already: host and port are not for it")
+    sockets = list(sock) if isinstance(sock, (list, tuple)) else [sock]
+    if not sockets:
+        raise ValueError("sock= is an empty list: none was made, or systemd handed none over")
+    for each in sockets:
+        if not isinstance(each, socket.socket):
+            raise TypeError(f"sock= is a socket, not {type(each).__name__}")
+        if hasattr(each, "do_handshake"):
+            raise TypeError("sock= is the plain socket; TLS is for ssl=")
+    return sockets
+
+
+def _check(
     ssl: ssl_module.SSLContext | None,
     max_connections: int | None,
+    max_connections_per_address: int | None,
+    idle_timeout: float | None,
 ) -> None:
-    if sock is not None:
-        if host is not None or port is not None:
-            raise ValueError("sock= listens already: host and port are not for it")
-        if not isinstance(sock, socket.socket):
-            raise TypeError(f"sock= is a socket, not {type(sock).__name__}")
-        if hasattr(sock, "do_handshake"):
-            raise TypeError("sock= is the plain socket; TLS is for ssl=")
     if ssl is not None and not hasattr(ssl, "wrap_bio"):
         raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
-    if max_connections is not None and max_connections < 1:
-        raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
+    for name, value in (
+        ("max_connections", max_connections),
+        ("max_connections_per_address", max_connections_per_address),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value!r}")
+    if idle_timeout is not None and idle_timeout <= 0:
+        raise ValueError(f"idle_timeout must be positive, got {idle_timeout!r}")
 
 
 def _find_router(

@@ -11,7 +11,6 @@ from ..aliases import LoggerLike
 from ..exceptions import (
     AbortHandshake,
     InvalidHandshake,
-    InvalidOrigin,
     WebSocketException,
 )
 from ..options import Options
@@ -25,6 +24,7 @@ from ..threaded.deadline import Deadline
 from ..threaded.transport import TlsTransport, Transport
 from ..version import __version__
 from .callables import ProcessRequest, SelectSubprotocol
+from .rejections import log_refusal
 from .responses import check_response, complete_response
 from .routing import Match, Router
 
@@ -99,6 +99,8 @@ class ServerConnection(Connection):
     username: str | None = None
     _client: Client | None = None  # what trusted proxies say
     _match: Match | None = None  # what the router found
+    _refused_for: str | None = None  # the server's reason, if it has one
+    _refusal_logged = False
 
     def __init__(
         self,
@@ -219,7 +221,7 @@ class ServerConnection(Connection):
             self.response = response
             protocol.send_response(response)
         if protocol.handshake_exc is not None:
-            self._log_refusal(answered)
+            log_refusal(self, answered)
         for data in protocol.data_to_send():
             if data:
                 transport.send_all(data, deadline)
@@ -317,23 +319,3 @@ class ServerConnection(Connection):
                 if not data:
                     return
                 received += len(data)
-
-    def _log_refusal(self, answered: bool) -> None:
-        exc, request = self.protocol.handshake_exc, self.request
-        if isinstance(exc, InvalidOrigin) and request is not None:
-            sites = request.headers.get_all("Sec-Fetch-Site")
-            self.logger.warning(
-                "connection from origin %s%s to host %s refused; origins=[%r] would accept it",
-                exc.value,
-                f" ({', '.join(sites)})" if sites else "",
-                self.requested_host,
-                exc.value,
-            )
-        elif answered and request is not None and self.response is not None:
-            # Without the query, which may have a secret.
-            path, status = request.path.partition("?")[0], self.response.status_code
-            self.logger.info(
-                "%s %s from %s answered with %d", request.method, path, self.remote_address, status
-            )
-        else:
-            self.logger.info("connection from %s refused: %s", self.remote_address, exc)

@@ -59,6 +59,7 @@ class Attributes:
     _closed: Latch
     _messages_received: int
     _frames_received: int
+    _fragments_received: int
     # What was sent and received by descriptor, in C.
     _direct_sent: int
     _direct_received: int
@@ -179,6 +180,22 @@ class Attributes:
             transport.bytes_sent + self._direct_bytes_sent,
             transport.bytes_received + self._direct_bytes_received,
         )
+
+    def _activity(self) -> tuple[int, int | None]:
+        """Return messages and fragments so far, both ways; and bytes, in the middle of a frame."""
+        transport, writer = self._transport, self._writer
+        count = (
+            writer.frames_sent
+            + writer.messages_posted
+            + self._direct_sent
+            + self._messages_received
+            + self._fragments_received
+            + self._direct_received
+        )
+        if not (writer.waiting or self.protocol.decoder.receiving):
+            return count, None
+        sent = transport.bytes_sent + self._direct_bytes_sent
+        return count, sent + transport.bytes_received + self._direct_bytes_received
 
     @property
     def buffered_amount(self) -> int:

@@ -52,6 +52,11 @@ _numbers = itertools.count(1)
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscriptable from 3.11 on
     """Adds the connection to each record, as ``record.websocket``."""
 
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        # What the caller adds stays, unlike in the original.
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
 
 class Core(Receiving):
     """The connection without the methods that programs call; these are in a subclass.
@@ -101,7 +106,7 @@ class Core(Receiving):
         self._batches: dict[int, weakref.ref[Batch]] = {}
         self._started = False
         # Written by who has the reading role:
-        self._messages_received = self._frames_received = 0
+        self._messages_received = self._frames_received = self._fragments_received = 0
         self._init_receiving()
 
     def _start(self) -> None:
@@ -126,6 +131,7 @@ class Core(Receiving):
 
     def _fragment_received(self, frame: Frame) -> None:
         self._frames_received += 1
+        self._fragments_received += 1
         self._messages_received += frame.fin
         is_text = None if frame.opcode is Opcode.CONT else frame.opcode is Opcode.TEXT
         served = self._inbox.put_fragment(frame.data, is_text=is_text, fin=frame.fin)

@@ -13,7 +13,7 @@ from support.scripted import nothing_left
 from support.serving import echo, messages, serving
 
 from syncws import connect, serve
-from syncws.server import accepting, threading_server
+from syncws.server import accepting, handling
 from syncws.server.accepting import Acceptor
 from syncws.threaded.deadline import Deadline
 
@@ -83,8 +83,10 @@ def test_an_error_is_logged_and_survived(listener, caplog, monkeypatch, failure)
         assert_works(server)
         assert server.is_serving()
     errors = messages(caplog, "ERROR")
-    assert len(errors) == 3
+    # A defect is logged each time, a shortage only now and then.
+    assert len(errors) == (1 if isinstance(failure, OSError) else 3)
     assert "accepting a connection failed" in errors[0]
+    assert ("Traceback" in caplog.text) is not isinstance(failure, OSError)
 
 
 def test_after_an_error_there_is_a_pause_that_closing_ends(listener, caplog, monkeypatch):
@@ -142,13 +144,15 @@ def test_no_thread_for_a_connection_closes_that_one_only(caplog, monkeypatch):
     monkeypatch.setattr(accepting, "BACK_OFF", 0.01)
     failures = [RuntimeError("can't start new thread")]
     with serving(max_connections=1) as server:
-        monkeypatch.setattr(threading_server.threading, "Thread", Thread)
+        monkeypatch.setattr(handling.threading, "Thread", Thread)
         with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as client:
             assert client.recv(1) == b""
         wait_until(lambda: not server._running)
         assert_works(server)
-    assert messages(caplog, "ERROR") == ["accepting a connection failed"]
-    assert "can't start new thread" in caplog.text
+    (error,) = messages(caplog, "ERROR")
+    assert error.startswith("accepting a connection failed: ")
+    assert "can't start new thread" in error
+    assert "Traceback" not in caplog.text
 
 
 # --- starting and stopping ---
@@ -184,11 +188,11 @@ def test_no_thread_to_start_with_is_an_error(monkeypatch):
 def test_stopping_before_the_thread_runs_stops_it(listener):
     # As a signal handler would that interrupts start().
     acceptor = Acceptor([listener], lambda sock: sock.close(), None)
-    acceptor._thread = threading.Thread()
+    acceptor.thread = threading.Thread()
     acceptor.stop(Deadline(SOON))
     acceptor.start()
-    acceptor._thread.join(SOON)
-    assert not acceptor._thread.is_alive()
+    acceptor.thread.join(SOON)
+    assert not acceptor.thread.is_alive()
     assert listener.fileno() == -1
 
 

@@ -22,7 +22,8 @@ from syncws import (
     connect,
     serve,
 )
-from syncws.server import threading_server
+from syncws.server import closing
+from syncws.server.admission import Job
 from syncws.threaded import deadline
 from syncws.threaded.deadline import Deadline, Latch
 
@@ -158,7 +159,7 @@ def test_opening_handshakes_under_way_are_answered_503():
 
 
 def test_clients_that_say_nothing_do_not_hold_up_closing(monkeypatch):
-    monkeypatch.setattr(threading_server, "OPENING_GRACE", 0.1)
+    monkeypatch.setattr(closing, "OPENING_GRACE", 0.1)
     server = serve(echo, "127.0.0.1", open_timeout=None, close_timeout=None).start()
     with raw_client(server) as sock:
         wait_until(lambda: server._opening)
@@ -316,12 +317,11 @@ def test_an_interrupted_close_cuts_connections_off(monkeypatch):
 def test_a_thread_that_is_just_being_started_is_waited_for():
     server = serve(echo, "127.0.0.1").start()
     thread = threading.Thread()
-    server._slots += 1
-    server._running[thread] = None
+    server._running[thread] = Job()
     closing = run(server.close)
     wait_until(lambda: not server.is_serving())
     assert not closing.done()
-    server._ended(thread, False)
+    server._ended(thread)
     closing.result()
 
 
@@ -491,7 +491,7 @@ def test_at_exit_no_more_is_accepted_and_closing_is_still_possible():
 def test_a_forked_child_has_a_closed_server():
     # What happens in the child, without one: the connections of the parent stay its own.
     server = serve(echo, "127.0.0.1").start()
-    thread = server._acceptor._thread
+    thread = server._acceptor.thread
     server._acceptor._waker.send(b"\0")
     server._acceptor._stopping = True
     thread.join(SOON)

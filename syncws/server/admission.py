@@ -1,0 +1,139 @@
+"""How many connections there may be, in total and of one address."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import InvalidHandshake, ServerBusy
+from .upgrade import RETRY_AFTER
+
+if TYPE_CHECKING:
+    from ..sansio.forwarded import TrustedProxies
+    from .upgrade import ServerConnection
+
+__all__ = ["Admission", "Job", "address_key"]
+
+#: How IPv4 addresses are written as IPv6 ones (RFC 4291 §2.5.5.2).
+MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+class Job:
+    """A connection's thread: what it is at.
+
+    Attributes:
+        connection: the connection, once there is one.
+        refusal: why it can't become a WebSocket; it is there for a plain answer only.
+        counted: whether it has one of ``max_connections``.
+        key: the address that it counts for; ``None`` for none.
+    """
+
+    __slots__ = ("connection", "counted", "key", "refusal")
+
+    def __init__(self, refusal: Refusal | None = None) -> None:
+        self.connection: ServerConnection | None = None
+        self.refusal = refusal
+        self.counted = False
+        self.key: bytes | None = None
+
+
+class Refusal:
+    """Why a connection isn't let in.
+
+    Attributes:
+        reason: a key of :data:`.rejections.REASONS`.
+        exc: what to say.
+    """
+
+    __slots__ = ("exc", "reason")
+
+    def __init__(self, reason: str, exc: InvalidHandshake) -> None:
+        self.reason = reason
+        self.exc = exc
+
+
+class Admission:
+    """Counts connections. The server's lock guards it.
+
+    Args:
+        limit: connections at the same time; ``None`` is unlimited.
+        address_limit: the same, of one address.
+        proxies: whose connections count for the addresses that they tell.
+    """
+
+    def __init__(
+        self, limit: int | None, address_limit: int | None, proxies: TrustedProxies | None
+    ) -> None:
+        self._limit = limit
+        self._address_limit = address_limit
+        self._proxies = proxies
+        self._count = 0
+        self._by_address: dict[bytes, int] = {}
+
+    def find_key(self, sock: socket.socket) -> bytes | None:
+        """Return the address that a socket counts for as long as no proxy says another."""
+        if self._address_limit is None or sock.family == getattr(socket, "AF_UNIX", None):
+            return None
+        try:
+            peer = sock.getpeername()
+        except OSError:  # gone already
+            return None
+        if self._proxies is not None and self._proxies._is_peer_trusted(peer):
+            return None
+        return address_key(peer)
+
+    def admit(self, job: Job, key: bytes | None) -> Refusal | None:
+        """Count a connection, unless that would be one too many; return why not."""
+        if self._limit is not None and self._count >= self._limit:
+            return Refusal("full", ServerBusy(self._limit, RETRY_AFTER))
+        refusal = self._count_address(job, key)
+        if refusal is None:
+            job.counted = True
+            self._count += 1
+        return refusal
+
+    def admit_forwarded(self, job: Job, connection: ServerConnection) -> Refusal | None:
+        """Count a connection for the address that a proxy told; return why it can't be."""
+        if self._proxies is None or self._address_limit is None or job.key is not None:
+            return None
+        return self._count_address(job, address_key(connection.remote_address))
+
+    def release(self, job: Job) -> None:
+        """Forget a connection."""
+        if job.counted:
+            job.counted = False
+            self._count -= 1
+        key, job.key = job.key, None
+        if key is not None:
+            self._by_address[key] -= 1
+            if not self._by_address[key]:
+                del self._by_address[key]
+
+    def _count_address(self, job: Job, key: bytes | None) -> Refusal | None:
+        limit = self._address_limit
+        if limit is None or key is None:
+            return None
+        count = self._by_address.get(key, 0)
+        if count >= limit:
+            return Refusal("address", ServerBusy(limit, RETRY_AFTER, per_address=True))
+        self._by_address[key] = count + 1
+        job.key = key
+        return None
+
+
+def address_key(address: Any) -> bytes | None:
+    """Return what connections of one client have in common: IPv4 address, or /64 of IPv6.
+
+    A network gives each of its machines 2**64 IPv6 addresses to choose from. ``None`` if it
+    isn't an IP address: a Unix socket, or what a proxy says that doesn't know or tell.
+    """
+    host = address[0] if isinstance(address, tuple) and address else None
+    if not isinstance(host, str):
+        return None
+    try:
+        if ":" not in host:
+            return socket.inet_pton(socket.AF_INET, host)
+        packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except OSError:
+        return None
+    return packed[12:] if packed.startswith(MAPPED) else packed[:8]
