@@ -51,6 +51,7 @@ class Acceptor:
         self._log_often = log_often or (lambda kind, *args: logger.log(*args))
         self._stopping = False
         self.paused = False
+        self._listening = False  # whether the selector looks at the sockets
         # Held while a connection is accepted, which doesn't block, so that none is after
         # pause(). Re-entrant, because a signal handler may pause while the main thread does.
         self._lock = threading.RLock()
@@ -74,6 +75,7 @@ class Acceptor:
             for sock in (*self._sockets, self._receiver):
                 sock.setblocking(False)
             self._selector.register(self._receiver, selectors.EVENT_READ)
+            self._listen(not self.paused)
             self.thread = thread
             thread.start()
         except Exception:
@@ -130,11 +132,10 @@ class Acceptor:
 
     def _run(self) -> None:
         assert self._selector is not None
-        listening = False
         while not self._stopping:
             try:
-                if listening is self.paused:
-                    listening = self._listen(not listening)
+                if self._listening is self.paused:
+                    self._listen(not self.paused)
                 for key, _ in self._selector.select():
                     if key.fileobj is self._receiver:
                         self._forget_waking()
@@ -145,15 +146,16 @@ class Acceptor:
         self._close_sockets()
         self._release()
 
-    def _listen(self, listening: bool) -> bool:
+    def _listen(self, listening: bool) -> None:
         """Look at the listening sockets from now on, or no longer."""
         assert self._selector is not None
+        registered = self._selector.get_map()
         for sock in self._sockets:
-            if listening:
+            if listening and sock not in registered:
                 self._selector.register(sock, selectors.EVENT_READ)
-            else:
+            elif not listening and sock in registered:
                 self._selector.unregister(sock)
-        return listening
+        self._listening = listening
 
     def _forget_waking(self) -> None:
         assert self._receiver is not None

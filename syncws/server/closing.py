@@ -85,8 +85,8 @@ class Closing(Handling):
         try:
             if first:
                 self._stop_accepting(Deadline(timeout))
-            if drain_seconds:
-                self._drain(code, reason, drain_seconds, timeout)
+            if drain_seconds and not self._drain(code, reason, drain_seconds, timeout):
+                return
             deadline = Deadline(timeout)
             if close_connections:
                 self._end_drain()
@@ -136,8 +136,13 @@ class Closing(Handling):
 
     # --- connections ---
 
-    def _drain(self, code: int, reason: str, seconds: float, timeout: float | None) -> None:
-        """Close connections over so many seconds, unless another thread does so already."""
+    def _drain(self, code: int, reason: str, seconds: float, timeout: float | None) -> bool:
+        """Close connections over so many seconds, or wait while another thread does.
+
+        Returns:
+            Whether what is left is to be closed now; not in a signal handler that interrupts
+            the thread that does so.
+        """
 
         def close(connection: ServerConnection) -> None:
             connection._begin_close(code, reason, timeout)
@@ -151,15 +156,17 @@ class Closing(Handling):
         if not connections:
             ended.set()
         if not mine:
-            if not self._is_within():
-                ended.wait(seconds)
-            return
+            if threading.current_thread() is self._closer:
+                return False
+            ended.wait(seconds)
+            return True
         try:
             drain(connections, seconds, close, ended)
         except BaseException:  # Ctrl-C: all that are left are told now, and cut off next
             for connection in self.connections:
                 close(connection)
             raise
+        return True
 
     def _end_drain(self) -> None:
         """Let who drains go on to what comes after it."""

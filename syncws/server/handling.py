@@ -126,13 +126,13 @@ class Handling:
         """Run a connection in a thread of its own, or refuse it."""
         key = self._admission.find_key(sock)
         job = Job()
-        thread = threading.Thread(
-            target=self._run, args=(sock, job), name="syncws-handler", daemon=True
-        )
         with self._lock:
             self._accepted_total += 1
             refusal = self._admission.admit(job, key)
             if refusal is None:
+                thread = threading.Thread(
+                    target=self._run, args=(sock, job), name="syncws-handler", daemon=True
+                )
                 self._running[thread] = job
         if refusal is None:
             self._launch(thread)
@@ -196,13 +196,15 @@ class Handling:
 
     def _run(self, sock: socket.socket | Transport, job: Job, head: bytes = b"") -> None:
         """Everything that happens to one connection, in its thread."""
+        connection = None
         try:
             connection = self._open(sock, job, head)
             if connection is not None:
                 self._handle(connection)
         except BaseException:  # a defect of ours, or a create_connection that fails
             self.logger.exception("connection failed")
-            self._rejections.count("failure")
+            if connection is None:
+                self._rejections.count("failure")
             sock.close()
         finally:
             self._ended(threading.current_thread())

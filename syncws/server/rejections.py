@@ -54,8 +54,8 @@ class Rejections:
         # signal handler may ask for the counts while the main thread does.
         self._lock = threading.RLock()
         self._counts: dict[str, int] = {}
-        # Kinds that were logged in this interval: how many came after, and what ends it.
-        self._unsaid: dict[str, int] = {}
+        # Kinds that were logged in this interval: at which level, and how many came after.
+        self._unsaid: dict[str, tuple[int, int]] = {}
         self._timers: dict[str, Timer] = {}
 
     @property
@@ -104,9 +104,9 @@ class Rejections:
         """Log something of which much may come; without counting it as a refusal."""
         with self._lock:
             first = kind not in self._unsaid
-            self._unsaid[kind] = 0 if first else self._unsaid[kind] + 1
+            self._unsaid[kind] = (level, 0 if first else self._unsaid[kind][1] + 1)
         if first:
-            self._sum_up_later(kind, level)
+            self._sum_up_later(kind)
         (logger or self._logger).log(level if first else logging.DEBUG, message, *args, extra=extra)
 
     def finish(self) -> None:
@@ -116,17 +116,17 @@ class Rejections:
             timers, self._timers = self._timers, {}
         for timer in timers.values():
             timer.cancel()
-        for kind, count in unsaid.items():
+        for kind, (level, count) in unsaid.items():
             if count:
-                self._say(kind, logging.INFO, count)
+                self._say(kind, level, count)
 
     def after_fork(self) -> None:
         """Become usable in a forked child, where the lock may be another thread's."""
         self._lock = threading.RLock()
 
-    def _sum_up_later(self, kind: str, level: int) -> None:
+    def _sum_up_later(self, kind: str) -> None:
         try:
-            timer = call_later(INTERVAL, lambda: self._sum_up(kind, level))
+            timer = call_later(INTERVAL, lambda: self._sum_up(kind))
         except RuntimeError:  # no thread is to be had: the next one is logged as the first
             with self._lock:
                 self._unsaid.pop(kind, None)
@@ -134,15 +134,15 @@ class Rejections:
         with self._lock:
             self._timers[kind] = timer
 
-    def _sum_up(self, kind: str, level: int) -> None:
+    def _sum_up(self, kind: str) -> None:
         """Say how many more there were; or, if there were none, that the next one is news."""
         with self._lock:
-            count = self._unsaid.pop(kind, 0)
+            level, count = self._unsaid.pop(kind, (0, 0))
             self._timers.pop(kind, None)
             if count:
-                self._unsaid[kind] = 0
+                self._unsaid[kind] = (level, 0)
         if count:
-            self._sum_up_later(kind, level)
+            self._sum_up_later(kind)
             self._say(kind, level, count)
 
     def _say(self, kind: str, level: int, count: int) -> None:

@@ -11,7 +11,6 @@ from ..aliases import LoggerLike
 from ..exceptions import (
     AbortHandshake,
     InvalidHandshake,
-    WebSocketException,
 )
 from ..options import Options
 from ..sansio.forwarded import Client, TrustedProxies
@@ -260,7 +259,7 @@ class ServerConnection(Connection):
         if response is None:
             response = self._refuse_when_busy() or self.protocol.accept(request)
             exc = self.protocol.handshake_exc
-            ours = isinstance(exc, WebSocketException) and not isinstance(exc, AbortHandshake)
+            ours = isinstance(exc, InvalidHandshake) and not isinstance(exc, AbortHandshake)
             if exc is not None and not ours:
                 raise exc  # the program's: by select_subprotocol, or an extension
         self._complete(request, response, self._upgrade.extra_headers)
