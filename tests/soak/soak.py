@@ -1,0 +1,227 @@
+"""Hours, or minutes, of a server among healthy and hostile clients: see README.md."""
+
+import argparse
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+
+import trustme
+from measures import Child, growth, percentile, sample
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+SAMPLE_INTERVAL = 2.0
+
+#: Of the connections, those that attack.
+HOSTILE_SHARE = 0.15
+
+#: Seconds between two times that the server has no descriptors left, and how long that lasts.
+EXHAUSTION_INTERVAL = 30.0
+EXHAUSTION_TIME = 0.5
+
+#: Trends of fewer seconds after the warm-up tell nothing.
+MIN_WINDOW = 120.0
+
+#: How much more may be there at the end than after the warm-up, by a line through all samples.
+#: Descriptors and threads go up and down with the connections, which come and go at random: 5 %
+#: of them. Memory is what the allocator keeps of the worst moment so far, and a worse one may
+#: always come: 10 %, and 4 MiB. That is less than 1 KiB for each connection that there was in
+#: 15 minutes.
+COUNT_SHARE = 0.05
+MEMORY_SHARE = 0.10
+MEMORY_KIB = 4096
+
+
+class Soak:
+    """Starts the processes, watches them, and judges."""
+
+    def __init__(self, arguments, directory):
+        self.arguments = arguments
+        self.duration = 60 * arguments.minutes
+        self.warm_up = min(180.0, self.duration / 5)
+        authority = trustme.CA()
+        certificate, ca = directory / "certificate.pem", directory / "authority.pem"
+        issued = authority.issue_cert("localhost", "127.0.0.1")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        authority.cert_pem.write_to_path(str(ca))
+        self.failures = []
+        self.samples = []
+        self.children = []
+        self.server = self._start("soak_server", {"certificate": str(certificate)})
+        self.before = sample(self.server.process.pid)
+        hostile = max(1, round(arguments.connections * HOSTILE_SHARE))
+        configuration = {
+            "seed": arguments.seed,
+            "ports": self.server.ready["ports"],
+            "authority": str(ca),
+            "ramp": min(20.0, self.duration / 6),
+            "lifetime": min(20.0, self.duration / 6),
+            "connections": arguments.connections - hostile,
+            "attackers": hostile,
+        }
+        self.clients = self._start("soak_clients", configuration)
+        self.faults = self._start("soak_faults", configuration)
+
+    def _start(self, name, configuration):
+        child = Child(str(HERE / f"{name}.py"), configuration)
+        self.children.append(child)
+        return child
+
+    # --- while it runs ---
+
+    def run(self):
+        self.start = time.monotonic()
+        next_report, next_exhaustion = self.arguments.report_interval, EXHAUSTION_INTERVAL / 2
+        while (now := time.monotonic() - self.start) < self.duration:
+            self.samples.append((now, sample(self.server.process.pid)))
+            if now >= next_report:
+                next_report += self.arguments.report_interval
+                self._report(now)
+            if now >= next_exhaustion:
+                next_exhaustion += EXHAUSTION_INTERVAL
+                self._exhaust()
+            time.sleep(max(0.0, min(SAMPLE_INTERVAL, self.duration - now)))
+
+    def _exhaust(self):
+        """Take all descriptors from the server that it does not use yet, for a while."""
+        pid = self.server.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (sample(pid)["descriptors"], hard))
+        time.sleep(EXHAUSTION_TIME)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    def _report(self, now):
+        server, clients, faults = (child.ask("stats") for child in self.children)
+        latest = self.samples[-1][1]
+        earlier = self.samples[max(0, len(self.samples) - 6)]
+        cpu = (latest["cpu"] - earlier[1]["cpu"]) / max(0.1, self.samples[-1][0] - earlier[0])
+        attacks = faults["counts"]
+        print(
+            f"{now:6.0f} s  {server['connections']:4} open  {clients.get('opened', 0):6} opened  "
+            f"{clients.get('sent', 0):8} messages  {clients.get('broadcasts', 0):7} broadcasts  "
+            f"{_milliseconds(clients['latencies'])}  {sum(attacks.values()):6} attacks  "
+            f"{latest['rss'] / 1024:6.1f} MiB  {latest['descriptors']:4} fds  "
+            f"{latest['threads']:4} threads  {100 * cpu:3.0f} % CPU  "
+            f"errors {server['errors']['count']}/{clients['errors']['count']}"
+            f"/{faults['errors']['count']}",
+            flush=True,
+        )
+
+    # --- the end ---
+
+    def finish(self):
+        """Stop all; return whether all was well."""
+        print("stopping", flush=True)
+        faults = self.faults.ask("stop")
+        clients = self.clients.ask("stop")
+        self.faults.end()
+        self.clients.end()
+        left = self._wait_until_idle()
+        after = sample(self.server.process.pid)
+        server = self.server.ask("stop")
+        self.server.process.wait(10)
+        self._judge(server, clients, faults, left, after)
+        for name, count in sorted({**faults["counts"]}.items()):
+            print(f"  {count:6} {name}")
+        print("server:", {k: v for k, v in server.items() if k != "errors"})
+        for failure in self.failures:
+            print("FAILED:", failure)
+        print("verdict:", "failed" if self.failures else "passed", flush=True)
+        return not self.failures
+
+    def _wait_until_idle(self):
+        deadline = time.monotonic() + 30
+        while True:
+            left = self.server.ask("left")
+            if left["ServerConnection"] == 0 or time.monotonic() > deadline:
+                return left
+            time.sleep(0.5)
+
+    def _judge(self, server, clients, faults, left, after):
+        for name, stats in (("server", server), ("clients", clients), ("attackers", faults)):
+            if stats["errors"]["count"]:
+                self.failures.append(f"{stats['errors']['count']} errors of the {name}:")
+                self.failures += stats["errors"]["first"]
+        if server["raised"] != server["logged"]:
+            self.failures.append(f"raised {server['raised']}, logged {server['logged']}")
+        if server.get("healthy", 0) != clients.get("done", 0):
+            self.failures.append(
+                f"{server.get('healthy', 0)} connections ended well for the server, "
+                f"{clients.get('done', 0)} for the clients"
+            )
+        if not (clients.get("sent") and clients.get("broadcasts") and clients.get("done")):
+            self.failures.append("nothing was sent")
+        if server["seconds"] > 5:
+            self.failures.append(f"closing the servers took {server['seconds']:.1f} s")
+        print(f"left at the end: {left}, {after['descriptors']} descriptors, before: {self.before}")
+        remains = {
+            k: v for k, v in left.items() if k not in ("threads", "Inbox", "Transport") and v
+        }
+        if remains:
+            self.failures.append(f"left at the end: {remains}")
+        for name in ("descriptors", "threads"):
+            # The threads that serve all connections start with the first one, and stay.
+            if after[name] > self.before[name] + 5:
+                self.failures.append(f"{name}: {self.before[name]} before, {after[name]} after")
+        self._judge_trends()
+
+    def _judge_trends(self):
+        window = [(now, values) for now, values in self.samples if now >= self.warm_up]
+        seconds = window[-1][0] - window[0][0] if window else 0
+        for name in ("rss", "descriptors", "threads"):
+            points = [(now, values[name]) for now, values in window]
+            if len(points) < 3:
+                continue
+            rise, mean = growth(points), sum(value for _, value in points) / len(points)
+            bound = max(10, COUNT_SHARE * mean)
+            if name == "rss":
+                bound = MEMORY_KIB + MEMORY_SHARE * mean
+            judged = seconds >= MIN_WINDOW
+            print(
+                f"{name}: {rise:+.0f} in {seconds:.0f} s ({3600 * rise / seconds:+.0f} an hour), "
+                f"mean {mean:.0f}, at most {max(value for _, value in points):.0f}, "
+                + (f"allowed {bound:.0f}" if judged else "too short to judge")
+            )
+            if judged and rise > bound:
+                self.failures.append(f"{name} grew by {rise:.0f} in {seconds:.0f} s")
+
+    def end(self):
+        for child in self.children:
+            child.end()
+
+
+def _milliseconds(latencies):
+    buckets = {int(bucket): count for bucket, count in latencies.items()}
+    shares = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    return " ".join(f"{name} {1000 * percentile(buckets, share):.0f}" for name, share in shares) + (
+        " ms"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--connections", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report-interval", type=float, default=10, help="seconds")
+    arguments = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+    with tempfile.TemporaryDirectory() as directory:
+        soak = Soak(arguments, pathlib.Path(directory))
+        try:
+            try:
+                soak.run()
+            except KeyboardInterrupt:
+                print("interrupted")
+            return 0 if soak.finish() else 1
+        except KeyboardInterrupt:  # twice: at once
+            return 130
+        finally:
+            soak.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
