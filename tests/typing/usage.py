@@ -16,11 +16,13 @@ from syncws import (
     Response,
     Router,
     ServerConnection,
+    ServerStats,
     State,
     ThreadingServer,
     basic_auth,
     bearer_auth,
     connect,
+    listen_fds,
     serve,
     unix_connect,
     unix_serve,
@@ -109,6 +111,24 @@ def protected() -> None:
         ],
     )
     chat(ServerConnection.__new__(ServerConnection), room="typed as it was")
+
+
+def limited() -> None:
+    server = serve(
+        echo,
+        sock=listen_fds("ws"),
+        idle_timeout=60,
+        max_connections=1000,
+        max_connections_per_address=10,
+    )
+    server.pause()
+    server.resume()
+    stats: ServerStats = server.stats()
+    refused: int = stats.refusals.get("full", 0)
+    uptime: float = stats.uptime
+    print(refused, uptime, stats.connections_open, stats.paused)
+    server.stop(code=1012, drain_seconds=30)
+    server.close(code=1012, reason="restart", timeout=5, drain_seconds=30)
 
 
 def clients() -> str | bytes:
