@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiving"]
 
+#: Bytes that are decoded before the inbox is looked at, where there are extensions: what is
+#: compressed may become a thousand times as much, and all that one read brings be too much.
+DECODE_SIZE = 1 << 13
+
 #: What reading by descriptor gives when something came.
 READ_SOME = 1
 
@@ -62,7 +66,7 @@ class Receiving(Channel, Attributes):
     _inbox: Inbox
 
     def _init_receiving(self) -> None:
-        self._early = b""  # what came with the opening handshake
+        self._early = b""  # what was read, or came with the opening handshake, and isn't decoded
         self._failed = False  # what broke the rules was dealt with
         self._served = False  # a caller that can read by itself was woken
         self._pauses = 0  # looks that found nobody reading because the inbox was full
@@ -287,9 +291,11 @@ class Receiving(Channel, Attributes):
                 return None
             self._served = self._inbox.deliver() or self._served
             return self._handle_leftover()
-        data, self._early = self._early or self._transport.recv(deadline), b""
+        data = self._early or self._transport.recv(deadline)
         if not data:
             return False
+        size = DECODE_SIZE if self.protocol.extensions else len(data)
+        data, self._early = data[:size], data[size:]
         self._deliver(self.protocol.decoder.receive(data))
         self._handle_failure()
         if self._transport.pending:

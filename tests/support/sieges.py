@@ -1,0 +1,159 @@
+"""Servers under attack, next to a client that must not notice."""
+
+import contextlib
+import socket
+import threading
+import time
+import tracemalloc
+
+from support.certificates import contexts
+from support.pairs import SOON, run, wait_until
+from support.serving import echo, serving
+
+from syncws import connect
+
+MIB = 1 << 20
+
+#: Seconds in which a bystander must have each echo, on a machine that is busy.
+IN_TIME = 5
+
+
+class Bystander:
+    """A client that sends numbers, one after the other, and must get each back at once."""
+
+    def __init__(self, server, **kwargs):
+        if server._ssl is not None:
+            kwargs["ssl"] = contexts()[1]
+        uri = server.uri.replace("127.0.0.1", "localhost") + "bystander"
+        self._ws = connect(uri, host="127.0.0.1", proxy=None, **kwargs)
+        self._stopping = threading.Event()
+        self.echoes = 0
+        self._running = run(self._run)
+
+    def _run(self):
+        with self._ws as ws:
+            while not self._stopping.wait(0.002):
+                ws.send(str(self.echoes))
+                assert ws.recv(IN_TIME) == str(self.echoes)
+                self.echoes += 1
+        assert ws.close_code == 1000
+
+    def is_served(self):
+        """Get more echoes from now on."""
+        before = self.echoes
+        wait_until(lambda: self.echoes > before + 2 or self._running.done())
+        return self.echoes > before + 2
+
+    def leave(self):
+        self._stopping.set()
+        self._running.result()
+
+
+@contextlib.contextmanager
+def besieged(caplog, handler=echo, *, failures=0, bystander=None, **kwargs):
+    """A server with a bystander, and a handler for all others.
+
+    At the end the bystander is still served, and the log has as many tracebacks as there were
+    failures of the handler's: what peers do is none.
+    """
+    caplog.set_level("INFO")
+
+    def dispatch(ws):
+        (echo if ws.path == "/bystander" else handler)(ws)
+
+    with serving(dispatch, **kwargs) as server:
+        witness = Bystander(server, **(bystander or {}))
+        try:
+            yield server
+            assert witness.is_served()
+        finally:
+            witness.leave()
+    texts = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert texts == ["connection handler failed"] * failures, caplog.text
+
+
+def address(server):
+    return server.sockets[0].getsockname()[:2]
+
+
+def others(server):
+    """The connections but the bystander's."""
+    return [ws for ws in server.connections if ws.path != "/bystander"]
+
+
+def works(server, **kwargs):
+    """Tell whether a new client is served."""
+    if server._ssl is not None:
+        kwargs["ssl"] = contexts()[1]
+    uri = server.uri.replace("127.0.0.1", "localhost") + "bystander"
+    with connect(uri, host="127.0.0.1", proxy=None, **kwargs) as ws:
+        ws.send("hello")
+        return ws.recv(IN_TIME) == "hello"
+
+
+def ends(sock, seconds=SOON):
+    """Read until the server ends the connection; return whether it does so in time."""
+    deadline = time.monotonic() + seconds
+    try:
+        while True:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            if not sock.recv(1 << 16):
+                return True
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def trickle(sock, data, seconds, interval=0.02):
+    """Send bytes one by one, and close; return whether the server ended it, in time."""
+    deadline = time.monotonic() + seconds
+    with sock:
+        for byte in data:
+            try:
+                sock.sendall(bytes((byte,)))
+            except OSError:
+                return True
+            if ends(sock, interval):
+                return True
+            if time.monotonic() > deadline:
+                return False
+        return ends(sock, max(0.001, deadline - time.monotonic()))
+
+
+def pour(sock, block, size):
+    """Send a block again and again; return how many bytes went until the server ended it."""
+    sent = 0
+    view = memoryview(block)
+    try:
+        while sent < size:
+            sent += sock.send(view[sent % len(block) :])
+    except (ConnectionError, TimeoutError):
+        pass
+    return sent
+
+
+def drop(sock):
+    """Make one's end of a connection vanish: no FIN, no RST. Needs privileges, on Linux."""
+    repair = getattr(socket, "TCP_REPAIR", 19)
+    sock.setsockopt(socket.IPPROTO_TCP, repair, 1)
+    sock.close()
+
+
+class Memory:
+    """What Python's allocator had at most, above what there was at first."""
+
+    peak = 0
+
+
+@contextlib.contextmanager
+def measured_memory():
+    """Measure the block's memory; slow."""
+    memory = Memory()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        yield memory
+        memory.peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
