@@ -5,6 +5,7 @@ warning, and warnings are errors here. The fixture below waits for threads befor
 over, so that it is that test and not the next one.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -58,7 +59,7 @@ def no_threads_left():
     deadline = time.monotonic() + THREADS_TIMEOUT
     while left := library_threads() - before:
         for thread in left:
-            if thread.ident is not None:  # it isn't just being started
+            with contextlib.suppress(RuntimeError):  # it is just being started
                 thread.join(max(0.0, deadline - time.monotonic()))
         if time.monotonic() >= deadline:
             break

@@ -81,7 +81,7 @@ typedef struct {
 #endif
     PyObject *str_await_message, *str_pass_on, *str_leftover, *str_message, *str_state;
     PyObject *str_fragmenting, *str_ended, *str_send, *str_complete_send, *str_send_failed;
-    PyObject *str_flush_batch;
+    PyObject *str_flush_batch, *str_acquire, *str_release;
 } State;
 
 static struct PyModuleDef module_def;
@@ -1752,7 +1752,7 @@ lock_release(WriteLock *self)
     if (next != NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        Py_XDECREF(PyObject_CallMethod(PyTuple_GET_ITEM(next, 0), "release", NULL));
+        Py_XDECREF(PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(next, 0), self->state->str_release));
         Py_DECREF(next);
         PyErr_Restore(type, value, traceback);
     }
@@ -1781,7 +1781,7 @@ static PyObject *
 lock_enter(WriteLock *self, int *taken)
 {
     PyObject *waiter = PyObject_CallNoArgs(self->state->allocate_lock);
-    PyObject *held = waiter == NULL ? NULL : PyObject_CallMethod(waiter, "acquire", NULL);
+    PyObject *held = waiter == NULL ? NULL : PyObject_CallMethodNoArgs(waiter, self->state->str_acquire);
     PyObject *entry = NULL;
     Py_XDECREF(held);
     if (held != NULL) {
@@ -3042,6 +3042,8 @@ module_exec(PyObject *module)
         {&state->str_complete_send, "_complete_send"},
         {&state->str_send_failed, "_send_failed"},
         {&state->str_flush_batch, "_flush_batch"},
+        {&state->str_acquire, "acquire"},
+        {&state->str_release, "release"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         *names[i].place = PyUnicode_InternFromString(names[i].text);
@@ -3087,7 +3089,8 @@ module_clear(PyObject *module)
         &state->str_pass_on,   &state->str_leftover, &state->str_message,
         &state->str_state,     &state->str_fragmenting, &state->str_ended,
         &state->str_send,      &state->str_complete_send, &state->str_send_failed,
-        &state->allocate_lock, &state->str_flush_batch,
+        &state->allocate_lock, &state->str_flush_batch, &state->str_acquire,
+        &state->str_release,
     };
     Py_CLEAR(state->parser_type);
     Py_CLEAR(state->queue_type);

@@ -14,7 +14,7 @@ import socket
 from collections import deque
 from typing import Any
 
-from ..threaded.deadline import Deadline
+from ..threaded.deadline import SIGNAL_INTERVAL, Deadline, is_main_thread
 from ..threaded.transport import Transport
 from .resolver import Address, resolve
 
@@ -165,6 +165,9 @@ class _Race:
         timeout = deadline.remaining()
         if self._waiting:
             timeout = ATTEMPT_DELAY if timeout is None else min(timeout, ATTEMPT_DELAY)
+        if is_main_thread():
+            # Not longer: a signal that comes just before the wait does not end it.
+            timeout = SIGNAL_INTERVAL if timeout is None else min(timeout, SIGNAL_INTERVAL)
         with _Selector() as selector:
             for sock in self._running:
                 selector.register(sock, selectors.EVENT_WRITE)

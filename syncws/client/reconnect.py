@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import logging
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..sansio.close import CloseCode
 from ..sansio.state import State
 from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import SIGNAL_INTERVAL, Deadline, clock, is_main_thread
+from ..threaded.timekeeper import call_later
 from . import retry
 from .client_connection import ClientConnection
 from .connect import connect
@@ -19,12 +23,19 @@ from .redirects import Destination
 
 __all__ = ["reconnect"]
 
-#: Seconds that the peer has to answer the close frame of who leaves the loop. It may be Ctrl-C
-#: that leaves: nobody can tell here.
+#: Seconds that the peer has to answer the close frame of who leaves the loop, and those that are
+#: waited for it. It may be Ctrl-C that leaves: nobody can tell here.
 LEAVING_TIMEOUT = 1.0
+LEAVING_WAIT = 0.1
+
+#: Seconds after which Ctrl-C comes again that came while a loop was left.
+SIGNAL_DELAY = 0.01
 
 #: Seconds after which a connection was of use even if nothing was received over it.
 USEFUL_DURATION = 1.0
+
+#: Arguments that are functions of the program's: what they raise is never tried again.
+PROGRAM_FUNCTIONS = ("additional_headers", "extra_headers", "create_connection", "create_protocol")
 
 
 def reconnect(
@@ -35,7 +46,7 @@ def reconnect(
     stop: threading.Event | None = None,
     process_exception: Callable[[Exception], Exception | None] = retry.process_exception,
     **kwargs: Any,
-) -> Iterator[ClientConnection]:
+) -> Generator[ClientConnection, None, None]:
     """Connect to a server, and again whenever the loop comes back for a connection.
 
     An iterator of open connections::
@@ -48,7 +59,8 @@ def reconnect(
                 continue
 
     A connection is closed with 1000 when the loop goes on; also when it is left by ``break`` or
-    ``return``, where the server has one second at most to answer. After a connection that was of
+    ``return``, where the server has one second at most to answer, of which only a tenth is waited
+    for. After a connection that was of
     use the next one is opened at once; after a failure, or a connection that the server ended
     within a second without having sent a message, there is a delay. 429 and 503 with
     ``Retry-After`` make it as long as the server asks for, an hour at most. Each attempt begins
@@ -76,61 +88,135 @@ def reconnect(
         raise TypeError("sock= can't be used: a socket is good for one connection")
     if max_attempts is not None and max_attempts < 1:
         raise ValueError(f"max_attempts must be at least 1, got {max_attempts!r}")
-    destination = Destination(uri)
-    pace = retry.Pace(backoff, max_attempts)
-    return _connections(destination, pace, stop or threading.Event(), process_exception, kwargs)
+    if not (callable(backoff) or isinstance(backoff, Iterable)):
+        raise TypeError(f"backoff= are delays, or a function that gives them, not {backoff!r}")
+    if stop is not None and not (hasattr(stop, "wait") and hasattr(stop, "is_set")):
+        raise TypeError(f"stop= is a threading.Event, not {stop!r}")
+    failures = _ProgramFailures()
+    for name in PROGRAM_FUNCTIONS:
+        if callable(kwargs.get(name)):
+            kwargs[name] = failures.watch(kwargs[name])
+    loop = _Loop(
+        Destination(uri),
+        retry.Pace(backoff, max_attempts),
+        stop or threading.Event(),
+        lambda exc: exc if failures.has(exc) else process_exception(exc),
+        kwargs,
+    )
+    return loop.run()
 
 
-def _connections(
-    destination: Any,  # for connect() it is the URI
-    pace: retry.Pace,
-    stop: threading.Event,
-    process_exception: Callable[[Exception], Exception | None],
-    kwargs: dict[str, Any],
-) -> Iterator[ClientConnection]:
-    logger = kwargs.get("logger") or logging.getLogger("syncws.client")
-    while not stop.is_set():
-        try:
-            ws = connect(destination, **kwargs)
-        except Exception as exc:
-            decision = process_exception(exc)
-            if decision is not None:
-                if decision is exc:
+class _ProgramFailures:
+    """Tells what the program's own functions raised from what the network is to blame for."""
+
+    def __init__(self) -> None:
+        self._last: Exception | None = None
+
+    def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except Exception as exc:
+                self._last = exc
+                raise
+
+        return watched
+
+    def has(self, exc: Exception) -> bool:
+        last, self._last = self._last, None
+        return last is exc
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop over connections; arguments of :func:`reconnect`."""
+
+    destination: Any  # for connect() it is the URI
+    pace: retry.Pace
+    stop: threading.Event
+    process_exception: Callable[[Exception], Exception | None]
+    kwargs: dict[str, Any]
+
+    def run(self) -> Generator[ClientConnection, None, None]:
+        while not self.stop.is_set():
+            ws, delay = self._try()
+            if ws is not None:
+                try:
+                    opened = clock()
+                    if self.stop.is_set():
+                        ws.close()
+                        return
+                    yield ws
+                    delay = self._delay_after(ws, clock() - opened)
+                    ws.close()
+                except BaseException as exc:
+                    try:
+                        _abandon(ws, exc)
+                    except BaseException:  # a signal handler raised
+                        ws.abort()
+                        raise
                     raise
-                raise decision from exc
-            delay = pace.after_failure(exc)
-            logger.info(
-                "can't connect to %s, trying again in %.1f s: %s", destination.first, delay, exc
-            )
-            _pause(stop, delay)
-            continue
-        opened = clock()
+                del ws  # not while we wait
+            _pause(self.stop, delay)
+
+    def _try(self) -> tuple[ClientConnection | None, float]:
+        """Return a connection; or how long to wait before trying again.
+
+        Raises:
+            Exception: it is not to be tried again.
+        """
         try:
-            yield ws
-        except BaseException:  # mostly GeneratorExit: the loop was left
-            _leave(ws)
-            raise
-        if _was_useful(ws, clock() - opened):
-            pace.reset()
-            delay = 0.0
-        else:
-            delay = pace.after_useless()
-        ws.close()
-        _pause(stop, delay)
+            return connect(self.destination, **self.kwargs), 0.0
+        except Exception as exc:
+            decision = self.process_exception(exc)
+            if decision is exc:
+                raise
+            if decision is not None:
+                raise decision from exc
+            delay = self.pace.after_failure(exc)
+            logger = self.kwargs.get("logger") or logging.getLogger("syncws.client")
+            where = self.destination.first
+            logger.info("can't connect to %s, trying again in %.1f s: %s", where, delay, exc)
+            return None, delay
+
+    def _delay_after(self, ws: ClientConnection, duration: float) -> float:
+        if _was_useful(ws, duration):
+            self.pace.reset()
+            return 0.0
+        return self.pace.after_useless()
 
 
-def _leave(ws: ClientConnection) -> None:
+def _abandon(ws: ClientConnection, cause: BaseException) -> None:
+    """End a connection that the loop is done with, unexpectedly or as it was left."""
     timeout = ws.options.close_timeout
     limit = LEAVING_TIMEOUT if timeout is None else min(timeout, LEAVING_TIMEOUT)
-    ws._close(CloseCode.NORMAL_CLOSURE, "", Deadline(limit))
+    try:
+        if isinstance(cause, GeneratorExit):  # the loop was left
+            ws._begin_close(CloseCode.NORMAL_CLOSURE, "", limit)
+            ws._await_closed(Deadline(LEAVING_WAIT))  # what remains to be done goes on
+        else:
+            ws.abort()
+    except KeyboardInterrupt:
+        ws.abort()
+        # What a generator raises that is dropped is lost: let it be raised after that.
+        call_later(SIGNAL_DELAY, _press_ctrl_c)
+
+
+def _press_ctrl_c() -> None:
+    if hasattr(signal, "pthread_kill"):  # it ends waits, too
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]  # it runs
+    else:  # pragma: no cover  # Windows
+        _thread.interrupt_main()
 
 
 def _was_useful(ws: ClientConnection, duration: float) -> bool:
     """Tell whether a connection was more than another failure of the server's."""
     protocol = ws.protocol
+    if protocol.state is State.OPEN or ws.stats.messages_received or duration >= USEFUL_DURATION:
+        return True
+    # Otherwise only if the program has closed it.
     ended_by_us = protocol.close_sent is not None and not protocol.close_rcvd_then_sent
-    is_open = protocol.state is State.OPEN
-    return is_open or ended_by_us or ws.stats.messages_received > 0 or duration >= USEFUL_DURATION
+    return ended_by_us and protocol.parser_exc is None
 
 
 def _pause(stop: threading.Event, delay: float) -> None:

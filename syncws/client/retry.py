@@ -79,12 +79,16 @@ def retry_after(exc: Exception) -> float:
 def _seconds(value: str) -> float:
     if value.isascii() and value.isdigit():
         return float(value)
-    from email.utils import parsedate_to_datetime  # slow to import, rarely needed
+    from datetime import timezone  # these are slow to import, and rarely needed
+    from email.utils import parsedate_to_datetime
     from time import time
 
     try:
-        return parsedate_to_datetime(value).timestamp() - time()
-    except (ValueError, TypeError, OverflowError):  # what isn't a date differs by version
+        date = parsedate_to_datetime(value)
+        if date.tzinfo is None:  # RFC 9110 §5.6.7: they are all in GMT
+            date = date.replace(tzinfo=timezone.utc)
+        return date.timestamp() - time()
+    except (ValueError, TypeError, IndexError, OverflowError):  # not a date; varies by version
         return 0.0
 
 
@@ -117,6 +121,7 @@ class Pace:
         """Begin anew: a connection was of use."""
         self._failures = 0
         self._current: Iterator[float] | None = None
+        self._last = 0.0
 
     def after_failure(self, exc: Exception) -> float:
         """Return the delay after a failure.
@@ -133,9 +138,15 @@ class Pace:
         return max(delay, retry_after(exc))
 
     def after_useless(self) -> float:
-        """Return the delay after a connection that was opened and lost at once."""
+        """Return the delay after a connection that was opened and lost at once.
+
+        Once the delays are over it is the last one, again and again.
+        """
         self._failures = 0
-        return self._next_delay() or 0.0
+        delay = self._next_delay()
+        if delay is not None:
+            self._last = delay
+        return self._last
 
     def _next_delay(self) -> float | None:
         if self._current is None:

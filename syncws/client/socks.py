@@ -5,30 +5,39 @@ It speaks SOCKS; sockets, names and time are ours, so that one deadline holds fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from ..exceptions import ProxyError
 from ..threaded.deadline import Deadline
-from ..threaded.timekeeper import call_later
 from ..threaded.transport import Transport
 from .dial import dial
 from .proxy import Proxy
 from .resolver import resolve
 
-if TYPE_CHECKING:
-    import socket
-
 __all__ = ["dial_socks"]
 
 
-class _Connected:
-    """What python-socks takes for a proxy before the proxy: a socket that is connected to it."""
+class _Stream:
+    """What python-socks takes for a proxy before the proxy, and for the socket connected to it."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, transport: Transport, deadline: Deadline) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self.buffer = b""
 
-    def connect(self, *_: Any, **__: Any) -> socket.socket:
-        return self._sock
+    def connect(self, *_: Any, **__: Any) -> _Stream:
+        return self
+
+    def recv(self, size: int) -> bytes:
+        data = self.buffer or self._transport.recv(self._deadline)
+        self.buffer = data[size:]
+        return data[:size]
+
+    def sendall(self, data: bytes) -> None:
+        self._transport.send_all(data, self._deadline)
+
+    def close(self) -> None:
+        """Leave it to who made the transport."""
 
 
 def dial_socks(
@@ -88,6 +97,7 @@ def _connect(transport: Transport, proxy: Proxy, host: str, port: int, deadline:
     """Have the proxy connect to a host."""
     python_socks = _import()
     kind = python_socks.ProxyType.SOCKS4 if "4" in proxy.scheme else python_socks.ProxyType.SOCKS5
+    stream = _Stream(transport, deadline)
     speaker = python_socks.sync.Proxy(
         kind,
         proxy.host,
@@ -95,11 +105,8 @@ def _connect(transport: Transport, proxy: Proxy, host: str, port: int, deadline:
         proxy.username or None,
         proxy.password,
         rdns=True,
-        forward=cast(Any, _Connected(transport.sock)),
+        forward=cast(Any, stream),
     )
-    # The package counts time for each read and write anew.
-    remaining = deadline.remaining()
-    timer = None if remaining is None else call_later(remaining, transport.abort)
     try:
         speaker.connect(host, port)
     except Exception as exc:  # errors of the package, of its parser, and of the socket
@@ -108,6 +115,6 @@ def _connect(transport: Transport, proxy: Proxy, host: str, port: int, deadline:
         raise ProxyError(
             f"the SOCKS proxy did not connect us to {host} port {port}: {exc}"
         ) from exc
-    finally:
-        if timer is not None:
-            timer.cancel()
+    if stream.buffer:
+        # The client speaks first, in TLS as in HTTP: this can't be from the server.
+        raise ProxyError(f"the SOCKS proxy sent {len(stream.buffer)} bytes after its response")

@@ -10,6 +10,7 @@ from ..exceptions import (
     InvalidHeader,
     InvalidHeaderValue,
     InvalidMessage,
+    InvalidState,
     InvalidStatus,
     InvalidUpgrade,
     MultipleValuesError,
@@ -185,7 +186,7 @@ class ClientProtocol(Protocol):
     def _receive_handshake_eof(self) -> None:
         try:
             response = self._parser.receive_eof()
-        except EOFError as exc:
+        except (EOFError, InvalidState) as exc:  # a signal handler raised after the last byte
             self._refuse_message(exc)
         else:
             self._receive_response(response)

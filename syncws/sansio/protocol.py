@@ -245,8 +245,8 @@ class Protocol:
         return early
 
     def _open(self) -> None:
+        self._make_decoder()  # before: a signal handler may raise in between
         self.state = advance(self.state, Transition.OPENED)
-        self._make_decoder()
         if not self.defer_frames:
             self._receive_frames(self.take_early())
 

@@ -7,7 +7,15 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["Deadline", "Latch", "clock", "is_main_thread", "release", "wait_for_lock"]
+__all__ = [
+    "SIGNAL_INTERVAL",
+    "Deadline",
+    "Latch",
+    "clock",
+    "is_main_thread",
+    "release",
+    "wait_for_lock",
+]
 
 #: The clock of everything that waits or measures, in seconds.
 clock = time.monotonic

@@ -27,7 +27,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Union
 
-from .deadline import Deadline
+from .deadline import SIGNAL_INTERVAL, Deadline, is_main_thread
 
 if TYPE_CHECKING:
     import ssl
@@ -232,7 +232,18 @@ class Transport:
 
     def _wait(self, *, select_read: bool, deadline: Deadline) -> bool:
         """Block until the socket can be read from, or written to; False at the deadline."""
-        remaining = deadline.remaining()
+        if not is_main_thread():
+            return self._poll(select_read, deadline.remaining())
+        while True:
+            # In slices: a signal that comes just before the wait does not end it.
+            remaining = deadline.remaining()
+            sliced = SIGNAL_INTERVAL if remaining is None else min(remaining, SIGNAL_INTERVAL)
+            if self._poll(select_read, sliced):
+                return True
+            if remaining is not None and remaining <= SIGNAL_INTERVAL:
+                return False
+
+    def _poll(self, select_read: bool, remaining: float | None) -> bool:
         if self.sock.fileno() < 0:
             raise OSError(errno.EBADF, "the socket is closed")
         if not hasattr(select, "poll"):  # pragma: no cover  # Windows

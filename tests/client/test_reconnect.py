@@ -512,7 +512,6 @@ def test_an_exception_of_the_programs_functions_is_raised_at_once(delays):
     assert delays == []
 
 
-@pytest.mark.xfail(strict=True, reason="an OSError of the program's is taken for the network's")
 def test_a_file_that_the_programs_function_can_not_read_is_raised_at_once(delays):
     def headers():
         with open("/nonexistent/token", encoding="utf-8") as file:
@@ -729,14 +728,8 @@ def test_delays_are_for_each_outage_anew(delays):
         (build_response, CLOSE),
         (build_response, b"\x88\x02\x03\xf4"),  # 1012, service restart
         (build_response,),  # without a close frame
-        pytest.param(
-            (build_response, UNKNOWN_FRAME),
-            marks=pytest.mark.xfail(strict=True, reason="failing counts as our closing it"),
-        ),
-        pytest.param(
-            (build_response, b"\x82\x7f" + bytes(4) + b"\xff" * 4),  # too large
-            marks=pytest.mark.xfail(strict=True, reason="failing counts as our closing it"),
-        ),
+        (build_response, UNKNOWN_FRAME),
+        (build_response, b"\x82\x7f" + bytes(4) + b"\xff" * 4),  # too large
     ],
     ids=["close", "restart", "eof", "unknown frame", "large frame"],
 )
@@ -758,7 +751,6 @@ def test_a_server_that_aborts_at_once_is_not_hammered(delays):
     assert delays == [1, 2, 3]
 
 
-@pytest.mark.xfail(strict=True, reason="there is no delay at all once there are no more of them")
 def test_nobody_is_hammered_when_delays_are_over(delays):
     with scripted_server(Site(WELCOME)) as server, contextlib.suppress(ConnectionClosed):
         for turn, ws in enumerate(reconnect(server.uri, backoff=[1.0])):
@@ -904,7 +896,6 @@ def test_one_event_stops_many_loops(closed_port):
         assert [looping.result() for looping in running] == [[]] * 10
 
 
-@pytest.mark.xfail(strict=True, reason="the connection is handed out though stop is set")
 def test_who_is_stopped_while_connecting_gets_no_connection(listening):
     stop = threading.Event()
 
