@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any, Protocol, Union
 
 from ..aliases import DataLike
-from ..exceptions import ConnectionClosed, SendTimeout, SlowPeer
+from ..exceptions import ConnectionClosed, SendTimeout, SlowPeer, WebSocketException
 from ..threaded.connection import Connection
 from ..threaded.writer import encode
 
@@ -81,7 +81,9 @@ def broadcast(
         except Exception as exc:
             exceptions.append(exc)
             if not raise_exceptions:
-                connection.logger.warning("broadcasting failed: %s", exc)
+                # What a peer does needs no traceback; a defect, perhaps of an extension, does.
+                trace = None if isinstance(exc, (WebSocketException, OSError)) else exc
+                connection.logger.warning("broadcasting failed: %s", exc, exc_info=trace)
     if exceptions and raise_exceptions:
         raise ExceptionGroup("broadcasting failed", exceptions)  # type: ignore[name-defined,unused-ignore]  # noqa: F821
 

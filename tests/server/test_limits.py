@@ -345,6 +345,20 @@ def test_plain_requests_above_a_limit_of_their_own_are_refused_too(monkeypatch):
         ws.close()
 
 
+def test_plain_requests_are_answered_over_tls_too():
+    def process_request(ws, request):
+        return ws.respond(200, "OK") if request.path == "/health" else None
+
+    server_context, client_ssl = contexts()
+    full = serving(max_connections=1, ssl=server_context, process_request=process_request)
+    with full as server, connect(server.uri, ssl=client_ssl), raw_client(server) as sock:
+        with client_ssl.wrap_socket(sock, server_hostname="localhost") as tls:
+            tls.sendall(build_request("/health", Upgrade=None, Connection=None))
+            assert read_head(tls).startswith(b"HTTP/1.1 200 OK")
+        wait_until(lambda: not server._plain)
+        assert server.stats().refusals == {}
+
+
 def test_a_plain_request_that_nobody_answers_is_refused():
     with serving(max_connections=1) as server, connect(server.uri):
         plain = build_request("/", Upgrade=None, Connection=None)
@@ -635,8 +649,7 @@ def test_failures_of_tls_and_time_are_counted(caplog):
             assert read_all(sock) == b""
         with raw_client(server):
             pass
-        wait_until(lambda: not server._running)
-        assert server.stats().refusals == {"tls": 1, "timeout": 1, "lost": 1}
+        wait_until(lambda: server.stats().refusals == {"tls": 1, "timeout": 1, "lost": 1})
     assert "Traceback" not in caplog.text
 
 

@@ -9,7 +9,15 @@ from support.pairs import SOON, wait_until
 from support.scripted import build_request, raw_client, read_all, read_head
 from support.serving import assert_works, echo, serving
 
-from syncws import ConnectionClosed, ServerConnection, ServerProtocol, basic_auth, connect
+from syncws import (
+    ConnectionClosed,
+    ServerConnection,
+    ServerProtocol,
+    SlowPeer,
+    basic_auth,
+    broadcast,
+    connect,
+)
 from syncws.server import records
 from syncws.threaded.connection import Connection
 
@@ -274,6 +282,20 @@ def test_a_misuse_in_select_subprotocol_is_never_hidden(caplog):
         assert server.stats().refusals == {"failure": 1}
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.getMessage() == "opening handshake failed"
+
+
+@pytest.mark.parametrize("exc", [ZeroDivisionError("mine"), SlowPeer(10, 5)])
+def test_broadcasting_tells_defects_from_slow_peers(caplog, exc):
+    def fail(*args):
+        raise exc
+
+    with serving() as server, connect(server.uri):
+        wait_until(lambda: server.connections)
+        (connection,) = server.connections
+        connection._post = fail
+        broadcast(server, "hello")
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert bool(record.exc_info) is isinstance(exc, ZeroDivisionError)
 
 
 def test_a_slow_log_does_not_stop_the_others():

@@ -492,8 +492,8 @@ def test_a_forked_child_has_a_closed_server():
     # What happens in the child, without one: the connections of the parent stay its own.
     server = serve(echo, "127.0.0.1").start()
     thread = server._acceptor.thread
-    server._acceptor._waker.send(b"\0")
     server._acceptor._stopping = True
+    server._acceptor._waker.send(b"\0")
     thread.join(SOON)
     left, right = socket.socketpair()
     with right:
