@@ -443,8 +443,8 @@ def test_receiving_interrupted_by_signal_handlers(sockets):
                 connection = Connection(local)
                 remote.sendall(data)
                 assert len(connection.recv()) == 5000
-            signal.setitimer(signal.ITIMER_REAL, 0.001)
             with pytest.raises(Interrupted):
+                signal.setitimer(signal.ITIMER_REAL, 0.001)
                 connection.recv(timeout=5 if number % 2 else None)
             drain(local)
 
