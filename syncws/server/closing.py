@@ -82,12 +82,14 @@ class Closing(Handling):
             if first:
                 self._closer = threading.current_thread()
                 self._closing = True
+        deadline = Deadline(timeout)
         try:
             if first:
-                self._stop_accepting(Deadline(timeout))
-            if drain_seconds and not self._drain(code, reason, drain_seconds, timeout):
-                return
-            deadline = Deadline(timeout)
+                self._stop_accepting(deadline)
+            if drain_seconds:
+                if not self._drain(code, reason, drain_seconds, timeout):
+                    return
+                deadline = Deadline(timeout)
             if close_connections:
                 self._end_drain()
                 for connection in self.connections:
@@ -152,7 +154,8 @@ class Closing(Handling):
             mine = ended is None
             if ended is None:
                 ended = self._drained = Latch()
-        connections = self._others()
+            own = self._closer_connection()
+            connections = [each for each in self._connections if each is not own]
         if not connections:
             ended.set()
         if not mine:
@@ -175,11 +178,15 @@ class Closing(Handling):
         if drained is not None:
             drained.set()
 
-    def _others(self) -> set[ServerConnection]:
+    def _closer_connection(self) -> ServerConnection | None:
+        """Return the connection whose handler closes the server, if one does."""
+        job = None if self._closer is None else self._running.get(self._closer)
+        return None if job is None else job.connection
+
+    def _is_drained(self) -> bool:
         with self._lock:
-            job = None if self._closer is None else self._running.get(self._closer)
-            own = None if job is None else job.connection
-            return {each for each in self._connections if each is not own}
+            own = self._closer_connection()
+            return self._drained is not None and self._connections <= {own}
 
     def _own(self) -> ServerConnection | None:
         """Return the connection whose handler this is, if it is one."""

@@ -96,14 +96,13 @@ class Handling:
         """Forget a connection. Idempotent."""
         with self._lock:
             self._connections.discard(connection)
-            drained = self._drained
         self._groups.end(connection)
-        if drained is not None and not self._others():
-            drained.set()
+        if self._drained is not None and self._is_drained():
+            self._drained.set()
 
-    def _others(self) -> set[ServerConnection]:
-        """Return the connections but that of the handler that closes the server, if one does."""
-        return self.connections
+    def _is_drained(self) -> bool:
+        """Tell whether no connections are left that are to be closed one by one."""
+        raise NotImplementedError
 
     def refusal(self, connection: ServerConnection) -> InvalidHandshake | None:
         """Return why a connection that asks to be opened can't be, or ``None``."""

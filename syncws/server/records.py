@@ -30,6 +30,9 @@ attributes, besides the text:
     Of "refusal": the HTTP status that it was answered with, or ``None``.
 ``ws_count``
     Of "refusals": how many more there were since the last record of that reason.
+
+A ``logger=`` that is a :class:`logging.LoggerAdapter` puts its own attributes in place of all
+these, unless it is told to merge them (``merge_extra``, from Python 3.13 on).
 """
 
 from __future__ import annotations
