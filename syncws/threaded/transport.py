@@ -379,7 +379,8 @@ class TlsTransport(Transport):
     @property
     def backlog_size(self) -> int:
         """See :attr:`Transport.backlog_size`."""
-        return self._outgoing.pending + self._below.backlog_size
+        # Not what is being encrypted just now by a thread that sends: the peer has no part in it.
+        return self._below.backlog_size
 
     def send_all(self, data: Buffer, deadline: Deadline | None = None) -> None:
         """See :meth:`Transport.send_all`."""

@@ -40,7 +40,7 @@ class Soak:
     def __init__(self, arguments, directory):
         self.arguments = arguments
         self.duration = 60 * arguments.minutes
-        self.warm_up = min(180.0, self.duration / 5)
+        self.warm_up = min(300.0, self.duration / 3)
         authority = trustme.CA()
         certificate, ca = directory / "certificate.pem", directory / "authority.pem"
         issued = authority.issue_cert("localhost", "127.0.0.1")
@@ -48,6 +48,7 @@ class Soak:
         authority.cert_pem.write_to_path(str(ca))
         self.failures = []
         self.samples = []
+        self.blocks = []  # of Python's allocator, with their times
         self.children = []
         self.server = self._start("soak_server", {"certificate": str(certificate)})
         self.before = sample(self.server.process.pid)
@@ -94,6 +95,7 @@ class Soak:
 
     def _report(self, now):
         server, clients, faults = (child.ask("stats") for child in self.children)
+        self.blocks.append((now, server["blocks"]))
         latest = self.samples[-1][1]
         earlier = self.samples[max(0, len(self.samples) - 6)]
         cpu = (latest["cpu"] - earlier[1]["cpu"]) / max(0.1, self.samples[-1][0] - earlier[0])
@@ -168,16 +170,21 @@ class Soak:
         self._judge_trends()
 
     def _judge_trends(self):
-        window = [(now, values) for now, values in self.samples if now >= self.warm_up]
-        seconds = window[-1][0] - window[0][0] if window else 0
-        for name in ("rss", "descriptors", "threads"):
-            points = [(now, values[name]) for now, values in window]
+        everything = {
+            name: [(now, values[name]) for now, values in self.samples]
+            for name in ("rss", "descriptors", "threads")
+        }
+        for name, points in {**everything, "blocks": self.blocks}.items():
+            points = [(now, value) for now, value in points if now >= self.warm_up]
             if len(points) < 3:
                 continue
             rise, mean = growth(points), sum(value for _, value in points) / len(points)
             bound = max(10, COUNT_SHARE * mean)
             if name == "rss":
                 bound = MEMORY_KIB + MEMORY_SHARE * mean
+            elif name == "blocks":
+                bound = MEMORY_SHARE * mean
+            seconds = points[-1][0] - points[0][0]
             judged = seconds >= MIN_WINDOW
             print(
                 f"{name}: {rise:+.0f} in {seconds:.0f} s ({3600 * rise / seconds:+.0f} an hour), "

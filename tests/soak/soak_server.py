@@ -210,6 +210,7 @@ def health(request):
 def stats():
     return {
         **counts.as_dict(),
+        "blocks": sys.getallocatedblocks(),
         "connections": sum(len(server.connections) for server in servers),
         "raised": raised.as_dict(),
         "logged": record.logged.as_dict(),
