@@ -142,6 +142,8 @@ class Refuser:
         return True
 
     def _add(self, client: _Client) -> bool:
+        if self._ended or self._stop_by is not None:
+            return False
         if self._ssl is not None:
             client.transport = TlsTransport(client.transport, self._ssl, server_side=True)
         if self.thread is None:

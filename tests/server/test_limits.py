@@ -32,6 +32,7 @@ from syncws import (
 )
 from syncws.server import idleness, refuser, rejections
 from syncws.server.admission import address_key
+from syncws.threaded.transport import Transport
 
 
 @pytest.fixture(autouse=True)
@@ -397,6 +398,35 @@ def test_closing_the_server_ends_refusing():
         with right:
             server._refuser.refuse(left, refuser.Refusal("full", ServerBusy(1, 5)))
             assert right.recv(1) == b""
+
+
+def test_a_forked_child_releases_what_is_being_refused():
+    # What happens in the child, without one.
+    left, right = socket.socketpair()
+    waiting = refuser.Refuser(None, bytes, lambda *args: False, print, logging.getLogger())
+    client = refuser._Client(Transport(left), refuser.Refusal("full", ServerBusy(1, 5)))
+    waiting._clients[client] = None
+    waiting.after_fork()
+    assert left.fileno() == -1
+    with right:
+        waiting.refuse(socket.socket(), client.refusal)
+    assert waiting.thread is None
+
+
+def test_an_exit_while_a_thread_is_started_gives_its_place_back(monkeypatch):
+    def exit_once(thread):
+        if thread.name == "syncws-handler":
+            monkeypatch.undo()
+            raise SystemExit
+        start(thread)
+
+    start = threading.Thread.start
+    with serving(max_connections=1) as server:
+        monkeypatch.setattr(threading.Thread, "start", exit_once)
+        with raw_client(server) as sock:
+            assert read_all(sock) == b""
+        wait_until(lambda: not server._running)
+        assert_works(connect(server.uri))
 
 
 def test_a_flood_of_refused_clients_leaves_the_others_alone():
