@@ -141,15 +141,18 @@ class Refuser:
         self._allowance -= 1
         return True
 
+    def _is_over(self) -> bool:
+        return self._ended or self._stop_by is not None
+
     def _add(self, client: _Client) -> bool:
-        if self._ended or self._stop_by is not None:
+        if self._is_over():
             return False
         if self._ssl is not None:
             client.transport = TlsTransport(client.transport, self._ssl, server_side=True)
         if self.thread is None:
             self._start()
         with self._lock:
-            if self._ended or self._stop_by is not None:
+            if self._is_over():
                 return False
             self._new.append(client)
         self._wake()

@@ -164,7 +164,8 @@ def serve(
         ValueError: an argument has a wrong value, or contradicts another.
     """
     sockets = _check_sockets(sock, host, port)
-    _check(ssl, max_connections, max_connections_per_address, idle_timeout)
+    _check(ssl, process_response, idle_timeout)
+    _check_limits(max_connections, max_connections_per_address)
     options = Options(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
@@ -188,8 +189,6 @@ def serve(
         )
 
     make_protocol()  # so that a wrong argument is an error here, not in a connection
-    if process_response is not None:
-        refuse_coroutine(process_response, "process_response")
     router, run = _find_router(handler)
     upgrade = Upgrade(
         in_turn(process_request),
@@ -201,13 +200,11 @@ def serve(
         None if trusted_proxies is None else TrustedProxies(trusted_proxies),
     )
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
-    if sock is None:
-        sockets = listen(host, port, backlog=backlog, reuse_port=reuse_port, family=family)
-    for each in () if sock is None else sockets:
+    for each in sockets:
         listen_again(each, backlog)
     return ThreadingServer(
         run,
-        sockets,
+        sockets or listen(host, port, backlog=backlog, reuse_port=reuse_port, family=family),
         make_protocol=make_protocol,
         ssl=ssl,
         options=options,
@@ -281,20 +278,24 @@ def _check_sockets(
 
 def _check(
     ssl: ssl_module.SSLContext | None,
-    max_connections: int | None,
-    max_connections_per_address: int | None,
+    process_response: ProcessResponse | None,
     idle_timeout: float | None,
 ) -> None:
     if ssl is not None and not hasattr(ssl, "wrap_bio"):
         raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
+    if process_response is not None:
+        refuse_coroutine(process_response, "process_response")
+    if idle_timeout is not None and idle_timeout <= 0:
+        raise ValueError(f"idle_timeout must be positive, got {idle_timeout!r}")
+
+
+def _check_limits(max_connections: int | None, max_connections_per_address: int | None) -> None:
     for name, value in (
         ("max_connections", max_connections),
         ("max_connections_per_address", max_connections_per_address),
     ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}")
-    if idle_timeout is not None and idle_timeout <= 0:
-        raise ValueError(f"idle_timeout must be positive, got {idle_timeout!r}")
 
 
 def _find_router(
