@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import Any
 from typing import Protocol as Interface
 
@@ -30,23 +29,23 @@ class _Watch:
 
     def __init__(self) -> None:
         self._connections: set[Watched] = set()  # its methods are atomic
-        # Held while a timer is set.
-        self._armed = threading.Lock()
+        # Whether a timer is set. Only the timekeeper's thread sets one, and changes this: where
+        # signal handlers run, one that raises could leave it wrong, and nobody would look.
+        self._armed = False
 
     def add(self, connection: Watched) -> None:
         self._connections.add(connection)
-        self._arm()
+        # Looking after that misses nothing: who disarms looks for connections once more.
+        if not self._armed:
+            call_later(0, self._arm)
 
     def remove(self, connection: Watched) -> None:
         self._connections.discard(connection)
 
     def _arm(self) -> None:
-        if self._armed.acquire(blocking=False):
-            try:
-                call_later(LOOK_INTERVAL, self._look)
-            except BaseException:  # no thread is to be had, or a signal handler raised
-                self._armed.release()
-                raise
+        if not self._armed and self._connections:
+            call_later(LOOK_INTERVAL, self._look)
+            self._armed = True
 
     def _look(self) -> None:
         for connection in list(self._connections):
@@ -54,10 +53,8 @@ class _Watch:
                 connection._look()
             except Exception:  # one connection's trouble must not blind us to the others
                 connection.logger.exception("looking after the connection failed")
-        self._armed.release()
-        # Whoever was added before that relies on us.
-        if self._connections:
-            self._arm()
+        self._armed = False
+        self._arm()
 
 
 _watch = _Watch()

@@ -38,14 +38,21 @@ def own_watch(monkeypatch):
     own = watch._watch
     yield own
     own._connections.clear()
-    wait_until(lambda: not own._armed.locked())
+    wait_until(lambda: not own._armed)
 
 
 @pytest.fixture
 def timers(monkeypatch, own_watch):
     """The timers that were set, which the test runs itself."""
     timers = []
-    monkeypatch.setattr(watch, "call_later", lambda _, callback: timers.append(callback))
+
+    def call_later(delay, callback):
+        if delay:
+            timers.append(callback)
+        else:
+            callback()
+
+    monkeypatch.setattr(watch, "call_later", call_later)
     yield timers
     own_watch._connections.clear()
     for timer in timers:
@@ -65,9 +72,9 @@ def test_timer_ends_with_the_last_connection_and_begins_with_the_next(own_watch)
     watch.watch(first)
     watch.watch(second)
     watch.unwatch(first)
-    assert own_watch._armed.locked()
+    wait_until(lambda: own_watch._armed)
     watch.unwatch(second)
-    wait_until(lambda: not own_watch._armed.locked())
+    wait_until(lambda: not own_watch._armed)
     third = Looked()
     watch.watch(third)
     assert third.looks.acquire(timeout=SOON)
@@ -98,6 +105,23 @@ def test_connection_that_is_unwatched_is_not_looked_at(timers):
 def test_unwatching_what_was_never_watched_does_nothing(timers):
     watch.unwatch(Looked())
     assert timers == []
+
+
+def test_asking_for_a_timer_that_is_set_or_not_needed_any_more_sets_none(timers, monkeypatch):
+    asked = []
+    monkeypatch.setattr(watch, "call_later", lambda delay, callback: asked.append(callback))
+    first, second = Looked(), Looked()
+    watch.watch(first)
+    watch.watch(second)  # before the timekeeper has seen to it
+    assert len(asked) == 2
+    asked[0]()
+    asked[1]()
+    assert len(asked) == 3
+    watch.unwatch(first)
+    watch.unwatch(second)
+    asked[2]()
+    asked[1]()
+    assert len(asked) == 3
 
 
 def test_connections_may_come_and_go_while_they_are_looked_at(timers):
@@ -141,7 +165,7 @@ def test_timer_that_can_not_be_set_is_set_for_the_next_connection(monkeypatch, o
         with pytest.raises(type(exc)):
             watch.watch(first)
         watch.unwatch(first)
-    assert not own_watch._armed.locked()
+    assert not own_watch._armed
     watch.watch(second)
     assert second.looks.acquire(timeout=SOON)
     assert not first.was_looked_at()
@@ -164,7 +188,7 @@ def test_threads_that_come_and_go_leave_no_timer_behind(own_watch):
         thread.start()
     for thread in threads:
         thread.join()
-    wait_until(lambda: not own_watch._armed.locked())
+    wait_until(lambda: not own_watch._armed)
 
 
 def test_open_connections_are_watched_until_they_are_closed():
@@ -187,7 +211,7 @@ def test_forked_child_watches_none_of_its_parents_connections(own_watch):
         try:
             anew = watch._watch
             forgotten = anew is not own_watch and not anew._connections
-            os._exit(0 if forgotten and not anew._armed.locked() else 1)
+            os._exit(0 if forgotten and not anew._armed else 1)
         finally:
             os._exit(2)
     end = time.monotonic() + SOON
