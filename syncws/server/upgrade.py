@@ -242,7 +242,9 @@ class ServerConnection(Connection):
             response.serialize()  # refuse here what can't be sent
         except Exception as exc:
             self.logger.exception("opening handshake failed")
-            self.protocol.handshake_exc = InvalidHandshake(f"the server failed: {exc!r}")
+            # Not its own words: saying them may fail, too.
+            text = f"the server failed: {type(exc).__name__}"
+            self.protocol.handshake_exc = InvalidHandshake(text)
             self.protocol.handshake_exc.__cause__ = exc
             response = build_response(500, "Failed to open a WebSocket connection.\n")
             self._complete(request, response, None)

@@ -204,7 +204,8 @@ def count_pongs(sock):
 def test_floods_of_pongs_take_no_memory(caplog):
     quiet(caplog)
     with besieged(caplog, left_alone, close_timeout=0.3) as server:
-        with open_raw(address(server)) as sock, measured_memory() as memory:
+        sock = open_raw(address(server))
+        with sock, measured_memory() as memory:
             pour(sock, frame(FIN | PONG, bytes(125)) * 1000, 3 * MIB)
             sock.sendall(frame(FIN | CLOSE, b"\x03\xe8"))
             assert read_close(sock) == 1000
@@ -238,7 +239,8 @@ SMALL_BOMB = bomb(MIB - 1)
 def test_a_bomb_is_not_inflated_beyond_the_limit(caplog, limit):
     quiet(caplog)
     with besieged(caplog, sink, max_size=limit) as server:
-        with open_raw(address(server), headers=DEFLATE) as sock, measured_memory() as memory:
+        sock = open_raw(address(server), headers=DEFLATE)
+        with sock, measured_memory() as memory:
             sock.sendall(frame(FIN | RSV1 | BINARY, BOMB) + frame(FIN | CLOSE, b"\x03\xe8"))
             assert read_close(sock) == (1000 if limit is None else 1009)
     if limit is None:
@@ -253,7 +255,8 @@ def test_a_bomb_in_fragments_is_not_inflated_beyond_the_limit(caplog, limit):
     pieces = [BOMB[start : start + 500] for start in range(0, len(BOMB), 500)]
     data = frame(RSV1 | BINARY) + b"".join(frame(CONT, piece) for piece in pieces)
     with besieged(caplog, sink, max_size=limit) as server:
-        with open_raw(address(server), headers=DEFLATE) as sock, measured_memory() as memory:
+        sock = open_raw(address(server), headers=DEFLATE)
+        with sock, measured_memory() as memory:
             sock.sendall(data + frame(FIN | CONT) + frame(FIN | CLOSE, b"\x03\xe8"))
             assert read_close(sock) == (1000 if limit is None else 1009)
     if limit is None:

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -47,6 +48,7 @@ class Soak:
         issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
         authority.cert_pem.write_to_path(str(ca))
         self.failures = []
+        self.told = []  # errors that were printed
         self.samples = []
         self.blocks = []  # of Python's allocator, with their times
         self.children = []
@@ -96,6 +98,11 @@ class Soak:
     def _report(self, now):
         server, clients, faults = (child.ask("stats") for child in self.children)
         self.blocks.append((now, server["blocks"]))
+        for stats in (server, clients, faults):
+            for error in stats["errors"]["first"]:
+                if error not in self.told:
+                    self.told.append(error)
+                    print(error, flush=True)
         latest = self.samples[-1][1]
         earlier = self.samples[max(0, len(self.samples) - 6)]
         cpu = (latest["cpu"] - earlier[1]["cpu"]) / max(0.1, self.samples[-1][0] - earlier[0])
@@ -214,6 +221,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-interval", type=float, default=10, help="seconds")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in the background
+        signal.signal(number, signal.default_int_handler)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
     with tempfile.TemporaryDirectory() as directory:

@@ -48,7 +48,7 @@ class Record(logging.Handler):
             else:
                 errors.add(f"traceback: {text}")
         elif record.levelno >= logging.ERROR:
-            if "Too many open files" in text:
+            if "accepting a connection failed" in text:
                 counts.add("out of descriptors")
             else:
                 errors.add(f"error: {text}")

@@ -21,14 +21,17 @@ IN_TIME = 5
 class Bystander:
     """A client that sends numbers, one after the other, and must get each back at once."""
 
-    def __init__(self, server, **kwargs):
-        if server._ssl is not None:
-            kwargs["ssl"] = contexts()[1]
-        uri = server.uri.replace("127.0.0.1", "localhost") + "bystander"
-        self._ws = connect(uri, host="127.0.0.1", proxy=None, **kwargs)
+    def __init__(self, uri, **kwargs):
+        self._ws = connect_to(uri, **kwargs)
         self._stopping = threading.Event()
         self.echoes = 0
         self._running = run(self._run)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.leave()
 
     def _run(self):
         with self._ws as ws:
@@ -49,27 +52,31 @@ class Bystander:
         self._running.result()
 
 
+def connect_to(uri, **kwargs):
+    """Connect to a server on this machine, as to localhost: that is in its certificate."""
+    if uri.startswith("wss:"):
+        kwargs["ssl"] = contexts()[1]
+    uri = uri.replace("127.0.0.1", "localhost") + "bystander"
+    return connect(uri, host="127.0.0.1", proxy=None, **kwargs)
+
+
 @contextlib.contextmanager
-def besieged(caplog, handler=echo, *, failures=0, bystander=None, **kwargs):
+def besieged(caplog, handler=echo, *, failures=0, failure="connection handler failed", **kwargs):
     """A server with a bystander, and a handler for all others.
 
     At the end the bystander is still served, and the log has as many tracebacks as there were
-    failures of the handler's: what peers do is none.
+    failures of the program's functions: what peers do is none.
     """
     caplog.set_level("INFO")
 
     def dispatch(ws):
         (echo if ws.path == "/bystander" else handler)(ws)
 
-    with serving(dispatch, **kwargs) as server:
-        witness = Bystander(server, **(bystander or {}))
-        try:
-            yield server
-            assert witness.is_served()
-        finally:
-            witness.leave()
+    with serving(dispatch, **kwargs) as server, Bystander(server.uri) as bystander:
+        yield server
+        assert bystander.is_served()
     texts = [record.getMessage() for record in caplog.records if record.exc_info]
-    assert texts == ["connection handler failed"] * failures, caplog.text
+    assert texts == [failure] * failures, caplog.text
 
 
 def address(server):
@@ -83,10 +90,7 @@ def others(server):
 
 def works(server, **kwargs):
     """Tell whether a new client is served."""
-    if server._ssl is not None:
-        kwargs["ssl"] = contexts()[1]
-    uri = server.uri.replace("127.0.0.1", "localhost") + "bystander"
-    with connect(uri, host="127.0.0.1", proxy=None, **kwargs) as ws:
+    with connect_to(server.uri, **kwargs) as ws:
         ws.send("hello")
         return ws.recv(IN_TIME) == "hello"
 
