@@ -78,11 +78,12 @@ def in_turn(
     """
     if functions is None:
         return None
-    several = list(functions) if isinstance(functions, Sequence) else [functions]
+    if callable(functions) or not isinstance(functions, Sequence):
+        refuse_coroutine(functions, "process_request")
+        return functions
+    several = list(functions)
     for function in several:
         refuse_coroutine(function, "process_request")
-    if not isinstance(functions, Sequence):
-        return functions
 
     def process_request(ws: ServerConnection, request: Request) -> Response | None:
         for function in several:
