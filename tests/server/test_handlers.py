@@ -314,8 +314,10 @@ def test_handlers_may_all_close_their_server_at_once():
         ws.server.close()
 
     with serving(handler) as server:
+        start = time.monotonic()
         clients = [connect(server.uri, proxy=None) for _ in range(count)]
         assert server.wait_closed(SOON)
+        assert time.monotonic() - start < SOON / 2
         for ws in clients:
             assert ws.wait_closed(SOON)
             assert ws.close_code == 1001

@@ -38,9 +38,17 @@ def frame(first, payload=b"", *, masked=True):
     return header + (b"\0\0\0\0" if masked else b"") + payload
 
 
-def dial(address, context=None):
+def dial(address, context=None, *, receive_buffer=None):
     """A socket connected to a server, perhaps by TLS."""
-    sock = socket.create_connection(address, timeout=TIMEOUT)
+    sock = socket.socket()
+    try:
+        sock.settimeout(TIMEOUT)
+        if receive_buffer is not None:  # changing it later has odd effects
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is None:
         return sock
@@ -51,13 +59,13 @@ def dial(address, context=None):
         raise
 
 
-def open_raw(address, path="/", context=None, headers=b""):
-    """A socket after the opening handshake.
+def open_raw(address, path="/", context=None, headers=b"", **kwargs):
+    """A socket after the opening handshake; the rest is for :func:`dial`.
 
     Raises:
         ConnectionError: the server did not accept it.
     """
-    sock = dial(address, context)
+    sock = dial(address, context, **kwargs)
     try:
         sock.sendall(REQUEST % path.encode() + headers + b"\r\n")
         head = b""
