@@ -34,6 +34,10 @@ COUNT_SHARE = 0.05
 MEMORY_SHARE = 0.10
 MEMORY_KIB = 4096
 
+#: How much more memory the server may have at the end, without clients, than before the first
+#: one: what is loaded and made only once, and pages that one object keeps from being given back.
+END_KIB = 40960
+
 
 class Soak:
     """Starts the processes, watches them, and judges."""
@@ -50,7 +54,7 @@ class Soak:
         self.failures = []
         self.told = []  # errors that were printed
         self.samples = []
-        self.blocks = []  # of Python's allocator, with their times
+        self.reported = {"trimmed": [], "blocks": []}  # what the server says, with the times
         self.children = []
         self.server = self._start("soak_server", {"certificate": str(certificate)})
         self.before = sample(self.server.process.pid)
@@ -97,7 +101,8 @@ class Soak:
 
     def _report(self, now):
         server, clients, faults = (child.ask("stats") for child in self.children)
-        self.blocks.append((now, server["blocks"]))
+        for name, points in self.reported.items():
+            points.append((now, server[name]))
         for stats in (server, clients, faults):
             for error in stats["errors"]["first"]:
                 if error not in self.told:
@@ -164,7 +169,9 @@ class Soak:
             self.failures.append("nothing was sent")
         if server["seconds"] > 5:
             self.failures.append(f"closing the servers took {server['seconds']:.1f} s")
-        print(f"left at the end: {left}, {after['descriptors']} descriptors, before: {self.before}")
+        print(f"left at the end: {left}, {after}, before: {self.before}")
+        if after["rss"] > self.before["rss"] + END_KIB:
+            self.failures.append(f"{after['rss'] - self.before['rss']} KiB more than before")
         remains = {
             k: v for k, v in left.items() if k not in ("threads", "Inbox", "Transport") and v
         }
@@ -181,13 +188,13 @@ class Soak:
             name: [(now, values[name]) for now, values in self.samples]
             for name in ("rss", "descriptors", "threads")
         }
-        for name, points in {**everything, "blocks": self.blocks}.items():
+        for name, points in {**everything, **self.reported}.items():
             points = [(now, value) for now, value in points if now >= self.warm_up]
             if len(points) < 3:
                 continue
             rise, mean = growth(points), sum(value for _, value in points) / len(points)
             bound = max(10, COUNT_SHARE * mean)
-            if name == "rss":
+            if name in ("rss", "trimmed"):
                 bound = MEMORY_KIB + MEMORY_SHARE * mean
             elif name == "blocks":
                 bound = MEMORY_SHARE * mean
