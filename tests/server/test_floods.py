@@ -102,8 +102,8 @@ def test_floods_of_headers_fill_memory_without_the_limit(caplog, kind, monkeypat
     with besieged(caplog, open_timeout=1) as server, measured_memory() as memory:
         with dial(address(server)) as sock:
             sock.sendall(start)
-            pour(sock, block, 2 * MIB)
-        wait_until(lambda: not server._opening)
+            pour(sock, block, 3 * MIB)
+        wait_until(lambda: server._accepted_total == 2 and len(server._running) == 1)
     assert memory.peak > 1.5 * MIB
 
 
