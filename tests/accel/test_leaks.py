@@ -437,6 +437,10 @@ def test_receiving_interrupted_by_signal_handlers(sockets):
     def interrupt(signum, frame):
         raise Interrupted
 
+    def receive_interrupted(connection, timeout):
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        connection.recv(timeout)
+
     def receive(count):
         for number in range(count):
             if number % 4 == 0:
@@ -444,8 +448,7 @@ def test_receiving_interrupted_by_signal_handlers(sockets):
                 remote.sendall(data)
                 assert len(connection.recv()) == 5000
             with pytest.raises(Interrupted):
-                signal.setitimer(signal.ITIMER_REAL, 0.001)
-                connection.recv(timeout=5 if number % 2 else None)
+                receive_interrupted(connection, 5 if number % 2 else None)
             drain(local)
 
     before = signal.signal(signal.SIGALRM, interrupt)
