@@ -118,9 +118,7 @@ def test_a_jar_that_fails_leaves_nothing_open():
         ws.recv()
 
     cookies = setting("a=1")
-    with (
-        serving(handler, process_response=cookies) as server,
-        pytest.raises(RuntimeError, match="the jar is broken"),
-    ):
-        connect(server.uri, cookies=Broken())
-    wait_until(lambda: handlers and handlers[0].closed)
+    with serving(handler, process_response=cookies) as server:
+        with pytest.raises(RuntimeError, match="the jar is broken"):
+            connect(server.uri, cookies=Broken())
+        wait_until(lambda: handlers and handlers[0].closed)
