@@ -6,6 +6,7 @@ import _thread
 import inspect
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -188,6 +189,8 @@ class _Loop:
 
 def _abandon(ws: ClientConnection, cause: BaseException) -> None:
     """End a connection that the loop is done with, unexpectedly or as it was left."""
+    if ws.closed or sys.is_finalizing():  # the iterator ends with the interpreter
+        return
     timeout = ws.options.close_timeout
     limit = LEAVING_TIMEOUT if timeout is None else min(timeout, LEAVING_TIMEOUT)
     try:

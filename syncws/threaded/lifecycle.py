@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 
 from .deadline import Deadline
 
-__all__ = ["Mortal", "register", "unregister"]
+__all__ = ["Mortal", "is_exiting", "register", "unregister"]
 
 #: Seconds for all connections together.
 EXIT_TIMEOUT = 0.5
@@ -33,6 +33,8 @@ class Mortal(Interface):
         """Become unusable, in the child, without touching what the parent shares."""
 
 
+_exiting = False
+
 # The set's methods are atomic.
 _alive: set[Mortal] = set()
 
@@ -47,7 +49,14 @@ def unregister(mortal: Mortal) -> None:
     _alive.discard(mortal)
 
 
+def is_exiting() -> bool:
+    """Tell whether the interpreter ends: threads that start now may crash it."""
+    return _exiting
+
+
 def _at_exit() -> None:
+    global _exiting
+    _exiting = True
     deadline = Deadline(EXIT_TIMEOUT)
     left = list(_alive)
     for mortal in left:

@@ -29,6 +29,7 @@ from .attributes import Attributes
 from .deadline import Deadline, is_main_thread, release, wait_for_lock
 from .fragments import Fragments
 from .inbox import Waiter
+from .lifecycle import is_exiting
 from .reader import start_reader
 from .timekeeper import call_later
 
@@ -352,7 +353,7 @@ class Receiving(Channel, Attributes):
 
     def _start_reader(self) -> None:
         """Start the reader thread. Only the timekeeper does."""
-        if self._reader is None and not self._closed.is_set():
+        if self._reader is None and not self._closed.is_set() and not is_exiting():
             try:
                 self._reader = start_reader(self)
             except RuntimeError as exc:  # no thread is to be had

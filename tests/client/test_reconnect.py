@@ -11,6 +11,7 @@ import random
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 import tracemalloc
@@ -1188,6 +1189,11 @@ def memory():
     return sum(trace.size for trace in snapshot.traces)
 
 
+uncovered = pytest.mark.skipif(
+    "coverage" in sys.modules, reason="the coverage tool grows with each thread"
+)
+
+
 def assert_no_growth(turn, count=1000):
     """Do something so many times, and find what it leaves behind."""
     tracemalloc.start()
@@ -1210,6 +1216,7 @@ def assert_no_growth(turn, count=1000):
         tracemalloc.stop()
 
 
+@uncovered
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["abort", "close"])
 def test_1000_connections_that_the_server_ends_leave_nothing_behind(end):
@@ -1219,6 +1226,7 @@ def test_1000_connections_that_the_server_ends_leave_nothing_behind(end):
             assert_no_growth(lambda: drain(next(connections)))
 
 
+@uncovered
 @pytest.mark.slow
 def test_connections_that_we_close_leave_nothing_behind():
     with serving() as server:
@@ -1227,6 +1235,7 @@ def test_connections_that_we_close_leave_nothing_behind():
             assert_no_growth(lambda: assert_works(next(connections)), 400)
 
 
+@uncovered
 @pytest.mark.slow
 def test_loops_that_are_left_leave_nothing_behind():
     with serving() as server:

@@ -103,7 +103,7 @@ def ends(sock, seconds=SOON):
             sock.settimeout(max(0.001, deadline - time.monotonic()))
             if not sock.recv(1 << 16):
                 return True
-    except TimeoutError:
+    except (TimeoutError, socket.timeout):  # the same from Python 3.10 on
         return False
     except OSError:
         return True
@@ -132,7 +132,7 @@ def pour(sock, block, size):
     try:
         while sent < size:
             sent += sock.send(view[sent % len(block) :])
-    except (ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError, socket.timeout):
         pass
     return sent
 
