@@ -54,9 +54,13 @@ def is_exiting() -> bool:
     return _exiting
 
 
-def _at_exit() -> None:
+def _exit() -> None:
     global _exiting
     _exiting = True
+    _at_exit()
+
+
+def _at_exit() -> None:
     deadline = Deadline(EXIT_TIMEOUT)
     left = list(_alive)
     for mortal in left:
@@ -72,6 +76,6 @@ def _in_child() -> None:
         mortal.after_fork()
 
 
-atexit.register(_at_exit)
+atexit.register(_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
