@@ -301,6 +301,7 @@ class Protocol:
             ProtocolError: no fragmented message is under way.
         """
         self._output.append(self.serialize_message(Opcode.CONT, data, fin))
+        self.release_posted()
 
     def serialize_message(
         self, opcode: Opcode, data: BytesLike, fin: bool = True, compress: bool | None = None
@@ -325,8 +326,6 @@ class Protocol:
             for extension in self.extensions:
                 frame = extension.encode(frame, compress=compress)
             serialized = frame.serialize(masked=self._masked)
-        if self._posted and fin:
-            self._release_posted()
         return serialized
 
     # --- sending what others send too ---
@@ -365,11 +364,15 @@ class Protocol:
         else:
             self._append_posted(frame)
 
-    def _release_posted(self) -> None:
-        """Send what was posted during a fragmented message, whose last fragment is being sent."""
-        posted, self._posted = self._posted, []
-        for frame in posted:
-            self._append_posted(frame)
+    def release_posted(self) -> None:
+        """Send what was posted during a fragmented message, if its last fragment was serialized.
+
+        For who writes by itself what was serialized; before others write output.
+        """
+        if self._posted and not self.fragmenting:
+            posted, self._posted = self._posted, []
+            for frame in posted:
+                self._append_posted(frame)
 
     def _append_posted(self, frame: bytes) -> None:
         if frame[0] & 0x40:
@@ -410,8 +413,6 @@ class Protocol:
         if self._masked or self.extensions:
             return None
         self._check_order(opcode, fin)
-        if self._posted and fin:
-            self._release_posted()
         return serialize_header(fin << 7 | opcode, len(data))
 
     def _check_order(self, opcode: Opcode, fin: bool) -> None:

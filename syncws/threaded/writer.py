@@ -293,6 +293,7 @@ class Writer:
                 header = self._protocol.serialize_large(opcode, data, fin)
             if header is None:
                 frame = self._protocol.serialize_message(opcode, data, fin, compress)
+            self._protocol.release_posted()
         if ahead:
             self._transport.send_all(ahead, deadline)
         if header is None:
