@@ -69,15 +69,19 @@ def broadcast(
     targets: Any = getattr(connections, "connections", connections)
     for connection in targets:
         try:
-            protocol = connection.protocol
-            key = protocol.share_key
-            if key is None:
-                _send_alone(connection, message, text, close_slow)
-                continue
-            frame = None if connection.is_client else frames.get(key)
+            key = connection._share_key
+            frame = frames.get(key)
             if frame is None:
-                frame = frames[key] = protocol.serialize_shared(opcode, data)
-            connection._post(frame, close_slow)
+                protocol = connection.protocol
+                if protocol.share_key is None:
+                    _send_alone(connection, message, text, close_slow)
+                    continue
+                frame = protocol.serialize_shared(opcode, data)
+                if key is not None:  # not only its own
+                    frames[key] = frame
+            sent = connection._post_now(frame)
+            if sent != 1:
+                connection._post_later(frame, sent, close_slow)
         except Exception as exc:
             exceptions.append(exc)
             if not raise_exceptions:

@@ -193,18 +193,19 @@ class Connection(Core):
             raise self._close_exc() from self.protocol.parser_exc
         self._writer.drain()
 
-    def _post(self, frame: bytes, close_slow: bool) -> None:
-        """Send a message that was serialized for many, without waiting for the peer.
+    def _post_later(self, frame: bytes, sent: int, close_slow: bool) -> None:
+        """Send a message that was serialized for many, after ``_post_now()``, without waiting.
 
         Does nothing if the connection isn't open.
 
+        Args:
+            frame: the message.
+            sent: what ``_post_now()`` returned.
+            close_slow: whether to close a connection to a peer that reads too slowly, with 1008.
+
         Raises:
-            SlowPeer: it reads too slowly; it does not get the message, and is closed with 1008
-                if ``close_slow`` is set.
+            SlowPeer: it reads too slowly; it does not get the message.
         """
-        sent = self._post_now(frame)
-        if sent == 1:
-            return
         if sent:
             self._writer.drain()
             return

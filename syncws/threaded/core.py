@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 import weakref
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
@@ -104,6 +105,8 @@ class Core(Receiving):
         # Of each thread; changed with the state lock. Weak: a batch whose block a signal handler
         # left without __exit__() collects nothing any more.
         self._batches: dict[int, weakref.ref[Batch]] = {}
+        # Of messages that others are sent too; None where their bytes are this connection's own.
+        self._share_key: Hashable = None
         self._started = False
         # Written by who has the reading role:
         self._messages_received = self._frames_received = self._fragments_received = 0
@@ -113,6 +116,7 @@ class Core(Receiving):
         """Begin to receive and to keep alive: the opening handshake has succeeded."""
         lifecycle.register(self)
         self._start_receiving(self.protocol.take_early())
+        self._share_key = None if self.is_client else self.protocol.share_key
         self._started = True
         try:
             interval = self.options.ping_interval
