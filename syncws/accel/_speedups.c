@@ -1781,7 +1781,8 @@ static PyObject *
 lock_enter(WriteLock *self, int *taken)
 {
     PyObject *waiter = PyObject_CallNoArgs(self->state->allocate_lock);
-    PyObject *held = waiter == NULL ? NULL : PyObject_CallMethodNoArgs(waiter, self->state->str_acquire);
+    PyObject *held =
+        waiter == NULL ? NULL : PyObject_CallMethodNoArgs(waiter, self->state->str_acquire);
     PyObject *entry = NULL;
     Py_XDECREF(held);
     if (held != NULL) {
@@ -2534,7 +2535,6 @@ write_now(Channel *self, const uint8_t *frame, size_t size)
 }
 
 /* Send a message in one frame without waiting, if nothing is in the way. */
-
 static int
 send_now(Channel *self, PyObject *message)
 {

@@ -6,7 +6,6 @@ it is told ``http`` and ``https`` URLs: cookies don't tell them from ``ws`` and 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from email.message import Message
 from http.cookiejar import CookieJar
 from typing import Any
@@ -53,5 +52,5 @@ def keep_cookies(jar: CookieJar, uri: WebSocketURI, headers: Headers) -> None:
 
 
 def _request(uri: WebSocketURI) -> Request:
-    _, _, rest = str(replace(uri, username=None, password=None)).partition("://")
+    _, _, rest = str(uri.without_credentials()).partition("://")
     return Request(f"{'https' if uri.secure else 'http'}://{rest}")

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass, field
 
 from ..exceptions import InvalidProxy
-from ..sansio.uri import parse_authority
+from ..sansio.uri import FORBIDDEN, parse_authority
 
 __all__ = ["Proxy", "find_proxy", "is_excluded", "parse_proxy"]
 
@@ -39,8 +39,6 @@ _VARIABLES = [
     for name in ("wss", "ws", "socks", "https", "http", "all")
     for form in (str.lower, str.upper)
 ]
-
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def parse_proxy(url: str) -> Proxy:
     Raises:
         InvalidProxy: it isn't the URL of a proxy; says why.
     """
-    forbidden = _FORBIDDEN.search(url)
+    forbidden = FORBIDDEN.search(url)
     if forbidden:
         raise InvalidProxy(url, f"it has {forbidden[0]!r} at {forbidden.start()}")
     scheme, separator, rest = url.partition("://")

@@ -21,7 +21,7 @@ from ..exceptions import (
 )
 from ..sansio.headers import Headers
 from ..sansio.http11 import Response
-from ..sansio.uri import WebSocketURI, parse_uri
+from ..sansio.uri import ASCII, WebSocketURI, parse_uri
 
 __all__ = ["Destination", "Hop", "is_permanent", "is_redirect", "next_hop"]
 
@@ -34,9 +34,6 @@ PERMANENT = frozenset((301, 308))
 PRIVATE_HEADERS = ("Authorization", "Cookie", "Host")
 
 _SCHEMES = {"http": "ws", "https": "wss"}
-
-#: What may be in a URI, percent signs included.
-_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Hop:
     is_origin: bool = True
 
     def __str__(self) -> str:
-        return str(replace(self.uri, username=None, password=None))
+        return str(self.uri.without_credentials())
 
     def select(self, headers: Headers) -> Headers:
         """Return those of the program's headers that this server gets."""
@@ -122,7 +119,7 @@ def _location(response: Response) -> str:
     from urllib.parse import quote  # slow to import, rarely needed
 
     # Bytes that aren't ASCII are percent-encoded as they came; what a URI can't have, too.
-    return quote(location.encode("latin-1"), safe=_ASCII).partition("#")[0]
+    return quote(location.encode("latin-1"), safe=ASCII).partition("#")[0]
 
 
 def _join(base: WebSocketURI, location: str) -> str:
@@ -130,7 +127,7 @@ def _join(base: WebSocketURI, location: str) -> str:
     from urllib.parse import urljoin  # slow to import, rarely needed
 
     scheme = "https" if base.secure else "http"  # of which every Python knows how
-    _, _, rest = str(replace(base, username=None, password=None)).partition("://")
+    _, _, rest = str(base.without_credentials()).partition("://")
     return urljoin(f"{scheme}://{rest}", location)
 
 

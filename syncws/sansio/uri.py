@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..exceptions import InvalidURI
 
-__all__ = ["Authority", "WebSocketURI", "parse_authority", "parse_uri"]
+__all__ = ["ASCII", "FORBIDDEN", "Authority", "WebSocketURI", "parse_authority", "parse_uri"]
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 #: Never in a URI: white space and control characters, which could smuggle a second line
 #: or target into the request, and halves of surrogate pairs, which can't be encoded.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
+FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 
 #: Authority, path and query; the fragment has been refused before.
 _HIERARCHY = re.compile(r"([^/?]*)([^?]*)\??(.*)")
@@ -27,7 +27,7 @@ _ZONE = re.compile(r"[A-Za-z0-9\-._~]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 #: What stays as it is in path and query: percent escapes too.
-_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class WebSocketURI:
             return None
         return self.username, self.password
 
+    def without_credentials(self) -> WebSocketURI:
+        """Return the same without user name and password: for logs, and for others."""
+        return replace(self, username=None, password=None)
+
     def __str__(self) -> str:
         """Return a URI that :func:`parse_uri` makes the same parts of, password included."""
         from urllib.parse import quote  # slow to import, rarely needed
@@ -86,7 +90,7 @@ def parse_uri(uri: str) -> WebSocketURI:
     Raises:
         InvalidURI: it isn't a WebSocket URI; says why.
     """
-    forbidden = _FORBIDDEN.search(uri)
+    forbidden = FORBIDDEN.search(uri)
     if forbidden:
         raise InvalidURI(uri, f"it has {forbidden[0]!r} at {forbidden.start()}")
     scheme, separator, rest = uri.partition("://")
@@ -140,7 +144,7 @@ def _quote(text: str) -> str:
         return text
     from urllib.parse import quote  # slow to import, rarely needed
 
-    return quote(text, safe=_ASCII)
+    return quote(text, safe=ASCII)
 
 
 def _parse_user_info(user_info: str) -> tuple[str, str]:
