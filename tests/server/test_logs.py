@@ -292,7 +292,7 @@ def test_broadcasting_tells_defects_from_slow_peers(caplog, exc):
     with serving() as server, connect(server.uri):
         wait_until(lambda: server.connections)
         (connection,) = server.connections
-        connection._post = fail
+        connection._post_now = fail
         broadcast(server, "hello")
     (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
     assert bool(record.exc_info) is isinstance(exc, ZeroDivisionError)
