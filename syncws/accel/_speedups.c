@@ -27,6 +27,8 @@
 
 #ifndef _WIN32
 #define HAVE_DIRECT_IO 1
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -34,6 +36,13 @@
 #include <time.h>
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
+#endif
+/* Linux: the kernel can wait for more before it sends what it has, until it is told not to. */
+#if defined(MSG_MORE) && defined(TCP_CORK) && !defined(Py_GIL_DISABLED)
+#define HAVE_HOLDING 1
+#define HOLD_FLAG MSG_MORE
+#else
+#define HOLD_FLAG 0
 #endif
 #endif
 
@@ -2506,13 +2515,13 @@ enum { SEND_FAILED = -1, NOT_SENT, SENT, SENT_AND_LOOK, SENT_IN_PART };
 /* Write what the kernel takes of a frame, unless that is nothing; the rest becomes the backlog.
  * With the write lock, and without a backlog. */
 static int
-write_now(Channel *self, const uint8_t *frame, size_t size)
+write_now(Channel *self, const uint8_t *frame, size_t size, int flags)
 {
     /* The interpreter lock is kept: letting it go, and getting it back while others want it,
      * would take longer than this. */
     ssize_t sent;
     do {
-        sent = send(self->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = send(self->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -2572,7 +2581,7 @@ send_now(Channel *self, PyObject *message)
                            self->masked);
     }
     if (size) {
-        result = write_now(self, frame, size);
+        result = write_now(self, frame, size, 0);
     }
     if (frame != small) {
         PyMem_Free(frame);
@@ -2661,32 +2670,54 @@ channel_send(Channel *self, PyObject *const *args, Py_ssize_t count, PyObject *n
 
 /* --- Channel: what Python code of the connection uses --- */
 
-/* Send a frame that many connections send, if nothing is in the way. */
+/* Send a frame that many connections send, if nothing is in the way; the kernel may be told to
+ * hold it back. */
 static PyObject *
-channel_post_now(Channel *self, PyObject *frame)
+channel_post_now(Channel *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (!PyBytes_Check(frame)) {
-        PyErr_SetString(PyExc_TypeError, "a frame is bytes");
+    if (count != 2 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "_post_now() takes a frame, bytes, and a bool");
         return NULL;
     }
+    PyObject *frame = args[0];
     int result = NOT_SENT;
 #ifdef HAVE_DIRECT_IO
+    int flags = args[1] == Py_True ? HOLD_FLAG : 0;
     if (PyBytes_GET_SIZE(frame) <= MAX_POSTED_AT_ONCE) {
         result = may_send(self);
     }
     if (result > 0) {
         result = write_now(self, (const uint8_t *)PyBytes_AS_STRING(frame),
-                           (size_t)PyBytes_GET_SIZE(frame));
+                           (size_t)PyBytes_GET_SIZE(frame), flags);
         lock_release(self->lock);
     }
     if (result < 0) {
         return NULL;
+    }
+    if (flags && result == SENT) {
+        result = -1;
     }
 #ifdef Py_GIL_DISABLED
     result = result == SENT ? SENT_AND_LOOK : result;
 #endif
 #endif
     return PyLong_FromLong(result);
+}
+
+/* Tell the kernel to hold nothing back any more. */
+static PyObject *
+channel_push(Channel *self, PyObject *ignored)
+{
+    (void)ignored;
+#ifdef HAVE_HOLDING
+    if (self->direct) { /* otherwise it is closed, or soon will be: that pushes, too */
+        int off = 0;
+        (void)setsockopt(self->fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off); /* if it is TCP */
+    }
+#else
+    (void)self;
+#endif
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -2936,7 +2967,8 @@ static PyMethodDef channel_methods[] = {
     {"recv", (PyCFunction)(void (*)(void))channel_recv, METH_FASTCALL | METH_KEYWORDS, RECV_DOC},
     {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL | METH_KEYWORDS, SEND_DOC},
     {"_go_direct", (PyCFunction)channel_go_direct, METH_VARARGS, NULL},
-    {"_post_now", (PyCFunction)channel_post_now, METH_O, NULL},
+    {"_post_now", (PyCFunction)(void (*)(void))channel_post_now, METH_FASTCALL, NULL},
+    {"_push", (PyCFunction)channel_push, METH_NOARGS, NULL},
     {"_take_role", (PyCFunction)channel_take_role, METH_NOARGS, NULL},
     {"_give_up_role", (PyCFunction)channel_give_up_role, METH_NOARGS, NULL},
     {"_end_role", (PyCFunction)channel_end_role, METH_NOARGS, NULL},

@@ -295,13 +295,21 @@ class Channel:
         """Read and write by descriptor from now on; return whether that is so."""
         return False
 
-    def _post_now(self, frame: bytes) -> int:
+    def _post_now(self, frame: bytes, hold: bool) -> int:
         """Write a frame that many connections send, unless something is in the way.
 
+        Args:
+            frame: the message.
+            hold: whether the kernel is to wait for more before it sends it, a moment only.
+
         Returns:
-            0 if nothing was sent, 1 if all was, more if the writer has to look after it.
+            0 if nothing was sent, 1 if all was, -1 if all was and the kernel holds it back
+            until :meth:`_push` is called; more if the writer has to look after it.
         """
         return 0
+
+    def _push(self) -> None:
+        """Let the kernel send what it holds back."""
 
     if TYPE_CHECKING:
 

@@ -405,7 +405,9 @@ def test_channel_without_a_descriptor_reads_and_sends_nothing(make):
 def test_python_never_reads_by_descriptor():
     channel = pure_channel.Channel()
     assert channel._go_direct(1, 2, 3) is False
-    assert channel._post_now(b"\x81\x00") == 0
+    assert channel._post_now(b"\x81\x00", False) == 0
+    assert channel._post_now(b"\x81\x00", True) == 0
+    channel._push()
     assert not channel._direct
 
 

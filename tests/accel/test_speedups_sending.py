@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from support.pairs import SOON, socket_pair
 
 try:
     from syncws.accel import _speedups
@@ -54,3 +55,51 @@ def test_write_lock_is_free_while_randomness_is_drawn(monkeypatch):
             channel.send("x")
             assert remote.recv(100) == b"\x81\x81\1\1\1\1" + bytes((ord("x") ^ 1,))
     assert looked == [True] * 3
+
+
+@pytest.fixture
+def channel_and_peer():
+    local, remote = socket_pair()
+    with local, remote:
+        remote.settimeout(SOON)
+        channel = _speedups.Channel()
+        parser = _speedups.FrameParser(masked=True)
+        settings = (Protocol(), OPEN, _speedups.WriteLock(), [], bytearray(), False)
+        assert channel._go_direct(local.fileno(), parser, 0, *settings)
+        yield channel, remote
+
+
+def test_the_kernel_holds_back_what_it_is_told_to_until_it_is_pushed(channel_and_peer):
+    channel, remote = channel_and_peer
+    if channel._post_now(b"\x81\x01a", True) != -1:
+        pytest.skip("this system can't")
+    assert channel._post_now(b"\x81\x01b", True) == -1
+    with pytest.raises(BlockingIOError):
+        remote.recv(100, socket.MSG_DONTWAIT)
+    channel._push()
+    # On loopback it is there when the call returns.
+    assert remote.recv(100, socket.MSG_DONTWAIT) == b"\x81\x01a\x81\x01b"
+
+
+def test_what_is_sent_pushes_what_was_held_back(channel_and_peer):
+    channel, remote = channel_and_peer
+    channel._post_now(b"\x81\x01a", True)
+    channel.send("b")
+    assert remote.recv(100) == b"\x81\x01a\x81\x01b"
+
+
+def test_nothing_is_pushed_once_the_connection_has_ended(channel_and_peer):
+    channel, remote = channel_and_peer
+    held = channel._post_now(b"\x81\x01a", True) == -1
+    channel._end_role()
+    channel._push()  # the descriptor may be another one's by now
+    if held:
+        with pytest.raises(BlockingIOError):
+            remote.recv(100, socket.MSG_DONTWAIT)
+    assert channel._post_now(b"\x81\x01b", True) == 0
+
+
+@pytest.mark.parametrize("arguments", [(), (b"",), ("x", True), (b"", True, 1)])
+def test_what_is_posted_is_a_frame(channel_and_peer, arguments):
+    with pytest.raises(TypeError, match=r"_post_now\(\) takes a frame, bytes, and a bool"):
+        channel_and_peer[0]._post_now(*arguments)

@@ -2,17 +2,20 @@
 """Measure broadcasting to many connections, beside the libraries that are installed here.
 
     python tests/bench/fanout.py
-    python tests/bench/fanout.py --connections 1000 --messages 100 --size 1024 --rounds 3
+    python tests/bench/fanout.py --connections 1000 --messages 100 --size 1024 --rounds 5
 
 A server broadcasts messages one after the other; the clients, all in the process that measures,
 count bytes on plain sockets. Measured is from the command to broadcast until every client has
-everything. They look every few milliseconds, all of them, so that their own work, which is the same
-for all, is small. Besides all clients reading, syncws is measured with two in trouble, that don't
-count: one never reads, one reads slowly; the kernel's buffers for these are small. Server and
-clients run on different CPUs if there are several.
+everything. They look every few milliseconds, all of them, so that their own work, which is the
+same for all, is small. Besides, syncws is measured with two clients in trouble, that don't count:
+one never reads, one reads slowly; the kernel's buffers for these are small. As such a client is
+closed, that is done once for a server, beside a new one that has none of them. Every figure is the
+best of some rounds, in which all have their turn. Server and clients run on different CPUs if
+there are several.
 """
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
@@ -164,28 +167,54 @@ def measure(process, clients, number, size):
     return elapsed, int(process.stdout.readline())
 
 
-def run(name, options, cpus, troubled=False):
-    """Best of the rounds, in seconds, and the most bytes that ever waited for a connection."""
-    command = [sys.executable, __file__, "--serve", name]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            if cpus:
-                os.sched_setaffinity(process.pid, {cpus[0]})
-            port = int(process.stdout.readline())
-            clients = [Client(port) for _ in range(options.connections - 2 * troubled)]
-            stop = threading.Event()
-            if troubled:
-                bad = [Client(port, trouble=True) for _ in range(2)]
-                threading.Thread(target=read_slowly, args=(bad[1], stop), daemon=True).start()
-            figures = []
-            for _ in range(1 if troubled else options.rounds):
-                figures.append(measure(process, clients, options.messages, options.size))
-            stop.set()
-            return min(seconds for seconds, _ in figures), max(largest for _, largest in figures)
-        finally:
-            process.kill()
+class Running:
+    """A server with clients."""
+
+    def __init__(self, name, connections, cpus, trouble=0):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if cpus:
+            os.sched_setaffinity(self.process.pid, {cpus[0]})
+        port = int(self.process.stdout.readline())
+        self.clients = [Client(port) for _ in range(connections - trouble)]
+        self.stop = threading.Event()
+        self.bad = [Client(port, trouble=True) for _ in range(trouble)]
+        for client in self.bad[1:]:
+            threading.Thread(target=read_slowly, args=(client, self.stop), daemon=True).start()
+
+    def measure(self, options):
+        """Seconds until all have everything, and the most bytes that waited for one in trouble."""
+        return measure(self.process, self.clients, options.messages, options.size)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.process.kill()
+        self.process.communicate()
+        for client in self.clients + self.bad:
+            client.sock.close()
+
+
+def compare(names, options, cpus):
+    """One round of each after the other, as the speed of machines changes; the best of each."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(Running(name, options.connections, cpus)) for name in names]
+        rounds = [[server.measure(options)[0] for server in servers] for _ in range(options.rounds)]
+    return [min(seconds) for seconds in zip(*rounds)]
+
+
+def compare_trouble(options, cpus):
+    """Seconds without any in trouble and with two, and the most bytes that waited for one."""
+    with Running("syncws", options.connections, cpus) as server:
+        undisturbed, _ = server.measure(options)
+    with Running("syncws", options.connections, cpus, trouble=2) as server:
+        return (undisturbed, *server.measure(options))
 
 
 def main():
@@ -194,7 +223,7 @@ def main():
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--messages", type=int, default=100)
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--impl", default=",".join(SERVERS))
     options = parser.parse_args()
     if options.serve:
@@ -206,18 +235,16 @@ def main():
     else:
         cpus = []
     names = options.impl.split(",")
-    seconds = {}
-    for name in names:
-        seconds[name], _ = run(name, options, cpus)
-        deliveries = options.connections * options.messages / seconds[name]
-        ratio = seconds[name] / seconds[names[0]]
-        print(f"{name:20} {seconds[name]:8.3f} s {deliveries:12,.0f} deliveries/s {ratio:6.2f}")
-    for _ in range(options.rounds if names[0] == "syncws" else 0):
-        elapsed, largest = run("syncws", options, cpus, troubled=True)
-        ratio = elapsed / seconds["syncws"]
-        print(
-            f"{'syncws, two in trouble':22} {elapsed:6.3f} s {ratio:6.2f}  {largest} bytes waited"
-        )
+    best = compare(names, options, cpus)
+    for name, seconds in zip(names, best):
+        deliveries = options.connections * options.messages / seconds
+        print(f"{name:20} {seconds:8.3f} s {deliveries:12,.0f} deliveries/s", end="")
+        print(f" {seconds / best[0]:6.2f}")
+    if names[0] == "syncws":
+        rounds = [compare_trouble(options, cpus) for _ in range(options.rounds)]
+        undisturbed, elapsed = (min(seconds) for seconds in list(zip(*rounds))[:2])
+        print(f"{'syncws, in trouble':20} {elapsed:8.3f} s, without {undisturbed:8.3f} s", end="")
+        print(f" {elapsed / undisturbed:6.2f}  {max(each[2] for each in rounds)} bytes waited")
 
 
 if __name__ == "__main__":

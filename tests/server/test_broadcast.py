@@ -1,8 +1,10 @@
 import contextlib
+import importlib
 import itertools
 import os
 import sys
 import threading
+import time
 
 import pytest
 from support.pairs import (
@@ -451,3 +453,83 @@ def test_nothing_is_left_behind():
             assert gathering.complete.wait(SOON)
             broadcast(server, "hello")
             assert ws.recv(SOON) == "hello"
+
+
+# --- a thread that broadcasts and does nothing else ---
+
+module = importlib.import_module("syncws.server.broadcast")  # the package has the function
+
+
+@pytest.fixture
+def at_pace(audience, monkeypatch):
+    """What broadcasts to one client, at a pace; and whether messages were to be held."""
+    server, (connection,), (client,) = audience(1, {"compression": None})
+    held = []
+    post_now = connection._post_now
+
+    def post(frame, hold):
+        held.append(hold)
+        return post_now(frame, hold)
+
+    monkeypatch.setattr(connection, "_post_now", post)
+
+    def send(message, took, idle):
+        module._pace.took = took
+        module._pace.ended = time.monotonic() - idle
+        broadcast(server, message)
+
+    yield send, connection, client, held
+    wait_until(lambda: not module._held)
+
+
+def test_messages_of_a_busy_thread_are_held_for_a_moment(at_pace):
+    send, _, client, held = at_pace
+    for message in "abc":
+        send(message, 1.0, 0.0)
+    assert held == [True] * 3
+    assert [client.recv(SOON) for _ in range(3)] == list("abc")
+    wait_until(lambda: not module._held)
+
+
+@pytest.mark.parametrize(("took", "idle"), [(0.0, 0.0), (0.0004, 0.0), (0.001, 1.0), (1.0, 0.5)])
+def test_other_messages_are_not_held(at_pace, took, idle):
+    send, _, client, held = at_pace
+    send("hello", took, idle)
+    assert held == [False]
+    assert not module._held
+    assert client.recv(SOON) == "hello"
+
+
+def test_what_follows_a_held_message_goes_after_it(at_pace):
+    send, connection, client, _ = at_pace
+    send("held", 1.0, 0.0)
+    connection.send("sent")
+    assert [client.recv(SOON) for _ in range(2)] == ["held", "sent"]
+
+
+def test_a_held_message_goes_out_before_the_close(at_pace):
+    send, connection, client, _ = at_pace
+    send("held", 1.0, 0.0)
+    connection.close()
+    assert client.recv(SOON) == "held"
+    assert client.wait_closed(SOON)
+    assert client.close_code == 1000
+
+
+def test_a_connection_that_is_cut_while_messages_are_held_troubles_nobody(at_pace, caplog):
+    send, connection, _, _ = at_pace
+    send("held", 1.0, 0.0)
+    connection.abort()
+    wait_until(lambda: not module._held)
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_thread_is_busy_by_what_it_broadcasts_itself(audience):
+    server, _, (client,) = audience(1)
+    module._pace.took = 1.0
+    module._pace.ended = time.monotonic() + 1000
+    run(broadcast, server, "hello").result()
+    assert module._pace.took == 1.0
+    assert client.recv(SOON) == "hello"
+    broadcast(server, "hello")
+    assert module._pace.took < 1.0

@@ -198,7 +198,7 @@ def test_what_the_kernel_does_not_take_goes_out_as_the_peer_reads():
     with connection_and_socket() as (connection, remote):
         payload = bytes(8_000_000)
         frame = connection.protocol.serialize_shared(2, payload)
-        connection._post_later(frame, connection._post_now(frame), False)
+        connection._post_later(frame, connection._post_now(frame, False), False)
         assert connection.buffered_amount > 0
         assert receive_exactly(remote, len(frame)) == frame
         wait_until(lambda: connection.buffered_amount == 0)
