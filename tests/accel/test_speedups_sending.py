@@ -69,16 +69,27 @@ def channel_and_peer():
         yield channel, remote
 
 
+def arrives(sock):
+    """Whether something has arrived, without waiting; it is thrown away."""
+    sock.setblocking(False)
+    try:
+        return bool(sock.recv(100))
+    except BlockingIOError:
+        return False
+    finally:
+        sock.settimeout(SOON)
+
+
 def test_the_kernel_holds_back_what_it_is_told_to_until_it_is_pushed(channel_and_peer):
     channel, remote = channel_and_peer
-    if channel._post_now(b"\x81\x01a", True) != -1:
-        pytest.skip("this system can't")
-    assert channel._post_now(b"\x81\x01b", True) == -1
-    with pytest.raises(BlockingIOError):
-        remote.recv(100, socket.MSG_DONTWAIT)
-    channel._push()
-    # On loopback it is there when the call returns.
-    assert remote.recv(100, socket.MSG_DONTWAIT) == b"\x81\x01a\x81\x01b"
+    seen = set()
+    for _ in range(50):  # not each one: on a busy machine the kernel's 0.2 seconds may be over
+        if channel._post_now(b"\x81\x01a", True) != -1:
+            pytest.skip("this system can't")
+        before = arrives(remote)
+        channel._push()
+        seen.add((before, arrives(remote)))
+    assert (False, True) in seen
 
 
 def test_what_is_sent_pushes_what_was_held_back(channel_and_peer):
@@ -88,15 +99,12 @@ def test_what_is_sent_pushes_what_was_held_back(channel_and_peer):
     assert remote.recv(100) == b"\x81\x01a\x81\x01b"
 
 
-def test_nothing_is_pushed_once_the_connection_has_ended(channel_and_peer):
+def test_nothing_is_posted_or_pushed_once_the_connection_has_ended(channel_and_peer):
     channel, remote = channel_and_peer
-    held = channel._post_now(b"\x81\x01a", True) == -1
     channel._end_role()
-    channel._push()  # the descriptor may be another one's by now
-    if held:
-        with pytest.raises(BlockingIOError):
-            remote.recv(100, socket.MSG_DONTWAIT)
     assert channel._post_now(b"\x81\x01b", True) == 0
+    channel._push()  # the descriptor may be another one's by now
+    assert not arrives(remote)
 
 
 @pytest.mark.parametrize("arguments", [(), (b"",), ("x", True), (b"", True, 1)])
