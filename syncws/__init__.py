@@ -24,6 +24,9 @@ Everything may be called from any thread.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
 from . import exceptions as exceptions
 from .client.client_connection import ClientConnection
 from .client.connect import connect, unix_connect
@@ -52,6 +55,21 @@ from .threaded.connection import Connection
 from .threaded.pings import Ping
 from .threaded.wait import wait
 from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from . import legacy as legacy
+    from . import styles as styles
+    from .legacy import BasicAuthWebSocketServerProtocol as BasicAuthWebSocketServerProtocol
+    from .legacy import WebSocketClientProtocol as WebSocketClientProtocol
+    from .legacy import WebSocketCommonProtocol as WebSocketCommonProtocol
+    from .legacy import WebSocketProtocolError as WebSocketProtocolError
+    from .legacy import WebSocketServer as WebSocketServer
+    from .legacy import WebSocketServerProtocol as WebSocketServerProtocol
+    from .legacy import basic_auth_protocol_factory as basic_auth_protocol_factory
+    from .styles import Application as Application
+    from .styles import WebSocketApp as WebSocketApp
+    from .styles import WebSocketHandler as WebSocketHandler
+    from .styles import run_forever as run_forever
 
 __all__ = [
     *exceptions.__all__,
@@ -90,3 +108,35 @@ __all__ = [
     "unix_serve",
     "wait",
 ]
+
+#: Where the names are that are only loaded when they are used.
+_LAZY = {
+    "legacy": "legacy",
+    "styles": "styles",
+    "BasicAuthWebSocketServerProtocol": "legacy",
+    "WebSocketClientProtocol": "legacy",
+    "WebSocketCommonProtocol": "legacy",
+    "WebSocketProtocolError": "legacy",
+    "WebSocketServer": "legacy",
+    "WebSocketServerProtocol": "legacy",
+    "basic_auth_protocol_factory": "legacy",
+    "Application": "styles",
+    "WebSocketApp": "styles",
+    "WebSocketHandler": "styles",
+    "run_forever": "styles",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(f".{_LAZY[name]}", __name__)
+    value = module if name == _LAZY[name] else getattr(module, name)
+    globals()[name] = value  # the next time it is there
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -172,6 +172,10 @@ class ProtocolError(WebSocketException):
     """A rule of the protocol was broken; the connection fails with 1002."""
 
 
+#: Its older name.
+WebSocketProtocolError = ProtocolError
+
+
 class PayloadTooBig(WebSocketException):
     """A frame or a message is larger than allowed; the connection fails with 1009.
 

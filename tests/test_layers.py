@@ -22,7 +22,7 @@ LAYERS = (
     (("sansio",),),
     (("threaded",),),
     (("client",), ("server",)),
-    (("styles",), ("integrations",), ("pubsub",)),
+    (("legacy",), ("styles",), ("integrations",), ("pubsub",)),
     (("cli", "__init__", "__main__", "demo"),),
 )
 FREE = LAYERS[-1][0]

@@ -6,3 +6,7 @@ tunnel, TLS), shakes hands, and follows where a redirect leads. One deadline goe
 everything that blocks. :func:`reconnect` does that again and again; what it tries again, and
 when, is decided in :mod:`.retry`.
 """
+
+from .connect import connect, unix_connect
+
+__all__ = ["connect", "unix_connect"]

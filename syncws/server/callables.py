@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
+from .responses import as_response
+
 if TYPE_CHECKING:
     from ..sansio.http11 import Request, Response
     from .upgrade import ServerConnection
@@ -79,11 +81,8 @@ def in_turn(
     if functions is None:
         return None
     if callable(functions) or not isinstance(functions, Sequence):
-        refuse_coroutine(functions, "process_request")
-        return functions
-    several = list(functions)
-    for function in several:
-        refuse_coroutine(function, "process_request")
+        return _adapt_process_request(functions)
+    several = [_adapt_process_request(function) for function in functions]
 
     def process_request(ws: ServerConnection, request: Request) -> Response | None:
         for function in several:
@@ -93,6 +92,20 @@ def in_turn(
         return None
 
     return process_request
+
+
+def _adapt_process_request(function: Callable[..., Any]) -> ProcessRequest:
+    """Return a function of connection and request.
+
+    The older form, of path and headers, is known by the name of its first parameter.
+
+    Raises:
+        TypeError: it can't be called, or only makes a coroutine.
+    """
+    refuse_coroutine(function, "process_request")
+    if _positional(function)[:1] == ["path"]:
+        return lambda ws, request: as_response(function(request.path, request.headers))
+    return function
 
 
 def adapt_select_subprotocol(

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import time
+from typing import Any, Union
 
-from ..sansio.headers import Headers
+from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
-from ..sansio.refusals import may_have_body
+from ..sansio.refusals import build_response, may_have_body
 
-__all__ = ["check_response", "complete_response", "copy_response", "http_date"]
+__all__ = [
+    "OlderResponse",
+    "as_response",
+    "check_response",
+    "complete_response",
+    "copy_response",
+    "http_date",
+]
+
+#: Status, headers and perhaps a body: a response as programs wrote it before there was a class.
+OlderResponse = Union[tuple[int, HeadersLike], tuple[int, HeadersLike, bytes]]
+
+
+def as_response(result: Any) -> Any:
+    """Return a response for status, headers and body; anything else as it is."""
+    if isinstance(result, tuple) and len(result) in (2, 3):
+        status, headers, body = (*result, b"")[:3]
+        return build_response(int(status), body, headers)
+    return result
 
 
 def check_response(response: Response | None, source: str) -> Response | None:

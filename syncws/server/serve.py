@@ -127,7 +127,8 @@ def serve(
         process_request: ``(ws, request)`` returns a response, such as ``ws.respond(200, text)``,
             for a request that isn't to become a WebSocket, or ``None``; or a list of such
             functions, of which the first response counts. They run before a router, for each
-            request.
+            request. The older form ``(path, headers)``, which returns status, headers and body,
+            is recognized by the name ``path``.
         process_response: ``(ws, request, response)`` changes the response, or returns another.
         extra_headers: added to the response; or a function of path and request headers.
         server_header: value of Server; ``None`` sends none.

@@ -167,6 +167,9 @@ class ServerConnection(Connection):
         process = self._upgrade.process_request
         return None if process is None else process(self, request)
 
+    def _ask_program(self, request: Request) -> Response | None:
+        return self.process_request(request)
+
     def process_response(self, request: Request, response: Response) -> Response | None:
         """Return a response in place of the given one, or ``None`` to send that.
 
@@ -255,7 +258,7 @@ class ServerConnection(Connection):
         if refusal is not None:
             self._complete(request, refusal, None)
             return refusal
-        response = check_response(self.process_request(request), "process_request")
+        response = check_response(self._ask_program(request), "process_request")
         if response is None:
             response = self._route(request)
         if response is None:

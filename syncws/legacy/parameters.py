@@ -1,0 +1,39 @@
+"""Parameters by their oldest names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..options import one_of
+
+__all__ = ["translate"]
+
+#: What each is called now.
+RENAMED = {
+    "timeout": "close_timeout",
+    "klass": "create_connection",
+    "create_protocol": "create_connection",
+}
+
+#: What asked for something that there is no more, or never was without an event loop.
+MEANINGLESS = {
+    "loop": "there is no event loop: connections run in threads",
+    "legacy_recv": "recv() raises ConnectionClosed once the connection is closed; iteration ends",
+}
+
+
+def translate(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments by their present names.
+
+    Raises:
+        TypeError: one has no meaning here.
+        ValueError: one is there by both names.
+    """
+    result = dict(arguments)
+    for name, reason in MEANINGLESS.items():
+        if result.pop(name, None):
+            raise TypeError(f"{name}= has no meaning here: {reason}")
+    for older, name in RENAMED.items():
+        if older in result:
+            result[name] = one_of(result.get(name), result.pop(older), name, older)
+    return result

@@ -1,0 +1,82 @@
+"""Servers by the older names."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from ..sansio.headers import Headers
+from ..sansio.http11 import Request, Response
+from ..server.callables import Handler
+from ..server.responses import OlderResponse, as_response
+from ..server.serve import serve as _serve
+from ..server.serve import unix_serve as _unix_serve
+from ..server.threading_server import ThreadingServer
+from ..server.upgrade import ServerConnection
+from .parameters import translate
+from .protocol import WebSocketCommonProtocol
+
+__all__ = ["WebSocketServer", "WebSocketServerProtocol", "serve", "unix_serve"]
+
+
+class _OlderName(type):
+    """All servers are instances of the class by its older name."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if cls is WebSocketServer:
+            return isinstance(instance, ThreadingServer)
+        return super().__instancecheck__(instance)
+
+
+class WebSocketServer(ThreadingServer, metaclass=_OlderName):
+    """Older name of :class:`~syncws.ThreadingServer`, which :func:`serve` makes."""
+
+    @staticmethod
+    def wrap(sock: socket.socket, handler: Handler, **kwargs: Any) -> ThreadingServer:
+        """Return a server for a listening socket: ``serve(handler, sock=sock)``.
+
+        There is no second server object, which would be an event loop's, to be wrapped.
+        """
+        return serve(handler, sock=sock, **kwargs)
+
+
+class WebSocketServerProtocol(WebSocketCommonProtocol, ServerConnection):
+    """A server's connection with the older names, for ``serve(create_protocol=)``."""
+
+    def handshake(self, timeout: float | None = None) -> None:
+        """Shake hands, after :meth:`connection_made`; the real class says more."""
+        self._made()
+        super().handshake(timeout)
+
+    def process_request(  # type: ignore[override]  # this is its older form
+        self, path: str, request_headers: Headers
+    ) -> OlderResponse | Response | None:
+        """Return status, headers and body in place of the opening handshake, or ``None``.
+
+        Calls the server's ``process_request``; a subclass may do something else.
+        """
+        assert self.request is not None
+        return ServerConnection.process_request(self, self.request)
+
+    def _ask_program(self, request: Request) -> Response | None:
+        response: Response | None = as_response(self.process_request(request.path, request.headers))
+        return response
+
+
+def serve(
+    handler: Handler,
+    host: str | Sequence[str] | None = None,
+    port: int | None = None,
+    **kwargs: Any,
+) -> ThreadingServer:
+    """Return a server: :func:`syncws.serve`, which says more, with the oldest names too."""
+    return _serve(handler, host, port, **translate(kwargs))
+
+
+def unix_serve(
+    handler: Handler, path: str | os.PathLike[str] | None = None, **kwargs: Any
+) -> ThreadingServer:
+    """Return a server on a Unix socket: :func:`syncws.unix_serve`, with the oldest names too."""
+    return _unix_serve(handler, path, **translate(kwargs))
