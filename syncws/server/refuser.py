@@ -109,7 +109,7 @@ class Refuser:
             told = False
         if not told:
             transport.close()
-            self._refused(transport.remote_address, refusal)
+            _safely(self._refused, transport.remote_address, refusal)
 
     def stop(self, timeout: float) -> None:
         """Tell no more; end with those that are being told in so many seconds. Never blocks."""
@@ -226,7 +226,7 @@ class Refuser:
         except OSError:  # it went away
             self._end(client)
         except BaseException:  # a defect of ours must not stop us
-            self._logger.exception("refusing a connection failed")
+            _safely(self._logger.exception, "refusing a connection failed")
             self._end(client)
 
     def _begin(self, client: _Client) -> None:
@@ -264,7 +264,7 @@ class Refuser:
             self._clients[client] = None
             self._begin(client)
         client.told = True
-        self._refused(client.transport.remote_address, client.refusal)
+        _safely(self._refused, client.transport.remote_address, client.refusal)
         client.transport.send_now(self._build_answer(client.refusal))
         client.transport.finish_sending()
 
@@ -278,4 +278,14 @@ class Refuser:
         self._forget(client)
         client.transport.close()
         if not client.told:
-            self._refused(client.transport.remote_address, client.refusal)
+            _safely(self._refused, client.transport.remote_address, client.refusal)
+
+
+def _safely(log: Callable[..., None], *args: Any) -> None:
+    """Call what logs. Where the program's logging raises, that is shown, and the thread goes on."""
+    try:
+        log(*args)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()

@@ -323,6 +323,29 @@ def test_a_defect_does_not_end_refusing(monkeypatch, caplog):
     assert messages(caplog, "ERROR") == ["refusing a connection failed"]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_logging_that_fails_does_not_end_refusing(monkeypatch, capsys, told):
+    class Failing(logging.Handler):
+        def handle(self, record):
+            if getattr(record, "ws_event", None) == "refusal":
+                raise ZeroDivisionError("mine")
+
+    if not told:
+        monkeypatch.setattr(refuser, "RATE", 0.0)
+    monkeypatch.setattr(rejections, "INTERVAL", 0.0)  # each one is said
+    logger = logging.getLogger("test.failing")
+    monkeypatch.setattr(logger, "handlers", [Failing()])
+    with serving(max_connections=1, logger=logger) as server, connect(server.uri) as ws:
+        for _ in range(3):
+            with raw_client(server) as sock:
+                sock.sendall(build_request())
+                assert read_all(sock).startswith(b"HTTP/1.1 503 " if told else b"")
+        wait_until(lambda: server.stats().refusals == {"full": 3})
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+    assert "ZeroDivisionError: mine" in capsys.readouterr().err
+
+
 def test_plain_requests_above_a_limit_of_their_own_are_refused_too(monkeypatch):
     def process_request(ws, request):
         if request.path != "/health":
