@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -70,7 +71,7 @@ def broadcast(
         connections: a server, a group, or connections.
         message: a ``str`` is sent as text, bytes as binary.
         raise_exceptions: whether to raise what failed, an ``ExceptionGroup``, after all others
-            got it (Python 3.11); otherwise it is logged, as a warning.
+            got it (Python 3.11); otherwise it is logged: as a warning, unless ``"skip"`` was asked for.
         text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` a str as binary.
         slow_peers: ``"close"`` closes connections to peers that are too slow, with 1008;
             ``"skip"`` leaves this message out for them.
@@ -116,7 +117,10 @@ def broadcast(
             if not raise_exceptions:
                 # What a peer does needs no traceback; a defect, perhaps of an extension, does.
                 trace = None if isinstance(exc, (WebSocketException, OSError)) else exc
-                connection.logger.warning("broadcasting failed: %s", exc, exc_info=trace)
+                # Leaving messages out is what was asked for, and there may be many.
+                skipped = isinstance(exc, SlowPeer) and not close_slow
+                level = logging.DEBUG if skipped else logging.WARNING
+                connection.logger.log(level, "broadcasting failed: %s", exc, exc_info=trace)
     if held:
         _held.update(held)
         call_later(HOLD_TIME, _push_held)

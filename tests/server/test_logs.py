@@ -284,17 +284,27 @@ def test_a_misuse_in_select_subprotocol_is_never_hidden(caplog):
     assert record.getMessage() == "opening handshake failed"
 
 
-@pytest.mark.parametrize("exc", [ZeroDivisionError("mine"), SlowPeer(10, 5)])
-def test_broadcasting_tells_defects_from_slow_peers(caplog, exc):
+@pytest.mark.parametrize(
+    ("exc", "slow_peers", "level"),
+    [
+        (ZeroDivisionError("mine"), "close", "WARNING"),
+        (ZeroDivisionError("mine"), "skip", "WARNING"),
+        (SlowPeer(10, 5), "close", "WARNING"),
+        (SlowPeer(10, 5), "skip", "DEBUG"),
+    ],
+)
+def test_broadcasting_tells_defects_from_slow_peers(caplog, exc, slow_peers, level):
     def fail(*args):
         raise exc
 
+    caplog.set_level("DEBUG")
     with serving() as server, connect(server.uri):
         wait_until(lambda: server.connections)
         (connection,) = server.connections
         connection._post_now = fail
-        broadcast(server, "hello")
-    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+        broadcast(server, "hello", slow_peers=slow_peers)
+    (record,) = [each for each in caplog.records if "broadcasting" in each.getMessage()]
+    assert record.levelname == level
     assert bool(record.exc_info) is isinstance(exc, ZeroDivisionError)
 
 
