@@ -71,10 +71,10 @@ def broadcast(
         connections: a server, a group, or connections.
         message: a ``str`` is sent as text, bytes as binary.
         raise_exceptions: whether to raise what failed, an ``ExceptionGroup``, after all others
-            got it (Python 3.11); otherwise it is logged: as a warning, unless ``"skip"`` was asked for.
+            got it (Python 3.11); otherwise it is logged, as a warning.
         text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` a str as binary.
         slow_peers: ``"close"`` closes connections to peers that are too slow, with 1008;
-            ``"skip"`` leaves this message out for them.
+            ``"skip"`` leaves this message out for them, which is no warning.
 
     Raises:
         ExceptionGroup: as above; of :exc:`SlowPeer`, or what made a connection fail.
