@@ -279,7 +279,9 @@ def test_tree_has_every_exception_and_so_has_all():
     defined = {
         name
         for name, value in vars(exceptions).items()
-        if inspect.isclass(value) and value.__module__ == exceptions.__name__
+        if inspect.isclass(value)
+        and value.__module__ == exceptions.__name__
+        and value.__name__ == name  # not an older name
     }
     assert defined == {exc.__name__ for exc in BASES} == set(exceptions.__all__)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
@@ -17,6 +16,9 @@ from ..server.threading_server import ThreadingServer
 from ..server.upgrade import ServerConnection
 from .parameters import translate
 from .protocol import WebSocketCommonProtocol
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["WebSocketServer", "WebSocketServerProtocol", "serve", "unix_serve"]
 

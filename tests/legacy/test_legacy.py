@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from support.pairs import SOON, wait_until
-from support.serving import assert_works, echo, messages, serving
+from support.serving import assert_works, echo, messages, serving, the_connection
 
 import syncws
 from syncws import ConnectionClosed, InvalidStatus, ThreadingServer, connect, legacy, serve
@@ -132,7 +132,7 @@ def test_older_parameters_are_taken(tmp_path):
         with legacy.connect(server.uri, timeout=4, klass=HookedClient) as ws:
             assert isinstance(ws, HookedClient)
             assert ws.options.close_timeout == 4
-            (theirs,) = server.connections
+            theirs = the_connection(server)
             assert isinstance(theirs, HookedServer)
         assert_works(legacy.connect(server.uri, timeout=None))
 
@@ -173,7 +173,7 @@ def test_host_and_port_are_those_of_the_uri_or_the_server():
         port = server.port
         with connect(f"ws://localhost:{port}/", create_protocol=WebSocketClientProtocol) as ws:
             assert (ws.host, ws.port) == ("localhost", port)
-            (theirs,) = server.connections
+            theirs = the_connection(server)
             assert (theirs.host, theirs.port) == ("127.0.0.1", port)
 
 
@@ -182,7 +182,7 @@ def test_a_unix_socket_has_neither(tmp_path):
     path = tmp_path / "socket"
     server = legacy.unix_serve(echo, path, create_protocol=WebSocketServerProtocol)
     with server, syncws.unix_connect(path):
-        (theirs,) = server.connections
+        theirs = the_connection(server)
         assert (theirs.host, theirs.port) == (None, None)
 
 
@@ -190,7 +190,7 @@ def test_failing_sends_no_close_frame_unless_there_is_a_code():
     with serving(create_protocol=WebSocketServerProtocol) as server:
         for arguments, code in (((), 1006), ((1011, "broken"), 1011)):
             with connect(server.uri) as ws:
-                (theirs,) = server.connections
+                theirs = the_connection(server)
                 theirs.fail_connection(*arguments)
                 with pytest.raises(ConnectionClosed):
                     ws.recv(SOON)
@@ -206,7 +206,7 @@ def test_failing_sends_no_close_frame_unless_there_is_a_code():
 def test_hooks_are_called_once_before_opening_and_after_closing():
     with serving(create_protocol=HookedServer) as server:
         with connect(server.uri, create_protocol=HookedClient) as ws:
-            (theirs,) = server.connections
+            theirs = the_connection(server)
             assert_works(ws)
         for connection in (ws, theirs):
             assert connection.lost.wait(SOON)
@@ -216,7 +216,7 @@ def test_hooks_are_called_once_before_opening_and_after_closing():
 def test_the_hook_says_why_the_connection_broke():
     with serving(create_protocol=HookedServer) as server:
         ws = connect(server.uri, create_protocol=HookedClient)
-        (theirs,) = server.connections
+        theirs = the_connection(server)
         theirs._transport.sock.shutdown(socket.SHUT_RDWR)
         assert ws.lost.wait(SOON)
         assert ws.calls[1] == ("lost", EOFError) or issubclass(ws.calls[1][1], OSError)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from support.pairs import SOON
-from support.serving import assert_works, echo, serving
+from support.serving import assert_works, echo, serving, the_connection
 from support.snippets import run, running_server
 
 import syncws as websockets
@@ -177,7 +177,7 @@ def test_M14_timeout_is_the_oldest_name_of_close_timeout():
 def test_M30_fail_connection():
     create = websockets.WebSocketServerProtocol
     with serving(create_protocol=create) as server, websockets.connect(server.uri) as ws:
-        (theirs,) = server.connections
+        theirs = the_connection(server)
         theirs.fail_connection(1011, "broken")
         with pytest.raises(websockets.ConnectionClosedError) as caught:
             ws.recv(SOON)
@@ -213,6 +213,6 @@ def test_F1_F4_the_factory_demands_a_password():
             websockets.connect(server.uri)
         assert caught.value.status_code == 401
         with websockets.connect(f"ws://ada:secret@127.0.0.1:{server.port}/"):
-            (ws,) = server.connections
+            ws = the_connection(server)
             assert isinstance(ws, Own)
             assert ws.username == "ada"

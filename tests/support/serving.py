@@ -2,7 +2,7 @@
 
 import contextlib
 
-from support.pairs import SOON
+from support.pairs import SOON, wait_until
 
 from syncws import serve
 
@@ -18,6 +18,13 @@ def serving(handler=echo, host="127.0.0.1", **kwargs):
     with serve(handler, host, **kwargs) as server:
         yield server
         server.close(timeout=SOON)
+
+
+def the_connection(server):
+    """The only connection of a server, which it may not know yet when its client does."""
+    wait_until(lambda: server.connections)
+    (connection,) = server.connections
+    return connection
 
 
 def assert_works(ws):
