@@ -6,12 +6,13 @@ import logging
 import socket
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from ..aliases import LoggerLike
 from ..options import Options
 from ..sansio.server_protocol import ServerProtocol
 from ..threaded import lifecycle
+from ..threaded.absent import LOOP, explain_absence
 from ..threaded.deadline import clock
 from .accepting import Acceptor
 from .callables import Handler
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["ThreadingServer"]
 
 
+#: Attributes that servers of other libraries have, and what to use instead.
+HINTS = {
+    "get_loop": LOOP,
+    "loop": LOOP,
+    "websockets": "use connections",
+    "ws_handler": "use handler",
+    "wrap": "no second server is below this one; serve(sock=...) takes a listening socket",
+}
+
+
+@explain_absence(HINTS)
 class ThreadingServer(Closing):
     """A server that runs each connection's handler in a thread of its own.
 
@@ -212,8 +224,3 @@ class ThreadingServer(Closing):
             self.close()
         else:  # Ctrl-C: whoever pressed it doesn't want to wait
             self.close(timeout=INTERRUPTED_TIMEOUT)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "get_loop":
-            raise AttributeError("there is no event loop: the server runs in threads")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

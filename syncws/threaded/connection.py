@@ -11,6 +11,7 @@ from ..aliases import BytesLike, DataLike
 from ..exceptions import ConnectionClosed, InvalidState, SendTimeout, SlowPeer
 from ..sansio.close import CloseCode
 from ..sansio.state import State
+from .absent import CONNECTION_HINTS, explain_absence
 from .batch import Batch
 from .core import Core
 from .deadline import Deadline
@@ -23,6 +24,7 @@ __all__ = ["Connection"]
 INTERRUPTED_CLOSE_TIMEOUT = 0.5
 
 
+@explain_absence(CONNECTION_HINTS)
 class Connection(Core):
     """A WebSocket connection with blocking calls.
 
