@@ -165,7 +165,12 @@ class Core(Receiving):
 
     # --- called by the timekeeper ---
 
-    def _keepalive_ping(self) -> Ping | None:
+    def _keepalive_ping(self, previous: Ping | None) -> Ping | None:
+        if previous is not None and not previous.is_set():  # and no timeout
+            if self._writer.is_behind:
+                return previous  # perhaps it was not even sent
+            with self._state_lock:
+                self._pings.discard(previous)
         # Not ping(): that waits for the end of a connection that is closing, and this is the
         # thread that sees to it that there is one.
         ping = self._ping(None)

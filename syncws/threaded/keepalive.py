@@ -26,7 +26,7 @@ class Keepalive:
     Args:
         connection: what is kept alive.
         interval: seconds between pings.
-        timeout: seconds in which a pong must come; ``None`` waits forever.
+        timeout: seconds in which a pong must come; with ``None`` pings go on without.
     """
 
     def __init__(self, connection: Core, interval: float, timeout: float | None) -> None:
@@ -59,19 +59,16 @@ class Keepalive:
         if self._stopped:
             return
         now = clock()
-        if self._ping is not None and not self._ping.is_set():
-            if self._timeout is not None and now >= self._deadline and not self._excused(now):
+        if self._timeout is not None and self._ping is not None and not self._ping.is_set():
+            if now >= self._deadline and not self._excused(now):
                 self._connection._keepalive_failed()
-                return
-            if self._timeout is None:
-                self._schedule(self._interval)
             else:
                 self._schedule(self._deadline - now)
             return
         if self._ping is not None and now < self._ping.sent_at + self._interval:
             self._schedule(self._ping.sent_at + self._interval - now)
             return
-        self._ping = self._connection._keepalive_ping()
+        self._ping = self._connection._keepalive_ping(self._ping)
         if self._ping is not None:
             self._progress = self._connection._progress()
             timeout = self._interval if self._timeout is None else self._timeout

@@ -86,7 +86,7 @@ class PendingPings:
         return ping
 
     def discard(self, ping: Ping) -> None:
-        """Forget a ping that could not be sent."""
+        """Forget a ping that could not be sent, or that nobody waits for any more."""
         self._pings.pop(ping.data, None)
 
     def answer(self, data: bytes) -> Ping | None:

@@ -119,15 +119,27 @@ def test_quick_answers_keep_the_interval_where_the_timeout_is_shorter(clock):
         ping_on(peer)
 
 
-def test_without_a_timeout_nothing_fails(clock):
+def test_without_a_timeout_pings_go_on_and_nothing_fails(clock):
     with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=None) as (ws, peer):
-        clock.advance(20)
-        payload = ping_on(peer)
-        clock.advance(1000)
+        for _ in range(50):
+            clock.advance(20)
+            payload = ping_on(peer)
         assert ws.open
+        assert list(ws._pings._pings) == [payload]  # older ones don't pile up
         pong(peer, ws, payload)
         clock.advance(20)
         ping_on(peer)
+
+
+def test_without_a_timeout_pings_do_not_pile_up_behind_a_frame(clock):
+    with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=None) as (ws, peer):
+        sending = run(ws.send, bytes(1 << 26))
+        peer.recv(1)
+        clock.advance(1000)
+        assert ws.protocol.output_size == 6
+        ws.abort()
+        with pytest.raises(ConnectionClosedError):
+            sending.result()
 
 
 def test_no_interval_is_no_keepalive(clock):
