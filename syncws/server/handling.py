@@ -32,7 +32,7 @@ from .upgrade import RETRY_AFTER, ServerConnection, Upgrade
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-__all__ = ["Handling"]
+__all__ = ["Handling", "is_end_of"]
 
 #: Plain HTTP requests that may be answered at the same time above ``max_connections``, so that
 #: it can be asked whether a full server is well.
@@ -274,7 +274,7 @@ class Handling:
                 self._idle.add(connection)
             self.handler(connection)
         except BaseException as exc:
-            if _is_end_of(connection, exc):
+            if is_end_of(connection, exc):
                 connection.close()  # what handlers that don't look out for it end with
             else:
                 connection.logger.exception("connection handler failed")
@@ -288,7 +288,7 @@ class Handling:
             log_close(connection, clock() - opened_at)
 
 
-def _is_end_of(connection: ServerConnection, exc: BaseException) -> bool:
+def is_end_of(connection: ServerConnection, exc: BaseException) -> bool:
     """Tell whether an exception is what calls raise once this connection is closed."""
     protocol = connection.protocol
     return (

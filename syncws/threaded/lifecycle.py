@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 
 from .deadline import Deadline
 
-__all__ = ["Mortal", "is_exiting", "register", "unregister"]
+__all__ = ["Mortal", "alive", "is_exiting", "register", "unregister"]
 
 #: Seconds for all connections together.
 EXIT_TIMEOUT = 0.5
@@ -47,6 +47,11 @@ def register(mortal: Mortal) -> None:
 def unregister(mortal: Mortal) -> None:
     """Stop looking after this. Idempotent."""
     _alive.discard(mortal)
+
+
+def alive() -> list[Mortal]:
+    """Return what is looked after, as of now: open connections, and servers that were started."""
+    return list(_alive)
 
 
 def is_exiting() -> bool:
