@@ -1,0 +1,166 @@
+"""The answer to a plain HTTP request, put together in Tornado's way."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import json
+from collections.abc import Sequence
+from http.cookies import Morsel, SimpleCookie
+from typing import Any, Union
+
+from ..sansio.headers import Headers
+from ..sansio.http11 import Response
+from ..sansio.refusals import may_have_body
+from ..server.responses import http_date
+
+__all__ = ["Answering"]
+
+#: What a header's value may be.
+HeaderValue = Union[str, bytes, int, datetime.datetime]
+
+
+class Answering:
+    """The half of a handler that answers; nothing is sent before its method returns."""
+
+    _finished = False
+    _upgrading = False  # into a WebSocket
+
+    def set_default_headers(self) -> None:
+        """Do nothing; subclasses set headers of all answers here, of errors too."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Write the text of an error. Subclasses may write another.
+
+        Args:
+            status_code: the HTTP status.
+            kwargs: with ``exc_info``, if an exception is the reason.
+        """
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.finish(f"{status_code}: {self._reason}\n")
+
+    def clear(self) -> None:
+        """Forget what was set and written."""
+        self._status = 200
+        self._reason = "OK"
+        self._headers = Headers()
+        self._body: list[bytes] = []
+        self.set_default_headers()
+
+    def set_status(self, status_code: int, reason: str | None = None) -> None:
+        """Set the HTTP status, and its reason phrase, if it isn't to be the usual one."""
+        self._status = status_code
+        self._reason = reason or http.client.responses.get(status_code, "Unknown")
+
+    def get_status(self) -> int:
+        """Return the HTTP status."""
+        return self._status
+
+    def set_header(self, name: str, value: HeaderValue) -> None:
+        """Set a header, in place of what it was; also of the answer that opens a WebSocket.
+
+        Raises:
+            TypeError: the value has a wrong type.
+            ValueError: the header can't be sent.
+        """
+        self.clear_header(name)
+        self.add_header(name, value)
+
+    def add_header(self, name: str, value: HeaderValue) -> None:
+        """Add a header, which may be there several times; for the rest see :meth:`set_header`."""
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
+        elif isinstance(value, datetime.datetime):
+            value = http_date(value.timestamp())
+        elif isinstance(value, int):
+            value = str(value)
+        self._headers[name] = value
+
+    def clear_header(self, name: str) -> None:
+        """Remove a header. Idempotent."""
+        if name in self._headers:
+            del self._headers[name]
+
+    def set_cookie(self, name: str, value: str, path: str = "/", **attributes: Any) -> None:
+        """Have the browser keep a cookie.
+
+        Args:
+            name: its name.
+            value: its value.
+            path: for which paths it is.
+            attributes: further ones, such as ``max_age=60``, ``httponly=True``.
+
+        Raises:
+            http.cookies.CookieError: there is no such attribute, or the name can't be sent.
+        """
+        cookie: SimpleCookie = SimpleCookie()
+        cookie[name] = value
+        morsel: Morsel[Any] = cookie[name]
+        morsel["path"] = path
+        for key, attribute in attributes.items():
+            morsel[key.replace("_", "-")] = attribute
+        self.add_header("Set-Cookie", morsel.OutputString())
+
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        """Append to the answer; a str as UTF-8, a dict as JSON.
+
+        Raises:
+            RuntimeError: the answer is finished, or a WebSocket is opened.
+            TypeError: it can't be written.
+        """
+        if self._finished or self._upgrading:
+            raise RuntimeError(
+                "write() is for answers to plain requests, before finish(); "
+                "write_message() sends over a WebSocket"
+            )
+        if isinstance(chunk, dict):
+            self.set_header("Content-Type", "application/json; charset=UTF-8")
+            chunk = json.dumps(chunk)
+        if not isinstance(chunk, (str, bytes)):
+            raise TypeError(f"write() takes str, bytes and dict, not {type(chunk).__name__}")
+        self._body.append(chunk.encode() if isinstance(chunk, str) else chunk)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> None:
+        """End the answer, after appending to it. In ``prepare()``: ``get()`` isn't called.
+
+        Raises:
+            RuntimeError: it was called before, or the WebSocket is open.
+        """
+        if self._finished or self._upgrading:
+            raise RuntimeError("the answer is finished already")
+        if chunk is not None:
+            self.write(chunk)
+        self._finished = True
+
+    def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
+        """Finish with a redirection: 302, or 301 if it is permanent, or another status."""
+        self.set_status((301 if permanent else 302) if status is None else status)
+        self.set_header("Location", url)
+        self.finish()
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Finish with an error in place of what was written; :meth:`write_error` has the text.
+
+        Args:
+            status_code: the HTTP status.
+            kwargs: ``reason``, the reason phrase; and what else ``write_error()`` knows.
+        """
+        self.clear()
+        self.set_status(status_code, kwargs.pop("reason", None))
+        self.write_error(status_code, **kwargs)
+        if not self._finished:
+            self.finish()
+
+    def _build(self) -> Response:
+        headers, body = self._headers, b"".join(self._body)
+        if self._status == 304 or not may_have_body(self._status):
+            body = b""
+        if "Content-Type" not in headers and body:
+            headers["Content-Type"] = "text/html; charset=UTF-8"
+        if self._status == 405 and "Allow" not in headers:
+            headers["Allow"] = ", ".join(self._methods())
+        return Response(self._status, self._reason, headers, body)
+
+    def _methods(self) -> Sequence[str]:
+        """Return the methods that are answered."""
+        raise NotImplementedError
