@@ -1,0 +1,306 @@
+"""WebSocket handlers in Tornado's style: an instance for each connection, in its own thread."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ConcurrencyError, ConnectionClosed, InvalidHandshake, InvalidState
+from ..sansio.close import CloseCode
+from ..sansio.frames import Opcode
+from ..sansio.handshake import SAME_ORIGIN, is_origin_allowed
+from ..server.handling import is_end_of
+from ..server.upgrade import ServerConnection
+from .handler_connection import ControlFrame, HandlerConnection
+from .request_handler import RequestHandler
+from .web_errors import call
+
+if TYPE_CHECKING:
+    from ..aliases import BytesLike
+
+__all__ = ["WebSocketClosedError", "WebSocketHandler", "run_handler"]
+
+#: Seconds between keepalive pings, unless the settings have others.
+PING_INTERVAL = 20.0
+
+#: Bytes that a message may have, unless the settings have others.
+MAX_MESSAGE_SIZE = 10 * 2**20
+
+#: What methods raise once the connection is closed: the same as everywhere else here.
+WebSocketClosedError = ConnectionClosed
+
+
+class WebSocketHandler(RequestHandler):
+    """Handles one WebSocket connection; subclasses have ``on_message()``, and what else they like.
+
+    ::
+
+        class Echo(WebSocketHandler):
+            def on_message(self, message):
+                self.write_message("you said: " + message)
+
+        Application([(r"/echo", Echo)]).listen(8888)
+        run_forever()
+
+    There is an instance for each connection. Its methods are called in the connection's own
+    thread, one at a time and in the order in which things happen, and may block:
+    ``initialize()``, ``prepare()``, ``get()``, ``check_origin()`` and ``select_subprotocol()``
+    during the opening handshake, then ``open()``, ``on_message()``, ``on_ping()`` and
+    ``on_pong()``, and at last ``on_close()``, once, if ``open()`` was called. Exceptions that
+    these raise are logged with their traceback; the first one closes the connection with 1011.
+
+    :meth:`write_message`, :meth:`ping` and :meth:`close` may be called from any thread.
+
+    Attributes:
+        close_code: in ``on_close()`` and later, the code that the client sent; ``None`` if it
+            sent none.
+        close_reason: the reason that came with it; ``None`` without one.
+        open_args: positional arguments of ``open()``.
+        open_kwargs: keyword arguments of ``open()``.
+    """
+
+    close_code: int | None = None
+    close_reason: str | None = None
+    open_args: tuple[Any, ...] = ()
+    open_kwargs: dict[str, Any] = {}  # noqa: RUF012  # replaced, never changed
+    _connection: HandlerConnection | None = None  # from open() on
+
+    # --- what subclasses have ---
+
+    def open(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing; subclasses do what there is to do when the connection is open.
+
+        Arguments are the groups of the pattern, percent-decoded: by their names, if they have
+        some; ``None`` for those that took no part in the match.
+        """
+
+    def on_message(self, message: Any) -> None:
+        """Handle a message, a ``str`` or ``bytes``. Subclasses must have it.
+
+        The next message waits until it returns.
+        """
+        raise NotImplementedError
+
+    def on_close(self) -> None:
+        """Do nothing; subclasses do what there is to do when the connection is closed."""
+
+    def on_ping(self, data: bytes) -> None:
+        """Do nothing; subclasses may look at pings. They are answered without this, at once."""
+
+    def on_pong(self, data: bytes) -> None:
+        """Do nothing; subclasses may look at pongs, also at those that answer keepalive pings."""
+
+    def check_origin(self, origin: str) -> bool:
+        """Return whether pages of this origin may connect; if not, they are refused with 403.
+
+        Called, after ``prepare()``, for each request that has an Origin: browsers send it.
+        This accepts the host that the request is for, and the setting ``trusted_origins``.
+        """
+        if origin in self.settings.get("trusted_origins", ()):
+            return True
+        fetch_site = ", ".join(self.request.headers.get_all("Sec-Fetch-Site"))
+        return is_origin_allowed(origin, (SAME_ORIGIN,), self.request.host, fetch_site)
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Return the subprotocol to use, or ``None``: this returns ``None``.
+
+        Args:
+            subprotocols: what the client offers; may be empty.
+        """
+        return None
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        """Return how to compress, or ``None``, as this does, not to.
+
+        A dict, which may be empty, compresses by permessage-deflate where the client offers
+        it. It may have ``compression_level`` (-1 to 9) and ``mem_level`` (1 to 9).
+        """
+        return None
+
+    @property
+    def ping_interval(self) -> float | None:
+        """Seconds between keepalive pings, of ``websocket_ping_interval``; by default 20.
+
+        0 and ``None`` send none.
+        """
+        interval: float | None = self.settings.get("websocket_ping_interval", PING_INTERVAL)
+        return interval
+
+    @property
+    def ping_timeout(self) -> float | None:
+        """Seconds in which the pong must come, of ``websocket_ping_timeout``.
+
+        0 waits forever; ``None``, the default, is the interval.
+        """
+        timeout: float | None = self.settings.get("websocket_ping_timeout")
+        return timeout
+
+    @property
+    def max_message_size(self) -> int | None:
+        """Bytes that a message may have, of ``websocket_max_message_size``; by default 10 MiB.
+
+        Larger ones close the connection with 1009. ``None`` is no limit.
+        """
+        size: int | None = self.settings.get("websocket_max_message_size", MAX_MESSAGE_SIZE)
+        return size
+
+    def get(self, *args: Any, **kwargs: Any) -> None:
+        """Go on with the opening handshake; ``open()`` gets these arguments.
+
+        Subclasses that refuse some requests call it for the others.
+        """
+        self.open_args, self.open_kwargs = args, kwargs
+        connection = self.request.connection
+        assert isinstance(connection, HandlerConnection)
+        origin = self.request.headers.get("Origin")
+        if origin is not None and not call(self.check_origin, origin):
+            connection._refused_for = "origin"
+            connection.protocol.handshake_exc = InvalidHandshake(
+                f"check_origin() refuses {origin}, which asks for {self.request.host}"
+            )
+            self.set_status(403)
+            self.finish("Pages of this origin may not connect.\n")
+            return
+        connection.prepare_for(self, self._wanted())
+        self._upgrading = True
+
+    # --- what they call, from any thread ---
+
+    @property
+    def ws_connection(self) -> ServerConnection | None:
+        """The connection while it is open, such as for :func:`~syncws.broadcast`."""
+        connection = self._connection
+        return connection if connection is not None and connection.open else None
+
+    @property
+    def selected_subprotocol(self) -> str | None:
+        """The subprotocol that was agreed on, or ``None``."""
+        return self._opened().subprotocol
+
+    def write_message(
+        self, message: str | BytesLike | dict[str, Any], binary: bool = False
+    ) -> None:
+        """Send a message, as text unless ``binary``; a dict as JSON.
+
+        Blocks until the kernel has taken it, so that a slow client slows down who sends;
+        :func:`~syncws.broadcast` doesn't wait. Messages of several threads don't mix.
+
+        Raises:
+            WebSocketClosedError: the connection is closed.
+            InvalidState: it isn't open yet.
+            TypeError: the message can't be sent.
+            UnicodeError: bytes that are to be text aren't UTF-8; nothing was sent.
+        """
+        if isinstance(message, dict):
+            message = json.dumps(message)
+        if not isinstance(message, (str, bytes, bytearray, memoryview)):
+            kind = type(message).__name__
+            raise TypeError(f"write_message() takes str, bytes and dict, not {kind}")
+        self._opened().send(message, text=not binary)
+
+    def ping(self, data: str | BytesLike = b"") -> None:
+        """Send a ping; ``on_pong()`` gets the answer. Doesn't block while the connection is open.
+
+        A ping with the same data that waits for its pong stands for this one too.
+
+        Args:
+            data: at most 125 bytes.
+
+        Raises:
+            WebSocketClosedError: the connection is closed.
+            InvalidState: it isn't open yet.
+            ProtocolError: the data is too long.
+            SlowPeer: too much waits for the client already.
+        """
+        connection = self._opened()
+        with contextlib.suppress(ConcurrencyError):
+            connection.ping(data)
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Begin to close the connection, and return at once. Idempotent.
+
+        ``on_close()`` is called when it is closed, after what it came in between. Before
+        ``open()`` it does nothing.
+
+        Args:
+            code: the close code; 1000 if there is only a reason, and by default none at all.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            ProtocolError: code or reason can't be sent; the connection stays as it is.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        if code is None and reason is not None:
+            code = CloseCode.NORMAL_CLOSURE
+        connection._begin_close(code, reason or "", connection.options.close_timeout)
+
+    def set_nodelay(self, value: bool) -> None:
+        """Do nothing: small messages are always sent at once."""
+
+    # --- the connection ---
+
+    def _opened(self) -> HandlerConnection:
+        if self._connection is None:
+            raise InvalidState("the connection isn't open before open() is called")
+        return self._connection
+
+    def _wanted(self) -> frozenset[Opcode]:
+        """Return the control frames that the class looks at."""
+        cls, wanted = type(self), set()
+        if cls.on_ping is not WebSocketHandler.on_ping:
+            wanted.add(Opcode.PING)
+        if cls.on_pong is not WebSocketHandler.on_pong:
+            wanted.add(Opcode.PONG)
+        return frozenset(wanted)
+
+    def _select(self, offered: Sequence[str]) -> str | None:
+        chosen = call(self.select_subprotocol, list(offered))
+        return chosen or None
+
+    def _converse(self, connection: HandlerConnection) -> None:
+        """Handle what comes, until the connection is closed."""
+        call(self.open, *self.open_args, **self.open_kwargs)
+        for message in connection:
+            if isinstance(message, ControlFrame):
+                self._handle_control(message)
+            else:
+                call(self.on_message, message)
+
+    def _handle_control(self, frame: ControlFrame) -> None:
+        if frame.opcode is Opcode.PING:
+            call(self.on_ping, frame.data)
+        else:
+            call(self.on_pong, frame.data)
+
+    def _ended(self, connection: HandlerConnection) -> None:
+        """Say so, once."""
+        received = connection.protocol.close_rcvd
+        if received is not None:
+            # 1005 stands for a close frame without a code.
+            has_code = received.code != CloseCode.NO_STATUS_RCVD
+            self.close_code = int(received.code) if has_code else None
+            self.close_reason = received.reason or None
+        connection.forget_handler()
+        call(self.on_close)
+
+
+def run_handler(connection: HandlerConnection) -> None:
+    """Run the handler of an open connection: what the server's threads do."""
+    handler = connection.web_handler
+    if handler is None:  # a process_response replaced a refusal by a 101
+        raise LookupError("no handler was chosen")
+    handler._connection = connection
+    code = CloseCode.NORMAL_CLOSURE
+    try:
+        handler._converse(connection)
+    except BaseException as exc:
+        if not is_end_of(connection, exc):
+            code = CloseCode.INTERNAL_ERROR
+            handler.log_exception(type(exc), exc, exc.__traceback__)
+    finally:
+        connection.close(code)
+        handler._ended(connection)  # what on_close() raises is logged by the server
