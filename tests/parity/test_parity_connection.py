@@ -506,6 +506,7 @@ def test_M55_names_that_are_not_there_are_like_others_in_all_but_the_hint():
         assert client.drain == "the program's own"
     for cls in (Connection, ClientConnection, ServerConnection):
         assert not hasattr(cls, "loop")
+        assert "__getattr__" not in dir(cls)  # it would slow down all attributes
         output = io.StringIO()
         pydoc.Helper(output=output).help(cls)
         assert "recv" in output.getvalue()

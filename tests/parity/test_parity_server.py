@@ -1,5 +1,7 @@
 """What ``serve()`` returns, and its methods."""
 
+import os
+import signal
 import socket
 import threading
 
@@ -93,6 +95,32 @@ def test_W2_a_handler_may_close_the_server():
         assert closed.wait(SOON)
 
 
+def connect_and_send_signal(server, number):
+    """What a thread does while the main thread serves; returns the client's connection."""
+    ws = connect(server.uri)
+    wait_until(lambda: server.connections)
+    os.kill(os.getpid(), number)
+    return ws
+
+
+def assert_told_to_go_away(ws):
+    with pytest.raises(ConnectionClosedOK) as info:
+        ws.recv(SOON)
+    assert info.value.rcvd.code == 1001
+
+
+def test_W2_a_signal_handler_may_close_the_server():
+    server = serve(echo, "127.0.0.1")
+    previous = signal.signal(signal.SIGTERM, lambda *_: server.close())
+    try:
+        client = run(connect_and_send_signal, server, signal.SIGTERM)
+        server.serve_forever()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert server.wait_closed(SOON)
+    assert_told_to_go_away(client.result())
+
+
 def test_W2_opening_handshakes_are_answered_with_503():
     entered, release = threading.Event(), threading.Event()
 
@@ -147,6 +175,14 @@ def test_W7_serving_forever_ends_when_the_server_is_closed_or_stopped(end):
     serving.result()
     assert server.wait_closed(SOON)
     assert not server.is_serving()
+
+
+def test_W7_ctrl_c_ends_serving_forever_and_tells_clients():
+    server = serve(echo, "127.0.0.1")
+    client = run(connect_and_send_signal, server, signal.SIGINT)
+    server.serve_forever()
+    assert server.wait_closed(0)
+    assert_told_to_go_away(client.result())
 
 
 def test_W7_stopping_does_not_wait():
