@@ -10,10 +10,13 @@ from typing import Any
 
 from ..threaded.deadline import Deadline, Latch
 
-__all__ = ["Address", "resolve"]
+__all__ = ["Address", "AddressError", "resolve"]
 
 #: What :func:`socket.getaddrinfo` gives: family, type, protocol, canonical name, address.
 Address = tuple[Any, Any, int, str, Any]
+
+#: What is raised for a host that isn't known.
+AddressError = socket.gaierror
 
 
 def resolve(host: str, port: int, deadline: Deadline) -> list[Address]:

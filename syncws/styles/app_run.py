@@ -1,0 +1,342 @@
+"""One run of a ``WebSocketApp``: connections, one after the other, and what happens on them."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..client.connect import connect
+from ..client.retry import Pace, backoff, process_exception
+from ..exceptions import ConnectionClosed, ProtocolError
+from ..sansio.close import CloseCode
+from ..sansio.frames import Frame, Opcode
+from ..sansio.uri import parse_uri
+from ..threaded.deadline import Latch, clock
+from .abnf import as_bytes
+from .attempt import Attempt
+from .client_errors import WebSocketPayloadException, WebSocketTimeoutException
+from .client_options import connect_arguments
+from .websocket import WebSocket, getdefaulttimeout
+
+if TYPE_CHECKING:
+    from ..aliases import BytesLike
+    from .app import WebSocketApp
+    from .frame_connection import FrameConnection
+
+__all__ = ["Run", "RunSettings"]
+
+#: Seconds after which a connection was of use, even if the server has sent nothing.
+USEFUL_DURATION = 1.0
+
+logger = logging.getLogger("syncws.client")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Arguments of :meth:`~.app.WebSocketApp.run_forever`."""
+
+    sockopt: Any = None
+    sslopt: dict[str, Any] | None = None
+    ping_interval: float = 0
+    ping_timeout: float | None = None
+    ping_payload: str | BytesLike = ""
+    reconnect: float = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be, naming it."""
+        for name in ("ping_interval", "reconnect"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} can't be negative, got {value!r}")
+        if self.ping_timeout is not None and not self.ping_timeout > 0:
+            raise ValueError(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
+        if len(self.payload) > 125:
+            raise ProtocolError(f"a ping has at most 125 bytes, got {len(self.payload)}")
+        if self.reconnect and self.options.get("socket") is not None:
+            raise ValueError("a socket is good for one connection: reconnect= is not for it")
+
+    @property
+    def payload(self) -> bytes:
+        """The payload of pings."""
+        return as_bytes(self.ping_payload, is_text=True)
+
+    def pace(self) -> Pace:
+        """Return the delays between connections."""
+        if self.reconnect is True:
+            return Pace(backoff, None)
+        return Pace(lambda: itertools.repeat(float(self.reconnect)), None)
+
+
+class _Failed(Exception):
+    """A function of the program's has raised something, which was reported."""
+
+
+class Run:
+    """One run. :meth:`run` and :meth:`finish` belong to one thread, the rest to any.
+
+    Args:
+        app: whose run it is.
+        settings: arguments of :meth:`~.app.WebSocketApp.run_forever`.
+
+    Attributes:
+        stopped: whether it is to end.
+        has_errored: whether something went wrong.
+
+    Raises what :meth:`~.app.WebSocketApp.run_forever` does.
+    """
+
+    def __init__(self, app: WebSocketApp, settings: RunSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self.stopped = False
+        self.has_errored = False
+        self._sock: WebSocket | None = None
+        # What the run waits for; replaced before it looks at ``stopped``.
+        self._latch = Latch()
+        self._was_open = False
+        interval = settings.ping_interval or None
+        self._options = {
+            "ping_interval": interval,
+            "ping_timeout": settings.ping_timeout if interval else None,
+            **settings.options,
+        }
+        # What is wrong shall be raised here, and not be a failure to connect.
+        arguments = connect_arguments(app.url, settings.sslopt, self._options)
+        inspect.signature(connect).bind(app.url, **arguments)
+        self._where = parse_uri(app.url).without_credentials()
+
+    # --- any thread ---
+
+    def stop(self) -> None:
+        """Have it end: a wait ends now. Idempotent."""
+        self.stopped = True
+        self._latch.set()
+
+    def close(self, **kwargs: Any) -> None:
+        """Close the connection, if there is one."""
+        sock = self._sock
+        if sock is not None:
+            sock.close(**kwargs)
+
+    def begin_close(self) -> None:
+        """Start to close the connection, if there is one."""
+        connection = self._connection
+        if connection is not None:
+            connection.begin_close(CloseCode.NORMAL_CLOSURE, "")
+
+    @property
+    def _connection(self) -> FrameConnection | None:
+        sock = self._sock
+        return None if sock is None else sock.connection
+
+    # --- the thread that runs ---
+
+    def run(self) -> None:
+        """Run to the end.
+
+        Raises:
+            BaseException: a function of the program's, or a signal handler, did; but neither an
+                :exc:`Exception` nor :exc:`KeyboardInterrupt`.
+        """
+        try:
+            self._connect_and_receive()
+        except _Failed:
+            self.close(status=CloseCode.INTERNAL_ERROR)
+        except BaseException as exc:  # Ctrl-C, as a rule
+            if self._connection is not None:
+                self._connection.close_quickly()
+            self._report(exc)
+            if not isinstance(exc, KeyboardInterrupt):
+                raise
+
+    def finish(self) -> None:
+        """Tell the program how the last connection was closed."""
+        self.stopped = True
+        connection, self._sock, self._app.sock = self._connection, None, None
+        close = None if connection is None else connection.protocol.close_rcvd
+        if close is None or close.code == CloseCode.NO_STATUS_RCVD:
+            self._call_last(self._app.on_close, None, None)
+        else:
+            self._call_last(self._app.on_close, int(close.code), close.reason)
+
+    def _connect_and_receive(self) -> None:
+        """Connect and use the connection; again and again, if that is wanted.
+
+        Raises:
+            _Failed: a function of the program's has raised something.
+        """
+        pace = self._settings.pace()
+        while not self.stopped:
+            began = clock()
+            try:
+                connection = self._connect()
+            except _Failed:
+                raise
+            except Exception as exc:
+                if self.stopped:
+                    return
+                self._report(exc)
+                if not self._settings.reconnect or process_exception(exc) is not None:
+                    return
+                delay = pace.after_failure(exc)
+            else:
+                if connection is not None:
+                    self._use(connection)
+                if connection is None or not self._settings.reconnect:
+                    return
+                if connection.stats.messages_received or clock() - began >= USEFUL_DURATION:
+                    pace.reset()
+                delay = pace.after_useless()
+            self._pause(delay)
+
+    def _pause(self, delay: float) -> None:
+        if not self.stopped:
+            logger.info("connecting to %s again in %.1f s", self._where, delay)
+            self._wait(Latch(), delay)
+
+    def _wait(self, latch: Latch, timeout: float | None = None) -> None:
+        """Wait until the latch is set, the time is over or the run is to end."""
+        self._latch = latch
+        if not self.stopped:  # otherwise stop() may have set the one before
+            latch.wait(timeout)
+
+    def _connect(self) -> FrameConnection | None:
+        """Return an open connection; ``None`` if the run is to end before there is one.
+
+        Raises:
+            _Failed: the function that gives the headers has raised something.
+            Exception: it can't be opened.
+        """
+        app, settings = self._app, self._settings
+        sock = WebSocket(
+            sockopt=settings.sockopt,
+            sslopt=settings.sslopt,
+            fire_cont_frame=app.on_cont_message is not None,
+        )
+        sock.settimeout(getdefaulttimeout())
+        app.sock = self._sock = sock
+        options = {**self._options, "header": self._header(), "ping_payload": settings.payload}
+        opened = Latch()
+        attempt = Attempt(lambda: sock.open_connection(app.url, options), opened)
+        try:
+            attempt.start()
+            self._wait(opened)
+            connection = attempt.connection()
+            if connection is None:
+                attempt.abandon()
+            else:
+                sock.adopt(connection)
+        except BaseException:
+            attempt.abandon()
+            raise
+        return connection
+
+    def _header(self) -> Any:
+        header = self._app.header
+        if not callable(header):
+            return header
+        try:
+            return header()
+        except Exception as exc:
+            self._report(exc, header)
+            raise _Failed from exc
+
+    def _use(self, connection: FrameConnection) -> None:
+        """Call the program's functions until the connection is closed.
+
+        Raises:
+            _Failed: one of them has raised something.
+        """
+        app, sock = self._app, self._sock
+        assert sock is not None
+        if self.stopped:  # close() may have come when there was nothing to close yet
+            sock.close()
+            return
+        again, self._was_open = self._was_open, True
+        self._call(app.on_reconnect if again and app.on_reconnect else app.on_open)
+        while True:
+            try:
+                item = sock.next_item()
+            except ConnectionClosed as exc:
+                self._lost(exc)
+                return
+            if isinstance(item, Frame):
+                self._dispatch_frame(item)
+            else:
+                opcode = Opcode.TEXT if isinstance(item, str) else Opcode.BINARY
+                if app.on_data is not None:
+                    self._call(app.on_data, item, int(opcode), True)
+                self._call(app.on_message, item)
+
+    def _dispatch_frame(self, frame: Frame) -> None:
+        app = self._app
+        if frame.opcode is Opcode.PING:
+            self._call(app.on_ping, frame.data)
+        elif frame.opcode is Opcode.PONG:
+            self._call(app.on_pong, frame.data)
+        elif frame.opcode < Opcode.CLOSE:
+            self._call(app.on_data, frame.data, int(frame.opcode), frame.fin)
+            self._call(app.on_cont_message, frame.data, frame.fin)
+
+    def _lost(self, exc: ConnectionClosed) -> None:
+        """Report the end of a connection, unless somebody has closed it as one should."""
+        broken = isinstance(exc, (ProtocolError, WebSocketPayloadException))
+        if self.stopped or not (broken or exc.rcvd is None):
+            return
+        if isinstance(exc.__cause__, TimeoutError):
+            timeout = WebSocketTimeoutException(*exc.__cause__.args)
+            timeout.__cause__ = exc
+            self._report(timeout)
+        else:
+            self._report(exc)
+
+    # --- the program's functions ---
+
+    def _call(self, function: Callable[..., Any] | None, *args: Any) -> None:
+        """Call a function of the program's, if there is one.
+
+        Raises:
+            _Failed: it has raised something, and not because the connection is closed.
+        """
+        if function is None:
+            return
+        try:
+            function(self._app, *args)
+        except Exception as exc:
+            self._report(exc, function)
+            connection = self._connection
+            is_open = connection is not None and connection.open
+            if is_open or not isinstance(exc, ConnectionClosed):
+                raise _Failed from exc
+
+    def _report(self, exc: BaseException, function: Any = None) -> None:
+        """Tell the program what went wrong, or the log.
+
+        Args:
+            exc: what went wrong.
+            function: which of the program's functions raised it, if one did.
+        """
+        self.has_errored = self._app.has_errored = True
+        if self._app.on_error is not None:
+            self._call_last(self._app.on_error, exc)
+        elif function is not None:
+            logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
+        else:
+            logger.error("the connection to %s failed: %s", self._where, str(exc) or repr(exc))
+
+    def _call_last(self, function: Callable[..., Any] | None, *args: Any) -> None:
+        """Call a function whose exceptions nobody can be told of but the log."""
+        if function is None:
+            return
+        try:
+            function(self._app, *args)
+        except Exception:
+            logger.exception("%s of the WebSocketApp failed", _name(function))
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", function))

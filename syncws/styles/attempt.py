@@ -1,0 +1,67 @@
+"""Opening a connection while somebody waits, who may lose patience."""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable
+
+from ..threaded.deadline import Latch
+from .frame_connection import FrameConnection
+
+__all__ = ["Attempt"]
+
+
+class Attempt:
+    """A connection that is being opened in a thread of its own.
+
+    Opening can't be interrupted: a server that doesn't answer is given up only when its time is
+    over. Who does not want to wait that long leaves the attempt to itself.
+
+    Args:
+        open_connection: opens the connection.
+        done: set when it is open, or can't be opened.
+    """
+
+    def __init__(self, open_connection: Callable[[], FrameConnection], done: Latch) -> None:
+        self._open = open_connection
+        self._done = done
+        self._lock = threading.Lock()  # guards those below
+        self._outcome: FrameConnection | BaseException | None = None
+        self._abandoned = False
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            RuntimeError: no thread is to be had.
+        """
+        threading.Thread(target=self._run, name="syncws-app-connect", daemon=True).start()
+
+    def connection(self) -> FrameConnection | None:
+        """Return the connection; ``None`` if it isn't there yet. Raises why it can't be opened."""
+        with self._lock:
+            outcome = self._outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def abandon(self) -> None:
+        """Have the connection cut as soon as it is there. Idempotent."""
+        with self._lock:
+            self._abandoned = True
+            outcome = self._outcome
+        if isinstance(outcome, FrameConnection):
+            outcome.abort()
+
+    def _run(self) -> None:
+        outcome: FrameConnection | BaseException
+        try:
+            outcome = self._open()
+        except BaseException as exc:
+            outcome = exc
+        with self._lock:
+            self._outcome = outcome
+            abandoned = self._abandoned
+        if abandoned and isinstance(outcome, FrameConnection):
+            outcome.abort()
+        self._done.set()

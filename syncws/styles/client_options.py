@@ -1,0 +1,181 @@
+"""websocket-client's options of connections, as arguments of :func:`~syncws.connect`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ..client.proxy import is_excluded
+from ..client.tls_options import make_context
+from ..exceptions import ProxyError
+from ..sansio.fields import build_host
+from ..sansio.headers import Headers
+from ..sansio.uri import WebSocketURI, parse_uri
+
+__all__ = ["connect_arguments", "refuse"]
+
+#: What has no meaning here, and what to do instead.
+REFUSED = {
+    "connection": "the Connection header belongs to the opening handshake; leave it out",
+    "dispatcher": (
+        "there is no event loop: have run_forever() of each application run in a thread of its own"
+    ),
+    "get_mask_key": "masking keys must be unpredictable (RFC 6455 §10.3); leave it out",
+    "suppress_host": "HTTP/1.1 has to have a Host header; leave it out",
+}
+
+#: What needs nothing to be done: it is so anyway, or there is no harm in leaving it undone.
+IGNORED = ("enable_multithread", "skip_utf8_validation", "fire_cont_frame", "sockopt")
+
+#: TLS that :class:`ssl.SSLContext` doesn't know of; the connection reads and shakes hands itself.
+IGNORED_TLS = ("do_handshake_on_connect", "suppress_ragged_eofs")
+
+REDIRECT_LIMIT = 3
+
+#: Seconds that the server has to answer a close frame.
+CLOSE_TIMEOUT = 3
+
+#: Headers that have an option of their own.
+HEADER_OPTIONS = {"sec-websocket-protocol": "subprotocols="}
+
+
+def refuse(**options: Any) -> None:
+    """Raise what says what to do instead of an option that has no meaning here, if one is given.
+
+    Raises:
+        TypeError: one is.
+    """
+    for name, value in options.items():
+        if value and name in REFUSED:
+            raise TypeError(f"{name}= isn't supported: {REFUSED[name]}")
+
+
+def connect_arguments(
+    url: str, sslopt: Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the keyword arguments of :func:`~syncws.connect`.
+
+    What isn't an option of websocket-client's is passed on: it may be one of ``connect()``.
+
+    Args:
+        url: where to connect to.
+        sslopt: options of TLS.
+        options: the others; ``None`` is as if it were not there.
+
+    Raises:
+        InvalidURI: the URL isn't one of a WebSocket server.
+        ProxyError: the proxy's port is missing.
+        TypeError: an option isn't supported; says what to use.
+        ValueError: an option has a wrong value, or contradicts another.
+    """
+    uri = parse_uri(url)
+    refuse(**options)
+    rest = {name: value for name, value in options.items() if value is not None}
+    for name in (*REFUSED, *IGNORED):
+        rest.pop(name, None)
+    arguments: dict[str, Any] = {
+        # As in websocket-client: no limit, no offer, no pings.
+        "close_timeout": CLOSE_TIMEOUT,
+        "max_size": None,
+        "compression": None,
+        "ping_interval": None,
+        "max_redirects": rest.pop("redirect_limit", REDIRECT_LIMIT),
+        "additional_headers": _headers(
+            rest.pop("header", None), rest.pop("cookie", None), rest.pop("host", None)
+        ),
+        "origin": _origin(uri, rest),
+    }
+    proxy_timeout = rest.pop("http_proxy_timeout", None)
+    if proxy_timeout is not None:
+        arguments["open_timeout"] = proxy_timeout
+    timeout = rest.pop("timeout", None)
+    if timeout is not None:
+        arguments["open_timeout"] = timeout
+    sock = rest.pop("socket", None)
+    proxy = _proxy(uri, rest)
+    if sock is not None:
+        arguments["sock"] = sock
+    else:
+        arguments["proxy"] = proxy
+    if sslopt and uri.secure:
+        arguments.update(_tls(sslopt))
+    arguments.update(rest)
+    return arguments
+
+
+def _headers(
+    header: Mapping[str, Any] | Iterable[str] | None, cookie: str | None, host: str | None
+) -> Headers:
+    """Return what to add to the request."""
+    headers = Headers()
+    for name, value in _pairs(header or ()):
+        option = HEADER_OPTIONS.get(name.lower())
+        if option is not None:
+            raise ValueError(f"header {name} can't be set; use {option}")
+        headers[name] = value
+    if cookie:
+        cookies = [*headers.get_all("Cookie"), cookie]
+        if len(cookies) > 1:
+            del headers["Cookie"]
+        headers["Cookie"] = "; ".join(cookies)  # RFC 6265 §5.4: there is only one
+    if host:
+        headers["Host"] = host
+    return headers
+
+
+def _pairs(header: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, str]]:
+    if isinstance(header, Mapping):
+        return [(name, str(value)) for name, value in header.items() if value is not None]
+    if isinstance(header, str):
+        raise TypeError("header= is a dict, or a list of 'Name: value'")
+    pairs = []
+    for line in header:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(f"a header is 'Name: value', not {line!r}")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _origin(uri: WebSocketURI, rest: dict[str, Any]) -> str | None:
+    suppressed = rest.pop("suppress_origin", False)
+    origin: str | None = rest.pop("origin", None)
+    if suppressed:
+        return None
+    scheme = "https" if uri.secure else "http"
+    return origin or f"{scheme}://{build_host(uri.host, uri.port, uri.secure)}"
+
+
+def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | bool | None:
+    """Return the proxy's URL; or whether to look for one in the environment."""
+    host = rest.pop("http_proxy_host", None)
+    port = rest.pop("http_proxy_port", None)
+    auth = rest.pop("http_proxy_auth", None)
+    scheme = rest.pop("proxy_type", None) or "http"
+    excluded = rest.pop("http_no_proxy", None) or ()
+    if isinstance(excluded, str):
+        excluded = [excluded]
+    if excluded and is_excluded(uri.host, uri.port, ",".join(excluded)):
+        return None
+    if not host:
+        return True
+    if not port:
+        raise ProxyError("http_proxy_host= needs http_proxy_port=")
+    credentials = ""
+    if auth and auth[0]:
+        user, password = (quote(part or "", safe="") for part in auth)
+        credentials = f"{user}:{password}@"
+    name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{scheme}://{credentials}{name}:{port}"
+
+
+def _tls(sslopt: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in sslopt.items() if name not in IGNORED_TLS}
+    context = given.pop("context", None)
+    name = given.pop("server_hostname", None)
+    if context is None:
+        context = make_context(given)
+    elif given:
+        raise ValueError(f"sslopt has a context, which has its own {min(given)}; leave one out")
+    return {"ssl": context, "server_hostname": name}

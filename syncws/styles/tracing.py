@@ -1,0 +1,86 @@
+"""Opening handshakes, messages and control frames in the log, for ``enableTrace(True)``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..sansio.frames import Frame
+
+if TYPE_CHECKING:
+    from ..client.client_connection import ClientConnection
+    from ..sansio.headers import Headers
+
+__all__ = [
+    "enableTrace",
+    "isEnabledForTrace",
+    "trace_frame",
+    "trace_handshake",
+]
+
+logger = logging.getLogger("syncws.trace")
+
+#: Headers of which the log has no values.
+SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
+
+_enabled = False
+_handler: logging.Handler | None = None
+
+
+def enableTrace(  # noqa: N802, RUF100  # the name is websocket-client's
+    traceable: bool,
+    handler: logging.Handler | None = None,
+    level: str | int = "DEBUG",
+) -> None:
+    """Log what goes over the connections of this package's clients; or stop doing so.
+
+    Each opening handshake, message and control frame is a record of the logger
+    ``syncws.trace``, of level DEBUG. Long payloads are shortened, and the values of headers with
+    credentials left out. Any thread may call it.
+
+    Args:
+        traceable: whether to log.
+        handler: where to log; the program's standard error by default.
+        level: level of the logger.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    global _enabled, _handler
+    if _handler is not None:
+        logger.removeHandler(_handler)
+        _handler = None
+    _enabled = bool(traceable)
+    if not _enabled:
+        logger.setLevel(logging.NOTSET)
+        return
+    logger.setLevel(level)
+    _handler = handler or logging.StreamHandler()
+    logger.addHandler(_handler)
+
+
+def isEnabledForTrace() -> bool:  # noqa: N802, RUF100  # as above
+    """Tell whether :func:`enableTrace` has been told to log."""
+    return _enabled
+
+
+def trace_handshake(connection: ClientConnection) -> None:
+    """Log request and response of an opening handshake."""
+    request, response = connection.request, connection.response
+    if _enabled and request is not None and response is not None:
+        _log(">", f"GET {request.path} HTTP/1.1", request.headers)
+        _log("<", f"HTTP/1.1 {response.status_code} {response.reason_phrase}", response.headers)
+
+
+def trace_frame(direction: str, frame: Frame) -> None:
+    """Log a frame, or a message as if it were one: ``>`` was sent, ``<`` received."""
+    if _enabled:
+        # Not what subclasses make of it.
+        logger.debug("%s %s", direction, Frame.__str__(frame))
+
+
+def _log(direction: str, first: str, headers: Headers) -> None:
+    logger.debug("%s %s", direction, first)
+    for name, value in headers.raw_items():
+        shown = "..." if name.lower() in SECRET_HEADERS else value
+        logger.debug("%s %s: %s", direction, name, shown)

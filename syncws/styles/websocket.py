@@ -1,0 +1,223 @@
+"""websocket-client's ``WebSocket``: an object that opens a connection, uses and closes it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from ..client.connect import connect
+from ..exceptions import ConcurrencyError
+from .abnf import STATUS_NORMAL
+from .client_errors import raise_as_known
+from .client_options import connect_arguments, refuse
+from .frame_connection import FrameConnection
+from .tracing import trace_handshake
+from .websocket_receiving import WebSocketReceiving
+from .websocket_sending import WebSocketSending, parse_reason
+
+__all__ = ["WebSocket", "create_connection", "getdefaulttimeout", "setdefaulttimeout"]
+
+_default_timeout: float | None = None
+
+
+def setdefaulttimeout(timeout: float | None) -> None:
+    """Set the timeout of connections that are made without one; ``None`` waits forever.
+
+    Args:
+        timeout: seconds.
+    """
+    global _default_timeout
+    _default_timeout = timeout
+
+
+def getdefaulttimeout() -> float | None:
+    """Return what :func:`setdefaulttimeout` has set."""
+    return _default_timeout
+
+
+class WebSocket(WebSocketSending, WebSocketReceiving):
+    """A client's connection with websocket-client's methods.
+
+    All methods may be called from any thread, several at once. What is received is read, and
+    pings are answered, also while the program does something else. As a context manager it closes
+    at the end of the block; iterating over it receives messages until the connection is closed.
+
+    Args:
+        get_mask_key: not supported: masking keys must be unpredictable.
+        sockopt: arguments of :meth:`socket.socket.setsockopt`, for each call of it; made when the
+            connection is open.
+        sslopt: TLS: ``ca_certs``, ``ca_cert_path``, ``ca_cert_data``, ``cert_reqs``,
+            ``check_hostname``, ``certfile``, ``keyfile``, ``password``, ``cert_chain``,
+            ``ciphers``, ``ecdh_curve``, ``ssl_version``; or ``context``; and ``server_hostname``.
+            Anything else raises :exc:`TypeError`.
+        fire_cont_frame: whether each fragment of a fragmented message is received by itself.
+        enable_multithread: no effect: several threads may always use it.
+        skip_utf8_validation: no effect: text is always checked, which costs next to nothing.
+        dispatcher: not supported: there is no event loop.
+
+    Raises:
+        TypeError: what isn't supported is given.
+    """
+
+    def __init__(
+        self,
+        get_mask_key: Any = None,
+        sockopt: Any = None,
+        sslopt: dict[str, Any] | None = None,
+        fire_cont_frame: bool = False,
+        enable_multithread: bool = True,
+        skip_utf8_validation: bool = False,
+        dispatcher: Any = None,
+        **_: Any,
+    ) -> None:
+        refuse(get_mask_key=get_mask_key, dispatcher=dispatcher)
+        super().__init__()
+        self._sockopt = list(sockopt or ())
+        self._sslopt = sslopt
+        self._fire_cont_frame = fire_cont_frame
+        self._connecting = threading.Lock()
+
+    # --- connecting ---
+
+    def connect(self, url: str, **options: Any) -> None:
+        """Connect to a server. Blocks until the connection is open.
+
+        Args:
+            url: ``ws://`` or ``wss://``; user and password in it are sent as Basic credentials.
+            **options: ``header``: a dict, or a list of ``"Name: value"``; ``cookie``; ``origin``,
+                by default that of the URL; ``suppress_origin`` sends none; ``host``: value of the
+                Host header; ``subprotocols``; ``timeout``, as of :meth:`settimeout`;
+                ``redirect_limit``, 3 by default; ``socket``: one that is connected, without TLS;
+                ``http_proxy_host``, ``http_proxy_port``, ``http_proxy_auth``, ``proxy_type``:
+                a proxy, by default that of the environment; ``http_no_proxy``: hosts that are
+                reached without; ``http_proxy_timeout``: seconds for all of the opening, if there
+                is no ``timeout``. Further ones are those of :func:`syncws.connect`, such as
+                ``max_size``, ``compression`` and ``ping_interval``, which are off here by default.
+
+        Raises:
+            WebSocketTimeoutException: it took longer than the timeout; 10 seconds without one.
+            WebSocketBadStatusException: the server refused.
+            WebSocketProxyException: the proxy did.
+            WebSocketAddressException: the host isn't known.
+            WebSocketException: it isn't a WebSocket server, or the URL isn't one of them.
+            OSError: the server could not be reached, or its certificate is wrong.
+            TypeError, ValueError: an option isn't supported, or wrong; says what to use.
+        """
+        if options.get("timeout") is not None:
+            self._timeout = options["timeout"]
+        self.adopt(self.open_connection(url, options))
+
+    def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:
+        """Return a connection for :meth:`adopt`; raises what :meth:`connect` does."""
+        ping_payload = options.pop("ping_payload", None)
+        arguments = connect_arguments(url, self._sslopt, {"timeout": self._timeout, **options})
+        create = functools.partial(
+            FrameConnection,
+            sockopt=self._sockopt,
+            takes_fragments=self._fire_cont_frame,
+            ping_payload=ping_payload,
+        )
+        try:
+            connection = cast(FrameConnection, connect(url, create_connection=create, **arguments))
+        except Exception as exc:
+            raise_as_known(exc)
+        trace_handshake(connection)
+        return connection
+
+    def adopt(self, connection: FrameConnection) -> None:
+        """Use a connection from now on, in place of one that is closed.
+
+        Raises:
+            ConcurrencyError: there is an open one; the other one is cut.
+        """
+        with self._connecting:
+            present = self._connection
+            if present is None or not present.open:
+                self._controls.clear()
+                self._fragments = []
+                self._connection = connection
+                return
+        connection.abort()
+        raise ConcurrencyError("it is connected already; close it first")
+
+    # --- closing ---
+
+    def close(
+        self,
+        status: int = STATUS_NORMAL,
+        reason: str | bytes = b"",
+        timeout: float | None = 3,
+    ) -> None:
+        """Close the connection, and wait for the server's close frame.
+
+        Idempotent; any thread may call it, and those that are in other calls are woken. What had
+        been received can still be received.
+
+        Args:
+            status: the close code.
+            reason: at most 123 bytes in UTF-8.
+            timeout: seconds that it may take; ``None`` waits forever.
+
+        Raises:
+            ProtocolError: code or reason can't be sent; the connection stays as it is.
+        """
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        connection.close_within(status, parse_reason(reason), timeout)
+
+    def shutdown(self) -> None:
+        """Cut the connection, and forget it. Returns at once; threads in other calls are woken."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def abort(self) -> None:
+        """Cut the connection. Returns at once; threads in other calls are woken."""
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.__exit__(exc_type, exc, traceback)
+
+
+Self = TypeVar("Self", bound=WebSocket)
+W = TypeVar("W", bound=WebSocket)
+
+
+def create_connection(
+    url: str,
+    timeout: float | None = None,
+    class_: type[W] = WebSocket,  # type: ignore[assignment]  # a default of a type variable
+    **options: Any,
+) -> W:
+    """Connect to a server, and return the open connection.
+
+    Args:
+        url: ``ws://`` or ``wss://``.
+        timeout: seconds that connecting, and each call after that, may take; by default what
+            :func:`setdefaulttimeout` has set.
+        class_: what to make: a subclass of :class:`WebSocket`.
+        **options: those of :class:`WebSocket` and of :meth:`WebSocket.connect`.
+
+    Raises what :meth:`WebSocket.connect` does.
+    """
+    names = ("sockopt", "sslopt", "fire_cont_frame", "enable_multithread", "skip_utf8_validation")
+    own = {name: options.pop(name) for name in names if name in options}
+    ws = class_(**own, **options)
+    ws.settimeout(_default_timeout if timeout is None else timeout)
+    ws.connect(url, **options)
+    return ws

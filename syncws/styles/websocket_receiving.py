@@ -1,0 +1,117 @@
+"""The receiving half of a ``WebSocket``, in websocket-client's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..aliases import Data
+from ..exceptions import ConnectionClosedOK
+from ..sansio.frames import Frame, Opcode
+from ..threaded.deadline import Deadline
+from .abnf import ABNF, as_bytes
+from .client_errors import raise_as_known
+from .frame_connection import Controls
+from .tracing import isEnabledForTrace, trace_frame
+from .websocket_attributes import WebSocketAttributes
+
+__all__ = ["WebSocketReceiving"]
+
+
+class WebSocketReceiving(WebSocketAttributes):
+    """What receives, of a :class:`~.websocket.WebSocket`."""
+
+    def recv(self) -> Data:
+        """Receive the next message: text as ``str``, binary as ``bytes``. Blocks until it came.
+
+        With ``fire_cont_frame`` fragments are received as ``bytes``, one by one.
+
+        Raises:
+            WebSocketTimeoutException: there was none in time; none is lost.
+            WebSocketConnectionClosedException: there is none, and there will be none.
+            WebSocketProtocolException: the same, as the server broke a rule.
+            WebSocketPayloadException: the same, as the server sent what isn't UTF-8, or too much.
+        """
+        deadline = self._deadline()
+        while True:
+            item = self.next_item(deadline)
+            if not isinstance(item, Frame):
+                return item
+            if item.opcode < Opcode.CLOSE:
+                return item.data
+
+    def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
+        """Receive the next message as bytes, and what it is.
+
+        When the server closes the connection its close frame is received, once.
+
+        Args:
+            control_frame: whether pings and pongs are received, too.
+
+        Returns:
+            The opcode and the payload.
+
+        Raises what :meth:`recv` does.
+        """
+        opcode, frame = self.recv_data_frame(control_frame)
+        return opcode, frame.data
+
+    def recv_data_frame(self, control_frame: bool = False) -> tuple[int, ABNF]:
+        """Receive the next message as a frame, as :meth:`recv_data`; return opcode and frame."""
+        deadline = self._deadline()
+        while True:
+            item = self.next_item(deadline)
+            if isinstance(item, str):
+                item = Frame(Opcode.TEXT, item.encode())
+            elif isinstance(item, bytes):
+                item = Frame(Opcode.BINARY, item)
+            if control_frame or item.opcode <= Opcode.CLOSE:
+                return int(item.opcode), ABNF(item.opcode, item.data, item.fin)
+
+    def recv_frame(self) -> ABNF:
+        """Receive a message, a ping or a pong, whatever comes next, as :meth:`recv_data`."""
+        return self.recv_data_frame(True)[1]
+
+    def next_item(self, deadline: Deadline | None = None) -> Data | Frame:
+        """Receive what comes next: a message, or a :class:`~syncws.Frame` that is none.
+
+        Args:
+            deadline: until when it may take.
+
+        Raises what :meth:`recv` does.
+        """
+        connection = self._get()
+        while True:
+            try:
+                return self._controls.popleft()
+            except IndexError:
+                pass  # there are none
+            try:
+                item: Any = connection.recv(None if deadline is None else deadline.remaining())
+            except Exception as exc:
+                raise_as_known(exc)
+            if isinstance(item, Controls):
+                self._controls.extend(item.take())
+                continue
+            if isEnabledForTrace() and not isinstance(item, Frame):
+                opcode = Opcode.TEXT if isinstance(item, str) else Opcode.BINARY
+                trace_frame("<", Frame(opcode, as_bytes(item, is_text=True)))
+            return item  # type: ignore[no-any-return]  # it is one of these
+
+    def _deadline(self) -> Deadline | None:
+        return None if self._timeout is None else Deadline(self._timeout)
+
+    def __iter__(self) -> Iterator[Data]:
+        """Receive messages until the connection is closed normally."""
+        try:
+            while True:
+                yield self.recv()
+        except ConnectionClosedOK:
+            return
+
+    def __next__(self) -> Data:
+        return self.recv()
+
+    def next(self) -> Data:
+        """Receive the next message; as :meth:`recv`."""
+        return self.recv()
