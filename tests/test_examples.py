@@ -101,6 +101,34 @@ def test_routing():
         server.communicate()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_handlers():
+    server = start("handlers/server.py", "0")
+    try:
+        uri = server.stdout.readline().split()[2]
+        with connect(f"{uri}rooms/kitchen?name=bob") as bob:
+            assert bob.recv(timeout=20) == "bob is here"
+            client = start("handlers/client.py", "ann", "kitchen", uri)
+            output, errors = client.communicate(timeout=20)
+            assert (client.returncode, errors) == (0, "")
+            assert output.splitlines() == ["ann is here", "ann: hello"]
+            heard = [bob.recv(timeout=20) for _ in range(3)]
+            assert heard == ["ann is here", "ann: hello", "ann left"]
+            with pytest.raises(InvalidStatus) as info:
+                connect(uri)
+            assert info.value.response.body == b"kitchen: bob\n"
+        with pytest.raises(InvalidStatus) as info:
+            connect(f"{uri}rooms/kitchen")
+        assert info.value.response.status_code == 403
+        server.send_signal(signal.SIGINT)
+        output, errors = server.communicate(timeout=20)
+        assert (server.returncode, output) == (0, "")
+        assert errors == "GET /rooms/kitchen: HTTP 403: Forbidden (somebody has no name)\n"
+    finally:
+        server.kill()
+        server.communicate()
+
+
 def test_examples_are_short_and_explained():
     programs = list(EXAMPLES.glob("*/*.py"))
     assert programs
