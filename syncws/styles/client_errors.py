@@ -117,7 +117,7 @@ def translate(exc: Exception) -> Exception:
     if isinstance(exc, InvalidStatus):
         return WebSocketBadStatusException(exc.response)
     if isinstance(exc, AddressError):
-        return WebSocketAddressException(*exc.args)
+        return WebSocketAddressException(exc.errno, exc.strerror, exc.filename)
     if isinstance(exc, TimeoutError):
         return WebSocketTimeoutException(*exc.args)
     return exc

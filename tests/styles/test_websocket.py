@@ -288,9 +288,13 @@ def test_frame_that_is_out_of_order_is_refused():
         frame = create("x", ABNF.OPCODE_TEXT)
         assert ws.send_frame(frame) == 7
         assert ws.recv() == "x"
+        ws.send_frame(create("x", ABNF.OPCODE_TEXT, 0))
         frame.rsv1 = True
         with pytest.raises(websocket.WebSocketProtocolException, match="reserved"):
             ws.send_frame(frame)
+        ws.close()
+        with pytest.raises(websocket.WebSocketConnectionClosedException):
+            ws.send_frame(create("y", ABNF.OPCODE_CONT, 1))
 
 
 def test_pings_may_have_the_same_payload():

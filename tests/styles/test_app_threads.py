@@ -1,0 +1,538 @@
+"""``WebSocketApp`` and other threads, Ctrl-C, reconnecting: whatever happens, a run ends once."""
+
+import random
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from support.pairs import SOON, run, wait_until
+from support.programs import Program
+from support.scripted import (
+    build_response,
+    mute_after,
+    nothing_left,
+    read_all,
+    read_head,
+    says,
+    scripted_server,
+    silent,
+)
+from support.serving import messages, serving
+
+import syncws
+from syncws import styles as websocket
+from syncws.styles import WebSocketApp
+
+
+class Watched(WebSocketApp):
+    """An application that notes what happens."""
+
+    def __init__(self, uri, **functions):
+        self.events = []
+        self.opened = threading.Event()
+        names = ("on_open", "on_message", "on_error", "on_close")
+        super().__init__(uri, **{**{name: self._note(name) for name in names}, **functions})
+
+    def _note(self, name):
+        def function(app, *args):
+            self.events.append((name, *args))
+            if name == "on_open":
+                self.opened.set()
+
+        return function
+
+    def names(self):
+        return [event[0] for event in self.events]
+
+
+def is_connecting(app):
+    return any(thread.name == "syncws-app-connect" for thread in threading.enumerate())
+
+
+# --- close() ---
+
+
+def test_close_of_another_thread_ends_the_run():
+    with serving() as server, nothing_left():
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        app.close(status=4000, reason="enough")
+        assert running.result() is False
+        assert app.events == [("on_open",), ("on_close", 4000, "enough")]
+        app.close()
+
+
+def test_threads_may_close_at_once():
+    with serving() as server, nothing_left():
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        for closing in [run(app.close) for _ in range(5)]:
+            closing.result()
+        assert running.result() is False
+        assert app.names() == ["on_open", "on_close"]
+
+
+@pytest.mark.parametrize("name", ["on_open", "on_message", "on_data", "on_ping"])
+def test_functions_may_close(name):
+    def greet(ws):
+        ws.ping()
+        ws.send("hello")
+        ws.send("again")
+        ws.wait_closed()
+
+    with serving(greet) as server, nothing_left():
+        app = Watched(server.uri, **{name: lambda app, *args: app.close()})
+        assert app.run_forever() is False
+        assert app.names()[-1] == "on_close"
+        assert app.names().count("on_close") == 1
+        assert "on_error" not in app.names()
+
+
+def test_on_error_and_on_close_may_close():
+    with serving(lambda ws: ws.abort()) as server:
+        app = Watched(server.uri)
+        app.on_error = lambda app, exc: app.close()
+        app.on_close = lambda app, code, reason: app.close()
+        assert app.run_forever(reconnect=60) is True
+
+
+def test_keep_running_set_to_false_ends_the_run():
+    with serving() as server:
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        app.keep_running = True
+        assert app.keep_running
+        app.keep_running = False
+        assert running.result() is False
+        assert app.events[-1] == ("on_close", 1000, "")
+        app.keep_running = False  # nothing runs
+
+
+def test_closing_ends_connecting_to_a_server_that_says_nothing():
+    with nothing_left(), scripted_server(silent) as server:
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        wait_until(lambda: is_connecting(app))
+        assert not app.ready()
+        with pytest.raises(websocket.WebSocketConnectionClosedException, match="isn't open"):
+            app.send("too early")
+        start = time.monotonic()
+        app.close()
+        assert running.result() is False
+        assert time.monotonic() - start < 5  # and not the ten seconds of connecting
+        assert app.events == [("on_close", None, None)]
+
+
+def test_keep_running_set_to_false_ends_connecting():
+    with nothing_left(), scripted_server(silent) as server:
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        wait_until(lambda: is_connecting(app))
+        app.keep_running = False
+        assert running.result() is False
+
+
+def test_connection_that_is_opened_too_late_is_cut():
+    go = threading.Event()
+
+    def script(sock):
+        request = read_head(sock)
+        assert go.wait(SOON)
+        sock.sendall(build_response(request))
+        ended.append(read_all(sock))
+
+    ended = []
+    with scripted_server(script) as server, nothing_left():
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        wait_until(lambda: is_connecting(app))
+        app.close()
+        assert running.result() is False
+        go.set()
+        wait_until(lambda: ended == [b""])
+        assert app.names() == ["on_close"]
+
+
+def test_closing_may_come_before_the_run_begins():
+    with serving() as server:
+        app = Watched(server.uri)
+        app.close()
+        assert run(app.run_forever).result() is False  # at once
+        assert app.events == [("on_close", None, None)]
+        running = run(app.run_forever)  # once only
+        assert app.opened.wait(SOON)
+        app.close()
+        assert running.result() is False
+
+
+def test_closing_before_a_run_in_the_same_thread_is_about_what_was_before():
+    with serving(lambda ws: None) as server:
+        app = Watched(server.uri)
+        app.close()
+        assert app.run_forever() is False
+        app.close()
+        assert app.run_forever() is False
+        assert app.names() == ["on_open", "on_close"] * 2
+        app.close()
+        assert run(app.run_forever).result() is False
+        assert app.names() == ["on_open", "on_close"] * 3
+
+
+def test_close_and_connecting_may_race():
+    delays = random.Random(0)
+    with serving() as server, nothing_left():
+        for _ in range(50):
+            app = Watched(server.uri)
+            running = run(app.run_forever)
+            threading.Event().wait(delays.uniform(0, 0.004))
+            app.close()
+            assert running.result() is False
+            assert app.names() in (["on_close"], ["on_open", "on_close"])
+
+
+def test_closing_gives_up_on_a_server_that_does_not_answer():
+    with scripted_server(mute_after(build_response)) as server, nothing_left():
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        app.close(timeout=0.05)
+        assert running.result() is False
+        assert app.events[-1] == ("on_close", None, None)
+
+
+# --- runs ---
+
+
+def test_one_run_at_a_time():
+    with serving() as server:
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        with pytest.raises(websocket.WebSocketException, match="runs already"):
+            app.run_forever()
+        app.close()
+        assert running.result() is False
+
+
+def test_on_close_may_run_it_again():
+    with serving(lambda ws: None) as server:
+        app = Watched(server.uri)
+        left = [2]
+
+        def on_close(app, code, reason):
+            if left[0]:
+                left[0] -= 1
+                app.run_forever()
+
+        app.on_close = on_close
+        assert app.run_forever() is False
+        assert app.names() == ["on_open"] * 3
+
+
+def test_sending_without_a_run_says_so():
+    app = WebSocketApp("ws://localhost/")
+    for send in (app.send, app.send_text, app.send_bytes):
+        with pytest.raises(websocket.WebSocketConnectionClosedException, match="doesn't run"):
+            send(b"x")
+    with serving(lambda ws: None) as server:
+        app = WebSocketApp(server.uri)
+        app.run_forever()
+        with pytest.raises(websocket.WebSocketConnectionClosedException, match="doesn't run"):
+            app.send("x")
+
+
+def test_threads_send_while_it_runs():
+    received = []
+
+    def on_message(app, message):
+        received.append(message)
+        if len(received) == 200:
+            app.close()
+
+    with serving() as server:
+        app = Watched(server.uri, on_message=on_message)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        senders = [run(lambda i=i: [app.send(f"{i} {j}") for j in range(50)]) for i in range(4)]
+        for sender in senders:
+            sender.result()
+        assert running.result() is False
+    assert sorted(received) == sorted(f"{i} {j}" for i in range(4) for j in range(50))
+
+
+def test_several_applications_run_side_by_side():
+    with serving() as server, nothing_left():
+        apps = [Watched(server.uri, on_open=lambda app: app.send("x")) for _ in range(5)]
+        for app in apps:
+            app.on_message = lambda app, message: app.close()
+        runs = [run(app.run_forever) for app in apps]
+        assert [each.result() for each in runs] == [False] * 5
+
+
+def test_default_timeout_is_for_connecting_and_not_for_waiting():
+    websocket.setdefaulttimeout(0.1)
+    try:
+        with scripted_server(silent) as server:
+            app = Watched(server.uri)
+            assert app.run_forever() is True
+            assert isinstance(app.events[0][1], websocket.WebSocketTimeoutException)
+        with serving(lambda ws: ws.wait_closed(0.3)) as server:
+            app = Watched(server.uri)
+            assert app.run_forever() is False
+            assert app.events == [("on_open",), ("on_close", 1000, "")]
+    finally:
+        websocket.setdefaulttimeout(None)
+
+
+# --- reconnecting ---
+
+
+def closing_at(number):
+    """An ``on_open`` that closes when it is called for this time."""
+    count = [0]
+
+    def on_open(app):
+        count[0] += 1
+        if count[0] == number:
+            app.close()
+
+    return on_open
+
+
+def test_run_reconnects_whatever_ended_the_connection():
+    endings = iter([lambda ws: ws.abort(), lambda ws: None, lambda ws: ws.close(1011)])
+
+    def handler(ws):
+        next(endings, lambda ws: ws.wait_closed())(ws)
+
+    with serving(handler) as server, nothing_left():
+        app = Watched(server.uri, on_reconnect=closing_at(3))
+        assert app.run_forever(reconnect=0.01) is True  # one was cut
+    assert app.names() == ["on_open", "on_error", "on_close"]
+    assert app.events[-1] == ("on_close", 1000, "")
+
+
+def test_on_open_is_called_again_without_on_reconnect():
+    with serving(lambda ws: None) as server:
+        app = Watched(server.uri, on_open=closing_at(3))
+        assert app.run_forever(reconnect=0.01) is False
+        assert app.names() == ["on_close"]
+
+
+def test_run_waits_for_a_server_that_does_not_listen(caplog):
+    caplog.set_level("INFO", "syncws.client")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    app = Watched(f"ws://127.0.0.1:{port}/", on_reconnect=lambda app: app.events.append(("again",)))
+    running = run(app.run_forever, reconnect=0.02)
+    wait_until(lambda: app.names().count("on_error") >= 2)
+    with serving(port=port) as server:
+        assert server.port == port
+        assert app.opened.wait(SOON)  # and not on_reconnect: it is the first
+        app.close()
+        assert running.result() is True
+    assert "again" not in app.names()
+    assert f"connecting to ws://127.0.0.1:{port}/ again in 0.0 s" in messages(caplog)
+
+
+@pytest.mark.parametrize("reconnect", [60, True])
+def test_closing_ends_a_delay(reconnect, monkeypatch):
+    monkeypatch.setattr("syncws.client.retry.random.uniform", lambda low, high: 60)
+    errors = threading.Event()
+    app = WebSocketApp("ws://127.0.0.1:1/", on_error=lambda app, exc: errors.set())
+    with nothing_left():
+        running = run(app.run_forever, reconnect=reconnect)
+        assert errors.wait(SOON)
+        app.close()
+        assert running.result() is True
+
+
+def test_delays_grow_while_connections_are_of_no_use(monkeypatch):
+    limits = []
+
+    def uniform(low, high):
+        limits.append(high)
+        return 0.001
+
+    monkeypatch.setattr("syncws.client.retry.random.uniform", uniform)
+    left = [4]
+
+    def handler(ws):
+        left[0] -= 1
+        if left[0] == 1:
+            ws.send("of use")
+
+    with serving(handler) as server:
+        app = Watched(server.uri, on_open=closing_at(5))
+        app.run_forever(reconnect=True)
+    assert limits[:4] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_refusal_is_final(status):
+    def refuse(ws, request):
+        return ws.respond(status, "no\n")
+
+    with serving(process_request=refuse) as server:
+        app = Watched(server.uri)
+        assert app.run_forever(reconnect=60) is True
+        assert app.names() == ["on_error", "on_close"]
+        assert app.events[0][1].status_code == status
+
+
+def test_busy_server_is_tried_again_when_it_says(monkeypatch):
+    waits = []
+    monkeypatch.setattr("syncws.styles.app_run.Run._pause", lambda run, delay: waits.append(delay))
+    answers = iter([503])
+
+    def refuse(ws, request):
+        status = next(answers, None)
+        return status and ws.respond(status, "busy\n", {"Retry-After": "7"})
+
+    with serving(process_request=refuse) as server:
+        app = Watched(server.uri, on_open=lambda app: app.close())
+        assert app.run_forever(reconnect=0.01) is True
+        assert waits[0] == 7
+
+
+def test_default_of_reconnect_can_be_set():
+    websocket.set_reconnect(0.01)
+    try:
+        with serving(lambda ws: None) as server:
+            app = Watched(server.uri, on_open=closing_at(2))
+            assert app.run_forever() is False
+    finally:
+        websocket.set_reconnect(0)
+
+
+# --- a thread that cannot be had, and signals ---
+
+
+def test_thread_that_is_not_to_be_had_is_an_error(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with serving() as server:
+        app = Watched(server.uri)
+        with monkeypatch.context() as context:
+            context.setattr("syncws.styles.attempt.Attempt.start", start)
+            assert app.run_forever(reconnect=60) is True
+        assert app.names() == ["on_error", "on_close"]
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("where", ["WebSocket.adopt", "app_run.Run._use"])
+def test_handler_that_raises_leaves_nothing_open(where, monkeypatch):
+    def interrupt(*args):
+        raise Interrupt
+
+    with serving(lambda ws: ws.wait_closed()) as server, nothing_left():
+        app = Watched(server.uri)
+        with monkeypatch.context() as context:
+            name = "websocket.WebSocket.adopt" if where == "WebSocket.adopt" else where
+            context.setattr(f"syncws.styles.{name}", interrupt)
+            with pytest.raises(Interrupt):
+                app.run_forever()
+        assert app.names() == ["on_error", "on_close"]
+        assert syncws.connect(server.uri).close() is None
+
+
+PROGRAM = """
+import socket, sys, threading
+import syncws
+from syncws.styles import WebSocketApp
+
+def say(*what):
+    print(*what, flush=True)
+
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+uri = f"ws://127.0.0.1:{port}/"
+server = None
+
+def run(**kwargs):
+    say(port)
+    app = WebSocketApp(uri, on_open=lambda app: say("there"),
+        on_error=lambda app, exc: say("error", type(exc).__name__),
+        on_close=lambda app, code, reason: say("close", code))
+    returned = app.run_forever(**kwargs)
+    say("returned", returned, app.keep_running)
+"""
+
+WAYS = {
+    "receiving": """
+listener.close()
+server = syncws.serve(lambda ws: ws.wait_closed(), "127.0.0.1", port).start()
+run()
+server.close()
+""",
+    "connecting": """
+accepted = []
+def tell():
+    accepted.append(listener.accept()[0])
+    say("there")
+threading.Thread(target=tell, daemon=True).start()
+run()
+for sock in (listener, *accepted):
+    sock.close()
+""",
+    "delaying": """
+listener.close()
+from syncws.styles.app_run import Run
+pause = Run._pause
+def paused(run, delay):
+    say("there")
+    pause(run, delay)
+Run._pause = paused
+run(reconnect=60)
+""",
+    "calling": """
+listener.close()
+server = syncws.serve(lambda ws: ws.wait_closed(), "127.0.0.1", port).start()
+def wait(app):
+    say("there")
+    threading.Event().wait(60)
+init = WebSocketApp.__init__
+def changed(self, *args, **kwargs):
+    init(self, *args, **{**kwargs, "on_open": wait})
+WebSocketApp.__init__ = changed
+run()
+server.close()
+""",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_ends_a_run(way):
+    with Program(PROGRAM + WAYS[way]) as program:
+        lines = [program.read_line()]
+        while lines[-1] != "there":
+            assert lines[-1], program.process.stderr.read()
+            lines.append(program.read_line())
+        program.process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        output, errors = program.process.communicate(timeout=SOON)
+        took = time.monotonic() - start
+    assert (program.process.returncode, errors) == (0, b"")
+    code = "1001" if way in ("receiving", "calling") else "None"
+    assert output.decode().splitlines() == [
+        "error KeyboardInterrupt",
+        f"close {code}",
+        "returned True False",
+    ]
+    assert took < 5
+
+
+def test_server_that_ends_without_a_close_frame_is_an_error():
+    with scripted_server(says(build_response)) as server:
+        app = Watched(server.uri)
+        assert app.run_forever() is True
+        assert app.events[-1] == ("on_close", None, None)

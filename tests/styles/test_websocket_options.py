@@ -1,0 +1,398 @@
+"""``WebSocket``, websocket-client's object: its options, and the errors by their older names."""
+
+import http.cookiejar
+import pickle
+import socket
+import ssl
+
+import pytest
+import trustme
+from support.certificates import authority, contexts
+from support.pairs import SOON
+from support.proxies import tunnel
+from support.scripted import failure, says, scripted_server, silent
+from support.serving import serving
+
+import syncws
+from syncws import styles as websocket
+from syncws.client.tls_options import make_context
+from syncws.styles import ABNF
+from syncws.styles.client_errors import NotConnected, translate
+from syncws.styles.client_options import connect_arguments
+
+
+def request_of(uri_suffix="", server_options=None, **options):
+    """The request that a server gets."""
+    requests = []
+
+    def note(ws, request):
+        requests.append(request)
+
+    with serving(process_request=note, **(server_options or {})) as server:
+        ws = websocket.create_connection(f"{server.uri}{uri_suffix}", timeout=SOON, **options)
+        ws.close()
+        (request,) = requests
+        return request, server.port
+
+
+# --- the request ---
+
+
+def test_origin_is_that_of_the_url():
+    request, port = request_of("a?b=c")
+    assert request.path == "/a?b=c"
+    assert request.headers["Origin"] == f"http://127.0.0.1:{port}"
+    assert connect_arguments("ws://localhost/", None, {})["origin"] == "http://localhost"
+    assert connect_arguments("wss://[::1]/", None, {})["origin"] == "https://[::1]"
+    assert connect_arguments("wss://localhost:80/", None, {})["origin"] == "https://localhost:80"
+
+
+def test_origin_can_be_another_or_none():
+    options = {"server_options": {"origins": None}}
+    assert request_of(origin="http://a.b", **options)[0].headers["Origin"] == "http://a.b"
+    assert "Origin" not in request_of(suppress_origin=True)[0].headers
+    header = ["Origin: http://c.d"]
+    assert request_of(header=header, **options)[0].headers.get_all("Origin") == ["http://c.d"]
+
+
+@pytest.mark.parametrize(
+    "header", [["X-A: b", "X-C:d:e", "Cookie: x=y"], {"X-A": "b", "X-C": "d:e", "Cookie": "x=y"}]
+)
+def test_headers_may_be_a_list_or_a_dict(header):
+    request, _ = request_of(header=header, cookie="a=b", host="a.b", suppress_origin=True)
+    headers = request.headers
+    assert (headers["X-A"], headers["X-C"], headers["Host"]) == ("b", "d:e", "a.b")
+    assert headers.get_all("Cookie") == ["x=y; a=b"]
+
+
+def test_credentials_of_the_url_are_sent():
+    options = connect_arguments("ws://user:secret@localhost/", None, {})
+    assert options["origin"] == "http://localhost"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"header": "X-A: b"}, TypeError, "list"),
+        ({"header": ["X-A"]}, ValueError, "Name: value"),
+        ({"header": ["Sec-WebSocket-Protocol: chat"]}, ValueError, "subprotocols="),
+        ({"header": ["Sec-WebSocket-Key: x"]}, ValueError, "opening handshake"),
+        ({"connection": "close"}, TypeError, "leave it out"),
+        ({"suppress_host": True}, TypeError, "Host"),
+        ({"dispatcher": object()}, TypeError, "thread of its own"),
+        ({"get_mask_key": bytes}, TypeError, "unpredictable"),
+        ({"no_such_option": 1}, TypeError, "no_such_option"),
+        ({"redirect_limit": -1}, ValueError, "negative"),
+        ({"http_proxy_host": "localhost"}, websocket.WebSocketProxyException, "http_proxy_port"),
+    ],
+)
+def test_wrong_options_are_refused(options, error, match):
+    with serving() as server, pytest.raises(error, match=match):
+        websocket.create_connection(server.uri, timeout=SOON, **options)
+
+
+def test_options_without_effect_are_accepted():
+    options = {"enable_multithread": False, "skip_utf8_validation": True, "suppress_host": False}
+    with serving() as server:
+        ws = websocket.create_connection(server.uri, dispatcher=None, **options)
+        ws.send("hello")
+        assert ws.recv() == "hello"
+        ws.close()
+
+
+def test_socket_options_are_set():
+    option = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    with serving() as server:
+        ws = websocket.create_connection(server.uri, sockopt=((*option, 1),))
+        assert ws.sock.getsockopt(*option)
+        ws.close()
+
+
+def test_socket_that_is_connected_is_used():
+    with serving() as server:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        ws = websocket.create_connection("ws://example.com/", socket=sock, suppress_origin=True)
+        assert ws.sock is sock
+        ws.close()
+
+
+def test_cookies_may_be_kept_in_a_jar():
+    jar = http.cookiejar.CookieJar()
+    with serving(extra_headers={"Set-Cookie": "a=b"}) as server:
+        uri = server.uri.replace("127.0.0.1", "localhost")
+        for _ in range(2):
+            websocket.create_connection(uri, cookies=jar).close()
+    assert [cookie.name for cookie in jar] == ["a"]
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_redirects_are_followed_up_to_a_limit(limit):
+    with serving() as server:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {server.uri}\r\n\r\n".encode()
+        with scripted_server(says(moved)) as other:
+            connect = websocket.create_connection
+            if limit:
+                connect(other.uri, redirect_limit=limit, suppress_origin=True).close()
+            else:
+                with pytest.raises(websocket.WebSocketBadStatusException) as info:
+                    connect(other.uri, redirect_limit=limit)
+                assert info.value.status_code == 302
+
+
+# --- timeouts ---
+
+
+@pytest.mark.parametrize("name", ["timeout", "http_proxy_timeout", "open_timeout"])
+def test_connecting_ends_at_the_timeout(name):
+    with scripted_server(silent) as server, failure(websocket.WebSocketTimeoutException) as info:
+        websocket.create_connection(server.uri, **{name: 0.05})
+    assert isinstance(info.value, TimeoutError)
+    assert isinstance(info.value, websocket.WebSocketException)
+
+
+def test_timeout_is_stronger_than_that_of_the_proxy():
+    both = {"timeout": 1, "http_proxy_timeout": 2}
+    assert connect_arguments("ws://localhost/", None, both)["open_timeout"] == 1
+    assert "open_timeout" not in connect_arguments("ws://localhost/", None, {"timeout": None})
+
+
+# --- proxies ---
+
+
+def proxy_of(**options):
+    return connect_arguments("ws://chat.example.com/", None, options)["proxy"]
+
+
+def test_proxy_becomes_a_url():
+    assert proxy_of() is True
+    at = {"http_proxy_host": "proxy", "http_proxy_port": 3128}
+    assert proxy_of(**at) == "http://proxy:3128"
+    assert proxy_of(**at, proxy_type="socks5h") == "socks5h://proxy:3128"
+    assert proxy_of(**at, http_proxy_auth=("me", "p@ss:/")) == "http://me:p%40ss%3A%2F@proxy:3128"
+    assert proxy_of(**at, http_proxy_auth=("me", None)) == "http://me:@proxy:3128"
+    assert proxy_of(**at, http_proxy_auth=(None, None)) == "http://proxy:3128"
+    assert proxy_of(http_proxy_host="::1", http_proxy_port="8080") == "http://[::1]:8080"
+    assert proxy_of(http_proxy_host="[::1]", http_proxy_port="8080") == "http://[::1]:8080"
+
+
+@pytest.mark.parametrize("excluded", [["example.com"], [".example.com", "x"], "example.com", "*"])
+def test_hosts_are_reached_without_the_proxy(excluded):
+    at = {"http_proxy_host": "proxy", "http_proxy_port": 3128}
+    assert proxy_of(**at, http_no_proxy=excluded) is None
+    assert proxy_of(http_no_proxy=excluded) is None
+    assert proxy_of(**at, http_no_proxy=["example.org"]) == "http://proxy:3128"
+
+
+def test_proxy_is_used():
+    requests = []
+    with serving() as server, scripted_server(tunnel(requests)) as proxy:
+        ws = websocket.create_connection(
+            server.uri,
+            http_proxy_host="127.0.0.1",
+            http_proxy_port=str(proxy.port),
+            http_proxy_auth=("me", "secret"),
+        )
+        ws.send("hello")
+        assert ws.recv() == "hello"
+        ws.close()
+    ((first, headers),) = requests
+    assert first == f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"
+    assert headers["proxy-authorization"] == "Basic bWU6c2VjcmV0"
+
+
+def test_proxy_that_refuses_is_told_by_its_name():
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
+    with scripted_server(says(refusal)) as proxy, failure(websocket.WebSocketProxyException):
+        websocket.create_connection(
+            "ws://localhost:1/", http_proxy_host="127.0.0.1", http_proxy_port=proxy.port
+        )
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files: the authority's certificate; a client's certificate and key."""
+    directory = tmp_path_factory.mktemp("certificates")
+    own = authority().issue_cert("client@example.com")
+    authority().cert_pem.write_to_path(str(directory / "ca.pem"))
+    own.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
+    own.private_key_pem.write_to_path(str(directory / "key.pem"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def tls_server():
+    with serving(ssl=contexts()[0]) as server:
+        yield server
+
+
+def test_certificates_are_checked_by_what_is_given(files, tls_server):
+    uri = f"wss://localhost:{tls_server.port}/"
+    text = (files / "ca.pem").read_text()
+    for sslopt in (
+        {"ca_certs": str(files / "ca.pem")},
+        {"ca_cert_data": text},
+        {"ca_certs": str(files / "ca.pem"), "check_hostname": False},
+        {"ca_certs": str(files / "ca.pem"), "cert_reqs": ssl.CERT_REQUIRED, "ca_cert_path": None},
+        {"cert_reqs": ssl.CERT_NONE},
+        {"cert_reqs": ssl.CERT_NONE, "check_hostname": False},
+        {"context": contexts()[1]},
+        {"context": contexts()[1], "suppress_ragged_eofs": True},
+        {"ca_certs": str(files / "ca.pem"), "ciphers": "ECDHE+AESGCM", "ecdh_curve": "prime256v1"},
+        {"ca_certs": str(files / "ca.pem"), "ssl_version": ssl.PROTOCOL_TLS_CLIENT},
+        {"ssl_version": ssl.PROTOCOL_TLS_CLIENT, "cert_reqs": ssl.CERT_NONE},
+    ):
+        ws = websocket.create_connection(uri, timeout=SOON, sslopt=sslopt)
+        assert ws.is_ssl()
+        ws.close()
+
+
+def test_name_of_the_server_may_be_another(files, tls_server):
+    ca = str(files / "ca.pem")
+    with serving(ssl=other_server()) as server:
+        uri = f"wss://localhost:{server.port}/"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            websocket.create_connection(uri, sslopt={"ca_certs": ca})
+        for sslopt in ({"server_hostname": "other.example"}, {"check_hostname": False}):
+            websocket.create_connection(uri, sslopt={"ca_certs": ca, **sslopt}).close()
+
+
+def other_server():
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority().issue_cert("other.example").configure_cert(context)
+    return context
+
+
+def test_certificate_of_the_client_is_sent(files):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority().issue_cert("localhost").configure_cert(context)
+    authority().configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # which tells the client at once
+    ca, cert, key = (str(files / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    with serving(ssl=context) as server:
+        uri = f"wss://localhost:{server.port}/"
+        for own in ({"certfile": cert, "keyfile": key}, {"cert_chain": (cert, key, None)}):
+            websocket.create_connection(uri, sslopt={"ca_certs": ca, **own}).close()
+        with pytest.raises(OSError):  # noqa: PT011  # TLS's own, or a reset
+            websocket.create_connection(uri, sslopt={"ca_certs": ca})
+
+
+def test_server_that_is_not_trusted_is_refused(tls_server):
+    stranger = trustme.CA()
+    context = ssl.create_default_context()
+    stranger.configure_trust(context)
+    for sslopt in (None, {}, {"context": context}):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            websocket.create_connection(f"wss://localhost:{tls_server.port}/", sslopt=sslopt)
+
+
+@pytest.mark.parametrize(
+    ("sslopt", "error"),
+    [
+        ({"check_hostnames": False}, TypeError),
+        ({"cert_reqs": ssl.CERT_NONE, "check_hostname": True}, ValueError),
+        ({"ca_certs": "/nonexistent"}, FileNotFoundError),
+        ({"certfile": "/nonexistent"}, FileNotFoundError),
+        ({"ciphers": "no such thing"}, ssl.SSLError),
+        ({"context": "not one"}, TypeError),
+    ],
+)
+def test_wrong_options_of_tls_are_refused(sslopt, error):
+    with pytest.raises(error):
+        websocket.create_connection("wss://localhost:1/", sslopt=sslopt)
+    with pytest.raises(ConnectionRefusedError):  # there is no TLS
+        websocket.create_connection("ws://127.0.0.1:1/", sslopt=sslopt)
+
+
+def test_context_and_what_it_would_have_is_refused():
+    with pytest.raises(ValueError, match="check_hostname"):
+        websocket.create_connection(
+            "wss://localhost:1/", sslopt={"context": contexts()[1], "check_hostname": False}
+        )
+
+
+def test_context_of_nothing_is_the_default_one():
+    context = make_context({})
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+# --- errors ---
+
+
+def test_refusal_has_the_response():
+    def refuse(ws, request):
+        return ws.respond(401, "who?\n", {"WWW-Authenticate": "Basic", "X-A": "b"})
+
+    with serving(process_request=refuse) as server:
+        with failure(websocket.WebSocketBadStatusException) as info:
+            websocket.create_connection(server.uri)
+        exc = info.value
+        assert (exc.status_code, exc.status_message) == (401, "Unauthorized")
+        assert exc.resp_headers["x-a"] == "b"
+        assert exc.resp_body == b"who?\n"
+        assert isinstance(exc, syncws.InvalidStatus)
+        assert isinstance(exc, websocket.WebSocketException)
+        assert str(pickle.loads(pickle.dumps(exc))) == str(exc)
+
+
+def test_host_that_is_not_known_is_told_by_its_name():
+    with pytest.raises(websocket.WebSocketAddressException) as info:
+        websocket.create_connection("ws://no-such-host.invalid/")
+    assert isinstance(info.value, socket.gaierror)
+    assert isinstance(info.value, websocket.WebSocketException)
+    assert "no-such-host.invalid" in str(info.value)
+    assert info.value.errno == info.value.__cause__.errno
+
+
+def test_server_that_is_none_is_told_by_its_name():
+    for response in (b"HTTP/1.1 101 Hm\r\n\r\n", b"no HTTP\r\n\r\n"):
+        with scripted_server(says(response)) as server, failure(websocket.WebSocketException):
+            websocket.create_connection(server.uri)
+    with pytest.raises(websocket.WebSocketException):
+        websocket.create_connection("http://localhost/")
+
+
+def test_exceptions_that_have_their_name_stay_as_they_are():
+    closed = syncws.ConnectionClosedError(None, None)
+    for exc in (
+        websocket.WebSocketTimeoutException("x"),
+        websocket.WebSocketAddressException(-2, "x"),
+        closed,
+        syncws.ConnectionClosedOK(syncws.Close(1000), syncws.Close(1000), True),
+        NotConnected("x"),
+        ValueError(),
+    ):
+        assert translate(exc) is exc
+    assert str(pickle.loads(pickle.dumps(NotConnected("not yet")))) == "not yet"
+    assert NotConnected("x").code == 1006
+
+
+def test_names_are_those_of_the_library():
+    assert websocket.WebSocketConnectionClosedException is syncws.ConnectionClosed
+    assert websocket.WebSocketProtocolException is syncws.ProtocolError
+    assert websocket.WebSocketProxyException is syncws.ProxyError
+    assert websocket.WebSocketException is syncws.WebSocketException
+
+
+def test_constants_are_those_of_websocket_client():
+    theirs = pytest.importorskip("websocket")
+    for name in dir(theirs):
+        if name.startswith("STATUS_"):
+            assert getattr(websocket, name) == getattr(theirs, name)
+    for name in ("CONT", "TEXT", "BINARY", "CLOSE", "PING", "PONG"):
+        assert getattr(ABNF, f"OPCODE_{name}") == getattr(theirs.ABNF, f"OPCODE_{name}")
+    assert ABNF.OPCODES == theirs.ABNF.OPCODES
+    assert ABNF.OPCODE_MAP == theirs.ABNF.OPCODE_MAP
+
+
+def test_names_of_websocket_client_are_there():
+    theirs = pytest.importorskip("websocket")
+    inner = {"continuous_frame", "frame_buffer", "sock_opt", "recv", "recv_line", "send"}
+    inner |= {"DEFAULT_SOCKET_OPTION", "debug", "dump", "error", "info", "trace", "warning"}
+    inner |= {"isEnabledForDebug", "isEnabledForError", "Any", "Optional"}
+    public = {name for name in dir(theirs) if not name.startswith("_")} - inner
+    public = {name for name in public if type(getattr(theirs, name)).__name__ != "module"}
+    assert {name for name in public if not hasattr(websocket, name)} == set()
