@@ -13,6 +13,7 @@ RENAMED = {
     "timeout": "close_timeout",
     "klass": "create_connection",
     "create_protocol": "create_connection",
+    "ws_handler": "handler",
 }
 
 #: What asked for something that there is no more, or never was without an event loop.

@@ -68,17 +68,17 @@ class WebSocketServerProtocol(WebSocketCommonProtocol, ServerConnection):
 
 
 def serve(
-    handler: Handler,
+    handler: Handler | None = None,
     host: str | Sequence[str] | None = None,
     port: int | None = None,
     **kwargs: Any,
 ) -> ThreadingServer:
     """Return a server: :func:`syncws.serve`, which says more, with the oldest names too."""
-    return _serve(handler, host, port, **translate(kwargs))
+    return _serve(host=host, port=port, **translate({"handler": handler, **kwargs}))
 
 
 def unix_serve(
-    handler: Handler, path: str | os.PathLike[str] | None = None, **kwargs: Any
+    handler: Handler | None = None, path: str | os.PathLike[str] | None = None, **kwargs: Any
 ) -> ThreadingServer:
     """Return a server on a Unix socket: :func:`syncws.unix_serve`, with the oldest names too."""
-    return _unix_serve(handler, path, **translate(kwargs))
+    return _unix_serve(path=path, **translate({"handler": handler, **kwargs}))

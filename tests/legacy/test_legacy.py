@@ -148,6 +148,13 @@ def test_older_parameters_are_taken_for_unix_sockets(tmp_path):
             assert ws.recv(SOON) == "hello"
 
 
+def test_the_handler_may_go_by_its_older_name():
+    with legacy.serve(ws_handler=echo, host="127.0.0.1", port=0) as server:
+        assert_works(connect(server.uri))
+    with pytest.raises(TypeError, match="a handler is a function, not None"):
+        legacy.serve(host="127.0.0.1")
+
+
 def test_a_parameter_by_both_names_is_refused():
     with pytest.raises(TypeError, match="timeout= is an older name of close_timeout="):
         legacy.connect("ws://localhost/", timeout=1, close_timeout=1)
