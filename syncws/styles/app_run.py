@@ -179,8 +179,9 @@ class Run:
             except Exception as exc:
                 if self.stopped:
                     return
-                self._report(exc)
-                if not self._settings.reconnect or process_exception(exc) is not None:
+                is_final = not self._settings.reconnect or process_exception(exc) is not None
+                self._report(exc, is_final=is_final)
+                if is_final:
                     return
                 delay = pace.after_failure(exc)
             else:
@@ -290,9 +291,9 @@ class Run:
         if isinstance(exc.__cause__, TimeoutError):
             timeout = WebSocketTimeoutException(*exc.__cause__.args)
             timeout.__cause__ = exc
-            self._report(timeout)
+            self._report(timeout, is_final=not self._settings.reconnect)
         else:
-            self._report(exc)
+            self._report(exc, is_final=not self._settings.reconnect)
 
     # --- the program's functions ---
 
@@ -313,20 +314,22 @@ class Run:
             if is_open or not isinstance(exc, ConnectionClosed):
                 raise _Failed from exc
 
-    def _report(self, exc: BaseException, function: Any = None) -> None:
+    def _report(self, exc: BaseException, function: Any = None, *, is_final: bool = True) -> None:
         """Tell the program what went wrong, or the log.
 
         Args:
             exc: what went wrong.
             function: which of the program's functions raised it, if one did.
+            is_final: whether it ends the run.
         """
         self.has_errored = self._app.has_errored = True
         if self._app.on_error is not None:
             self._call_last(self._app.on_error, exc)
         elif function is not None:
             logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
-        else:
-            logger.error("the connection to %s failed: %s", self._where, str(exc) or repr(exc))
+        elif isinstance(exc, Exception):
+            level = logging.ERROR if is_final else logging.INFO
+            logger.log(level, "the connection to %s failed: %s", self._where, exc)
 
     def _call_last(self, function: Callable[..., Any] | None, *args: Any) -> None:
         """Call a function whose exceptions nobody can be told of but the log."""

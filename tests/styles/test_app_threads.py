@@ -47,8 +47,15 @@ class Watched(WebSocketApp):
         return [event[0] for event in self.events]
 
 
-def is_connecting(app):
-    return any(thread.name == "syncws-app-connect" for thread in threading.enumerate())
+class Mute:
+    """A script that says nothing, and an event: somebody has connected."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+
+    def __call__(self, sock):
+        self.reached.set()
+        silent(sock)
 
 
 # --- close() ---
@@ -114,10 +121,11 @@ def test_keep_running_set_to_false_ends_the_run():
 
 
 def test_closing_ends_connecting_to_a_server_that_says_nothing():
-    with nothing_left(), scripted_server(silent) as server:
+    mute = Mute()
+    with nothing_left(), scripted_server(mute) as server:
         app = Watched(server.uri)
         running = run(app.run_forever)
-        wait_until(lambda: is_connecting(app))
+        assert mute.reached.wait(SOON)
         assert not app.ready()
         with pytest.raises(websocket.WebSocketConnectionClosedException, match="isn't open"):
             app.send("too early")
@@ -129,19 +137,21 @@ def test_closing_ends_connecting_to_a_server_that_says_nothing():
 
 
 def test_keep_running_set_to_false_ends_connecting():
-    with nothing_left(), scripted_server(silent) as server:
+    mute = Mute()
+    with nothing_left(), scripted_server(mute) as server:
         app = Watched(server.uri)
         running = run(app.run_forever)
-        wait_until(lambda: is_connecting(app))
+        assert mute.reached.wait(SOON)
         app.keep_running = False
         assert running.result() is False
 
 
 def test_connection_that_is_opened_too_late_is_cut():
-    go = threading.Event()
+    reached, go = threading.Event(), threading.Event()
 
     def script(sock):
         request = read_head(sock)
+        reached.set()
         assert go.wait(SOON)
         sock.sendall(build_response(request))
         ended.append(read_all(sock))
@@ -150,7 +160,7 @@ def test_connection_that_is_opened_too_late_is_cut():
     with scripted_server(script) as server, nothing_left():
         app = Watched(server.uri)
         running = run(app.run_forever)
-        wait_until(lambda: is_connecting(app))
+        assert reached.wait(SOON)
         app.close()
         assert running.result() is False
         go.set()
