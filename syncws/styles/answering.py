@@ -14,17 +14,21 @@ from ..sansio.http11 import Response
 from ..sansio.refusals import may_have_body
 from ..server.responses import http_date
 
-__all__ = ["Answering"]
+__all__ = ["Answering", "build_answer"]
 
 #: What a header's value may be.
 HeaderValue = Union[str, bytes, int, datetime.datetime]
 
 
 class Answering:
-    """The half of a handler that answers; nothing is sent before its method returns."""
+    """The half of a handler that answers; nothing is sent before its method returns.
+
+    Handlers have no private names but those that Tornado's have too, and some with ``_ws_`` in
+    front: the others are the programs'.
+    """
 
     _finished = False
-    _upgrading = False  # into a WebSocket
+    _ws_upgrading = False  # into a WebSocket
 
     def set_default_headers(self) -> None:
         """Do nothing; subclasses set headers of all answers here, of errors too."""
@@ -41,20 +45,20 @@ class Answering:
 
     def clear(self) -> None:
         """Forget what was set and written."""
-        self._status = 200
+        self._status_code = 200
         self._reason = "OK"
         self._headers = Headers()
-        self._body: list[bytes] = []
+        self._write_buffer: list[bytes] = []
         self.set_default_headers()
 
     def set_status(self, status_code: int, reason: str | None = None) -> None:
         """Set the HTTP status, and its reason phrase, if it isn't to be the usual one."""
-        self._status = status_code
+        self._status_code = status_code
         self._reason = reason or http.client.responses.get(status_code, "Unknown")
 
     def get_status(self) -> int:
         """Return the HTTP status."""
-        return self._status
+        return self._status_code
 
     def set_header(self, name: str, value: HeaderValue) -> None:
         """Set a header, in place of what it was; also of the answer that opens a WebSocket.
@@ -108,7 +112,7 @@ class Answering:
             RuntimeError: the answer is finished, or a WebSocket is opened.
             TypeError: it can't be written.
         """
-        if self._finished or self._upgrading:
+        if self._finished or self._ws_upgrading:
             raise RuntimeError(
                 "write() is for answers to plain requests, before finish(); "
                 "write_message() sends over a WebSocket"
@@ -118,7 +122,7 @@ class Answering:
             chunk = json.dumps(chunk)
         if not isinstance(chunk, (str, bytes)):
             raise TypeError(f"write() takes str, bytes and dict, not {type(chunk).__name__}")
-        self._body.append(chunk.encode() if isinstance(chunk, str) else chunk)
+        self._write_buffer.append(chunk.encode() if isinstance(chunk, str) else chunk)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> None:
         """End the answer, after appending to it. In ``prepare()``: ``get()`` isn't called.
@@ -126,7 +130,7 @@ class Answering:
         Raises:
             RuntimeError: it was called before, or the WebSocket is open.
         """
-        if self._finished or self._upgrading:
+        if self._finished or self._ws_upgrading:
             raise RuntimeError("the answer is finished already")
         if chunk is not None:
             self.write(chunk)
@@ -151,16 +155,19 @@ class Answering:
         if not self._finished:
             self.finish()
 
-    def _build(self) -> Response:
-        headers, body = self._headers, b"".join(self._body)
-        if self._status == 304 or not may_have_body(self._status):
-            body = b""
-        if "Content-Type" not in headers and body:
-            headers["Content-Type"] = "text/html; charset=UTF-8"
-        if self._status == 405 and "Allow" not in headers:
-            headers["Allow"] = ", ".join(self._methods())
-        return Response(self._status, self._reason, headers, body)
 
-    def _methods(self) -> Sequence[str]:
-        """Return the methods that are answered."""
-        raise NotImplementedError
+def build_answer(handler: Answering, methods: Sequence[str]) -> Response:
+    """Return what a handler put together.
+
+    Args:
+        handler: the handler.
+        methods: those that it answers.
+    """
+    headers, body = handler._headers, b"".join(handler._write_buffer)
+    if handler._status_code == 304 or not may_have_body(handler._status_code):
+        body = b""
+    if "Content-Type" not in headers and body:
+        headers["Content-Type"] = "text/html; charset=UTF-8"
+    if handler._status_code == 405 and "Allow" not in headers:
+        headers["Allow"] = ", ".join(methods)
+    return Response(handler._status_code, handler._reason, headers, body)

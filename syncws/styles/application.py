@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -18,7 +19,7 @@ from ..server.threading_server import ThreadingServer
 from ..threaded import lifecycle
 from .handler import WebSocketHandler, run_handler
 from .handler_connection import HandlerConnection
-from .request_handler import RequestHandler
+from .request_handler import RequestHandler, execute
 from .url_spec import Found, Rule, URLSpec, as_spec
 from .web_request import WebRequest
 
@@ -103,6 +104,8 @@ class Application:
         for name, hint in REFUSED_SETTINGS.items():
             if settings.get(name):
                 raise ValueError(f"the setting {name}= isn't for this library: {hint}")
+        if isinstance(settings.get("trusted_origins"), str):
+            raise TypeError("the setting trusted_origins= is a list of origins")
         self.settings = settings
         self.default_host = default_host
         default = settings.get("default_handler_class")
@@ -110,6 +113,7 @@ class Application:
         if default is not None:
             self._default = URLSpec(".*", default, settings.get("default_handler_args"))
             _check_handler(default)
+        self._lock = threading.Lock()  # held to add rules
         # Replaced, never changed, so that threads may read them meanwhile.
         self._rules = _check_rules(handlers or ())
         self._hosts: tuple[tuple[re.Pattern[str], Sequence[URLSpec]], ...] = ()
@@ -125,7 +129,9 @@ class Application:
         Raises what the constructor does.
         """
         rules = _check_rules(host_handlers)
-        self._hosts = (*self._hosts, (re.compile(host_pattern), rules))
+        hosts = re.compile(host_pattern), rules
+        with self._lock:
+            self._hosts = (*self._hosts, hosts)
 
     def reverse_url(self, name: str, *args: Any) -> str:
         """Return the path of a rule.
@@ -205,7 +211,7 @@ class Application:
         spec = found.spec
         handler = spec.handler_class(self, web_request, **spec.kwargs)
         handler.path_args, handler.path_kwargs = found.args, found.kwargs
-        return handler._execute()
+        return execute(handler)
 
     def _find(self, request: WebRequest) -> Found | None:
         hosts, host = self._hosts, request.host_name

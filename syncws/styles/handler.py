@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConcurrencyError, ConnectionClosed, InvalidHandshake, InvalidState
+from ..exceptions import ConcurrencyError, ConnectionClosed, InvalidHandshake
 from ..sansio.close import CloseCode
 from ..sansio.frames import Opcode
 from ..sansio.handshake import SAME_ORIGIN, is_origin_allowed
+from ..sansio.state import State
 from ..server.handling import is_end_of
 from ..server.upgrade import ServerConnection
 from .handler_connection import ControlFrame, HandlerConnection
@@ -65,7 +65,7 @@ class WebSocketHandler(RequestHandler):
     close_reason: str | None = None
     open_args: tuple[Any, ...] = ()
     open_kwargs: dict[str, Any] = {}  # noqa: RUF012  # replaced, never changed
-    _connection: HandlerConnection | None = None  # from open() on
+    _ws_connection: HandlerConnection | None = None  # from open() on
 
     # --- what subclasses have ---
 
@@ -163,21 +163,21 @@ class WebSocketHandler(RequestHandler):
             self.set_status(403)
             self.finish("Pages of this origin may not connect.\n")
             return
-        connection.prepare_for(self, self._wanted())
-        self._upgrading = True
+        connection.prepare_for(self, _wanted(type(self)))
+        self._ws_upgrading = True
 
     # --- what they call, from any thread ---
 
     @property
     def ws_connection(self) -> ServerConnection | None:
         """The connection while it is open, such as for :func:`~syncws.broadcast`."""
-        connection = self._connection
+        connection = self._ws_connection
         return connection if connection is not None and connection.open else None
 
     @property
     def selected_subprotocol(self) -> str | None:
         """The subprotocol that was agreed on, or ``None``."""
-        return self._opened().subprotocol
+        return _opened(self).subprotocol
 
     def write_message(
         self, message: str | BytesLike | dict[str, Any], binary: bool = False
@@ -188,8 +188,7 @@ class WebSocketHandler(RequestHandler):
         :func:`~syncws.broadcast` doesn't wait. Messages of several threads don't mix.
 
         Raises:
-            WebSocketClosedError: the connection is closed.
-            InvalidState: it isn't open yet.
+            WebSocketClosedError: the connection is closed, closing, or not open yet.
             TypeError: the message can't be sent.
             UnicodeError: bytes that are to be text aren't UTF-8; nothing was sent.
         """
@@ -198,7 +197,7 @@ class WebSocketHandler(RequestHandler):
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
             kind = type(message).__name__
             raise TypeError(f"write_message() takes str, bytes and dict, not {kind}")
-        self._opened().send(message, text=not binary)
+        _opened(self).send(message, text=not binary)
 
     def ping(self, data: str | BytesLike = b"") -> None:
         """Send a ping; ``on_pong()`` gets the answer. Doesn't block while the connection is open.
@@ -209,12 +208,11 @@ class WebSocketHandler(RequestHandler):
             data: at most 125 bytes.
 
         Raises:
-            WebSocketClosedError: the connection is closed.
-            InvalidState: it isn't open yet.
+            WebSocketClosedError: the connection is closed, closing, or not open yet.
             ProtocolError: the data is too long.
             SlowPeer: too much waits for the client already.
         """
-        connection = self._opened()
+        connection = _opened(self)
         with contextlib.suppress(ConcurrencyError):
             connection.ping(data)
 
@@ -231,7 +229,7 @@ class WebSocketHandler(RequestHandler):
         Raises:
             ProtocolError: code or reason can't be sent; the connection stays as it is.
         """
-        connection = self._connection
+        connection = self._ws_connection
         if connection is None:
             return
         if code is None and reason is not None:
@@ -241,51 +239,72 @@ class WebSocketHandler(RequestHandler):
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: small messages are always sent at once."""
 
-    # --- the connection ---
 
-    def _opened(self) -> HandlerConnection:
-        if self._connection is None:
-            raise InvalidState("the connection isn't open before open() is called")
-        return self._connection
+class NotOpenYet(ConnectionClosed):
+    """Nothing can be sent before ``open()`` is called."""
 
-    def _wanted(self) -> frozenset[Opcode]:
-        """Return the control frames that the class looks at."""
-        cls, wanted = type(self), set()
-        if cls.on_ping is not WebSocketHandler.on_ping:
-            wanted.add(Opcode.PING)
-        if cls.on_pong is not WebSocketHandler.on_pong:
-            wanted.add(Opcode.PONG)
-        return frozenset(wanted)
+    def __str__(self) -> str:
+        return "the connection isn't open before open() is called"
 
-    def _select(self, offered: Sequence[str]) -> str | None:
-        chosen = call(self.select_subprotocol, list(offered))
-        return chosen or None
 
-    def _converse(self, connection: HandlerConnection) -> None:
-        """Handle what comes, until the connection is closed."""
-        call(self.open, *self.open_args, **self.open_kwargs)
-        for message in connection:
-            if isinstance(message, ControlFrame):
-                self._handle_control(message)
-            else:
-                call(self.on_message, message)
+def _opened(handler: WebSocketHandler) -> HandlerConnection:
+    """Return the connection, unless it is closing; a closed one says so itself.
 
-    def _handle_control(self, frame: ControlFrame) -> None:
-        if frame.opcode is Opcode.PING:
-            call(self.on_ping, frame.data)
+    Raises:
+        WebSocketClosedError: it is closing, or not open yet.
+    """
+    connection = handler._ws_connection
+    if connection is None:
+        raise NotOpenYet(None, None)
+    if connection.state is State.CLOSING:
+        # At once: who sends to many must not wait for the end of one.
+        protocol = connection.protocol
+        rcvd, sent = protocol.close_rcvd, protocol.close_sent
+        first = None if rcvd is None or sent is None else protocol.close_rcvd_then_sent
+        raise ConnectionClosed(rcvd, sent, first) from protocol.parser_exc
+    return connection
+
+
+def _wanted(cls: type[WebSocketHandler]) -> frozenset[Opcode]:
+    """Return the control frames that a class looks at."""
+    wanted = set()
+    if cls.on_ping is not WebSocketHandler.on_ping:
+        wanted.add(Opcode.PING)
+    if cls.on_pong is not WebSocketHandler.on_pong:
+        wanted.add(Opcode.PONG)
+    return frozenset(wanted)
+
+
+def _converse(handler: WebSocketHandler, connection: HandlerConnection) -> None:
+    """Handle what comes, until the connection is closed."""
+    call(handler.open, *handler.open_args, **handler.open_kwargs)
+    for message in connection:
+        if not isinstance(message, ControlFrame):
+            call(handler.on_message, message)
+        elif message.opcode is Opcode.PING:
+            call(handler.on_ping, message.data)
         else:
-            call(self.on_pong, frame.data)
+            call(handler.on_pong, message.data)
 
-    def _ended(self, connection: HandlerConnection) -> None:
-        """Say so, once."""
-        received = connection.protocol.close_rcvd
-        if received is not None:
-            # 1005 stands for a close frame without a code.
-            has_code = received.code != CloseCode.NO_STATUS_RCVD
-            self.close_code = int(received.code) if has_code else None
-            self.close_reason = received.reason or None
-        connection.forget_handler()
-        call(self.on_close)
+
+def _is_end_of(connection: HandlerConnection, exc: BaseException) -> bool:
+    """Tell whether an exception is what calls raise once this connection is closed, or closing."""
+    if is_end_of(connection, exc):
+        return True
+    sent = connection.protocol.close_sent
+    return isinstance(exc, ConnectionClosed) and sent is not None and exc.sent is sent
+
+
+def _end(handler: WebSocketHandler, connection: HandlerConnection) -> None:
+    """Tell a handler of the end, once."""
+    received = connection.protocol.close_rcvd
+    if received is not None:
+        # 1005 stands for a close frame without a code.
+        has_code = received.code != CloseCode.NO_STATUS_RCVD
+        handler.close_code = int(received.code) if has_code else None
+        handler.close_reason = received.reason or None
+    connection.forget_handler()
+    call(handler.on_close)
 
 
 def run_handler(connection: HandlerConnection) -> None:
@@ -293,14 +312,14 @@ def run_handler(connection: HandlerConnection) -> None:
     handler = connection.web_handler
     if handler is None:  # a process_response replaced a refusal by a 101
         raise LookupError("no handler was chosen")
-    handler._connection = connection
+    handler._ws_connection = connection
     code = CloseCode.NORMAL_CLOSURE
     try:
-        handler._converse(connection)
+        _converse(handler, connection)
     except BaseException as exc:
-        if not is_end_of(connection, exc):
+        if not _is_end_of(connection, exc):
             code = CloseCode.INTERNAL_ERROR
             handler.log_exception(type(exc), exc, exc.__traceback__)
     finally:
         connection.close(code)
-        handler._ended(connection)  # what on_close() raises is logged by the server
+        _end(handler, connection)  # what on_close() raises is logged by the server

@@ -11,6 +11,7 @@ from ..sansio.frames import Frame, Opcode
 from ..sansio.http11 import Request, Response
 from ..server.upgrade import ServerConnection
 from ..threaded.fragments import Fragments
+from .web_errors import call
 
 if TYPE_CHECKING:
     from .application import Application
@@ -118,7 +119,9 @@ class HandlerConnection(ServerConnection):
         compression = handler.get_compression_options()
         if compression is not None:
             protocol.available_extensions.append(_deflate(compression))
-        protocol._select_subprotocol = lambda _, offered: handler._select(offered)
+        protocol._select_subprotocol = lambda _, offered: (
+            call(handler.select_subprotocol, list(offered)) or None
+        )
         self._reported = reported
         self.web_handler = handler
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http.cookies import SimpleCookie
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, overload
 
 from ..sansio.http11 import Response
 from ..threaded.absent import explain_absence
-from .answering import Answering
+from .answering import Answering, build_answer
 from .web_errors import Finish, HTTPError, MissingArgumentError, call
 
 if TYPE_CHECKING:
     from .application import Application
     from .web_request import WebRequest
 
-__all__ = ["RequestHandler"]
+__all__ = ["RequestHandler", "execute"]
 
 _REQUIRED: Any = object()
 
@@ -111,7 +110,7 @@ class RequestHandler(Answering):
         a message; all else as an error with its traceback.
         """
         logger = self.request.connection.logger
-        if isinstance(value, HTTPError) and not self._upgrading:
+        if isinstance(value, HTTPError) and not self._ws_upgrading:
             if value.log_message is not None:
                 logger.warning("%s %s: %s", self.request.method, self.request.path, value)
         else:
@@ -192,41 +191,43 @@ class RequestHandler(Answering):
         """Return the path of a rule; see :meth:`Application.reverse_url`."""
         return self.application.reverse_url(name, *args)
 
-    # --- called by the application ---
 
-    def _execute(self) -> Response | None:
-        """Return the answer; ``None`` if a WebSocket is to be opened."""
-        try:
-            self._dispatch()
-        except Finish:
-            self._finished = True
-        except Exception as exc:
-            self._fail(exc)
-        return None if self._upgrading else self._build()
+def execute(handler: RequestHandler) -> Response | None:
+    """Return a handler's answer to its request; ``None`` if a WebSocket is to be opened."""
+    try:
+        _dispatch(handler)
+    except Finish:
+        handler._finished = True
+    except Exception as exc:
+        _fail(handler, exc)
+    if handler._ws_upgrading:
+        return None
+    cls, names = type(handler), ("get", "head")
+    answered = [n.upper() for n in names if getattr(cls, n) is not getattr(RequestHandler, n)]
+    return build_answer(handler, answered)
 
-    def _dispatch(self) -> None:
-        method = self.request.method
-        if method not in ("GET", "HEAD"):
-            raise HTTPError(405)
-        call(self.prepare)
-        if not self._finished:
-            function: Callable[..., Any] = self.get if method == "GET" else self.head
-            call(function, *self.path_args, **self.path_kwargs)
 
-    def _fail(self, exc: Exception) -> None:
-        """Answer with an error, unless there is an answer already."""
-        self._upgrading = False
-        self.log_exception(type(exc), exc, exc.__traceback__)
-        if self._finished:
-            return
-        status, reason = 500, None
-        if isinstance(exc, HTTPError):
-            status, reason = exc.status_code, exc.reason
-        try:
-            self.send_error(status, reason=reason, exc_info=(type(exc), exc, exc.__traceback__))
-        except Finish:
-            self._finished = True
+def _dispatch(handler: RequestHandler) -> None:
+    method = handler.request.method
+    if method not in ("GET", "HEAD"):
+        raise HTTPError(405)
+    call(handler.prepare)
+    if not handler._finished:
+        function: Callable[..., Any] = handler.get if method == "GET" else handler.head
+        call(function, *handler.path_args, **handler.path_kwargs)
 
-    def _methods(self) -> Sequence[str]:
-        cls, names = type(self), ("get", "head")
-        return [n.upper() for n in names if getattr(cls, n) is not getattr(RequestHandler, n)]
+
+def _fail(handler: RequestHandler, exc: Exception) -> None:
+    """Answer with an error, unless there is an answer already."""
+    handler._ws_upgrading = False
+    exc_info = type(exc), exc, exc.__traceback__
+    handler.log_exception(*exc_info)
+    if handler._finished:
+        return
+    status, reason = 500, None
+    if isinstance(exc, HTTPError):
+        status, reason = exc.status_code, exc.reason
+    try:
+        handler.send_error(status, reason=reason, exc_info=exc_info)
+    except Finish:
+        handler._finished = True

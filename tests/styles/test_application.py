@@ -185,6 +185,16 @@ def test_what_must_be_awaited_is_refused_when_it_comes(caplog):
     assert "TypeError: open() returned something to await" in caplog.text
 
 
+def test_what_must_be_awaited_may_be_other_things_than_coroutines(caplog):
+    class Handler(WebSocketHandler):
+        def open(self):
+            return type("Future", (), {"__await__": lambda self: iter(())})()
+
+    with connected(Handler) as ws:
+        assert ws.wait_closed(SOON)
+    assert "TypeError: open() returned something to await" in caplog.text
+
+
 def test_other_methods_may_be_coroutine_functions():
     Application([("/", type("Handler", (WebSocketHandler,), {"helper": coroutine}))])
 
@@ -277,6 +287,11 @@ def test_settings_that_are_refused(name, text):
     with pytest.raises(ValueError, match=f"{name}= isn't for this library: .*{text}"):
         Application(**{name: "x"})
     assert Application(**{name: None}).settings == {name: None}
+
+
+def test_trusted_origins_are_a_list():
+    with pytest.raises(TypeError, match="trusted_origins= is a list"):
+        Application(trusted_origins="https://app.example")
 
 
 @pytest.mark.parametrize(
@@ -415,30 +430,54 @@ def test_run_forever_waits_for_servers_that_start_meanwhile():
 
 CTRL_C = """
 import _thread, threading
-from syncws import connect
+from syncws import ThreadingServer, connect
 from syncws.styles import Application, WebSocketHandler, run_forever
 
 class Handler(WebSocketHandler):
     def open(self):
         opened.release()
     def on_close(self):
-        print("closed", self.close_code, flush=True)
+        codes.append(self.close_code)
 
-opened = threading.Semaphore(0)
+def interrupt():
+    waiting.wait()
+    _thread.interrupt_main()
+
+def wait_closed(self, timeout=None):
+    waiting.set()
+    return wait(self, timeout)
+
+codes, opened, waiting = [], threading.Semaphore(0), threading.Event()
 servers = [Application([("/", Handler)]).listen(0, "localhost") for _ in range(2)]
 clients = [connect(server.uri) for server in servers]
 for _ in servers:
     opened.acquire()
-threading.Timer(0.1, _thread.interrupt_main).start()
+wait, ThreadingServer.wait_closed = ThreadingServer.wait_closed, wait_closed
+threading.Thread(target=interrupt).start()
 run_forever()
 print([client.wait_closed(5) and client.close_code for client in clients])
-print([server.wait_closed(0) for server in servers])
+print([server.wait_closed(0) for server in servers], codes)
 """
 
 
 def test_ctrl_c_closes_all_servers():
     lines = run_program(CTRL_C).splitlines()
-    assert lines == ["closed 1001", "closed 1001", "[1001, 1001]", "[True, True]"]
+    assert lines == ["[1001, 1001]", "[True, True] [1001, 1001]"]
+
+
+def test_ctrl_c_closes_servers_of_this_process(monkeypatch):
+    wait_closed = ThreadingServer.wait_closed
+
+    def interrupted(self, timeout=None):
+        if timeout is None:
+            raise KeyboardInterrupt
+        return wait_closed(self, timeout)
+
+    monkeypatch.setattr(ThreadingServer, "wait_closed", interrupted)
+    with listening([]) as first, listening([]) as second:
+        run_forever()
+        assert first.wait_closed(0)
+        assert second.wait_closed(0)
 
 
 # --- names ---

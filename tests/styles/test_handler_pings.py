@@ -190,7 +190,7 @@ def test_a_flood_of_pings_makes_reading_pause():
         read_head(sock)
         connection = handlers.next().ws_connection
         sending = run(sock.sendall, flood)
-        wait_until(lambda: connection._pauses > 0)
+        wait_until(connection._is_paused)
         assert connection.stats.frames_received < count
         go.set()
         sending.result()
