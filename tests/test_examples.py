@@ -14,13 +14,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
 
-def start(name, *args):
+def start(name, *args, **kwargs):
     return subprocess.Popen(
         [sys.executable, "-W", "error", EXAMPLES / name, *args],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **kwargs,
     )
 
 
@@ -127,6 +128,40 @@ def test_handlers():
     finally:
         server.kill()
         server.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_callbacks():
+    running = []
+
+    def begin(name, *args, **kwargs):
+        running.append(start(name, *args, **kwargs))
+        return running[-1]
+
+    def read_until(process, end):
+        assert any(line.startswith(end) for line in process.stdout), process.stderr.read()
+
+    try:
+        server = begin("callbacks/server.py", "0")
+        uri = server.stdout.readline().split()[2]
+        client = begin("callbacks/client.py", uri, stdin=subprocess.PIPE)
+        assert client.stdout.readline() == "connected\n"
+        read_until(client, "tea costs ")
+        client.stdin.write("coffee\n")
+        client.stdin.flush()
+        read_until(client, "coffee costs ")
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+        begin("callbacks/server.py", uri.rpartition(":")[2].rstrip("/"))
+        read_until(client, "connected")
+        read_until(client, "coffee costs ")
+        output, errors = client.communicate("\n", timeout=20)
+        assert output.splitlines()[-1] == "closed: 1000"
+        assert (client.returncode, errors) == (0, "")
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
 
 
 def test_examples_are_short_and_explained():

@@ -37,7 +37,7 @@ def slow_news(ws):
 def assert_receives(name, **options):
     with serving(slow_news, host="localhost") as server:
         output = run(block(PAGE, name), server.port, **options).splitlines()
-    # Not in order: simple-websocket may overlook what comes together with the handshake for a while.
+    # Not in order: simple-websocket may overlook for a while what comes with the handshake.
     assert "nothing new" in output
     told = [line for line in output if line != "nothing new"]
     assert told == ["news", "more news", "closed: 1001 that's all"]
