@@ -241,6 +241,19 @@ def test_write_message_while_the_connection_closes(caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+def test_plain_answers_are_over_once_it_is_open():
+    class Handler(WebSocketHandler):
+        def open(self):
+            with pytest.raises(RuntimeError, match="write_message"):
+                self.write("x")
+            with pytest.raises(RuntimeError, match="finished already"):
+                self.finish()
+            self.write_message("refused")
+
+    with connected(Handler) as ws:
+        assert ws.recv(SOON) == "refused"
+
+
 def test_broadcast_to_handlers():
     handlers = Journal()
 

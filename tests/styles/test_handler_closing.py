@@ -10,7 +10,7 @@ from support.pairs import SOON, run, wait_until
 from support.scripted import build_request, raw_client, read_head
 
 from syncws import ConnectionClosed, ConnectionClosedError, connect
-from syncws.styles import WebSocketHandler
+from syncws.styles import HTTPError, WebSocketHandler
 
 
 class Echo(WebSocketHandler):
@@ -81,6 +81,18 @@ def test_errors_are_logged_and_close_with_1011(method, caplog):
     assert record.getMessage() == "Handler failed"
     assert record.exc_info[0] is ZeroDivisionError
     assert record.websocket is not None
+
+
+def test_http_errors_after_open_are_errors_like_others(caplog):
+    class Handler(Reporting):
+        def open(self):
+            raise HTTPError(403)
+
+    with reported(Handler) as (ws, journal), pytest.raises(ConnectionClosedError) as info:
+        ws.recv(SOON)
+    assert info.value.rcvd.code == 1011
+    assert ends(journal) == [("close", 1011, None)]
+    assert "HTTPError: HTTP 403: Forbidden" in caplog.text
 
 
 def test_leaving_by_sys_exit_is_an_error_of_that_connection(caplog):
@@ -233,8 +245,8 @@ def test_every_opened_one_is_closed_once():
 
     with listening([("/", Handler, {"journal": journal})]) as server:
         for _ in range(30):
-            with connect(server.uri) as ws:
-                assert ws.wait_closed(SOON)
+            with connect(server.uri) as ws, pytest.raises(ConnectionClosed):
+                ws.recv(SOON)
         server.close(timeout=SOON)
         items = journal.left()
     assert [name for name, _ in items].count("open") == 30

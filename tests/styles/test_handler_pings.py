@@ -71,8 +71,18 @@ def test_ping_with_too_much_data(caplog):
 
 
 def test_pongs_of_keepalive_pings():
+    class Handler(Pinged):
+        pongs = 0
+
+        def on_pong(self, data):
+            super().on_pong(data)
+            self.pongs += 1
+            if self.pongs == 3:
+                self.write_message("three pongs")
+
     settings = {"websocket_ping_interval": 0.01, "websocket_ping_timeout": SOON}
-    with reported(Pinged, settings=settings) as (_, journal):
+    with reported(Handler, settings=settings) as (ws, journal):
+        assert ws.recv(SOON) == "three pongs"
         assert [journal.next()[0] for _ in range(3)] == ["pong"] * 3
 
 
