@@ -273,7 +273,9 @@ def run_forever() -> None:
 
 
 def _servers() -> list[ThreadingServer]:
-    return [each for each in lifecycle.alive() if isinstance(each, ThreadingServer)]
+    """Return the servers that were started, and aren't closed."""
+    servers = [each for each in lifecycle.alive() if isinstance(each, ThreadingServer)]
+    return [server for server in servers if not server.wait_closed(0)]
 
 
 def _next_server() -> ThreadingServer | None:

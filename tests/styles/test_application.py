@@ -13,6 +13,7 @@ from support.snippets import run as run_program
 import syncws.styles
 from syncws import InvalidStatus, ThreadingServer, connect, serve
 from syncws.styles import Application, RequestHandler, URLSpec, WebSocketHandler, run_forever, url
+from syncws.threaded import lifecycle
 
 
 class Named(WebSocketHandler):
@@ -414,6 +415,11 @@ def test_run_forever_ends_with_the_last_server():
 
 def test_run_forever_without_a_server_returns():
     run_forever()
+    with listening([]) as closed:
+        pass
+    lifecycle.register(closed)  # as a server is in a forked child
+    run_forever()
+    lifecycle.unregister(closed)
 
 
 def test_run_forever_waits_for_servers_that_start_meanwhile():
