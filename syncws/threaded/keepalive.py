@@ -63,7 +63,7 @@ class Keepalive:
             if now >= self._deadline and not self._excused(now):
                 self._connection._keepalive_failed()
             else:
-                self._schedule(self._deadline - now)
+                self._schedule(min(self._interval, self._deadline - now))
             return
         if self._ping is not None and now < self._ping.sent_at + self._interval:
             self._schedule(self._ping.sent_at + self._interval - now)

@@ -119,6 +119,19 @@ def test_quick_answers_keep_the_interval_where_the_timeout_is_shorter(clock):
         ping_on(peer)
 
 
+def test_late_answers_keep_the_interval_where_the_timeout_is_longer(clock):
+    with connection_and_socket(Role.SERVER, ping_interval=5, ping_timeout=100) as (ws, peer):
+        clock.advance(5)
+        payload = ping_on(peer)
+        clock.advance(7)
+        pong(peer, ws, payload)
+        sent = ws.stats.bytes_sent
+        clock.advance(2.9)
+        assert ws.stats.bytes_sent == sent
+        clock.advance(0.1)
+        pong(peer, ws, ping_on(peer))
+
+
 def test_without_a_timeout_pings_go_on_and_nothing_fails(clock):
     with connection_and_socket(Role.SERVER, ping_interval=20, ping_timeout=None) as (ws, peer):
         for _ in range(50):
