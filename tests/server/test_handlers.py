@@ -17,6 +17,7 @@ from syncws import (
     ConnectionClosedError,
     InvalidMessage,
     InvalidStatus,
+    SendTimeout,
     ServerConnection,
     connect,
     serve,
@@ -334,7 +335,7 @@ def test_a_handler_that_sends_to_others_of_its_server_while_they_end(caplog):
             for each in ws.server.connections - {ws}:
                 if each.path == "/bystander":
                     continue
-                with contextlib.suppress(ConnectionClosed):
+                with contextlib.suppress(ConnectionClosed, SendTimeout):
                     each.send(message)
             ws.send(message)
 
