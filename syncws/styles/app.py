@@ -136,7 +136,8 @@ class WebSocketApp:
         self.on_cont_message = on_cont_message
         self.sock: WebSocket | None = None
         self.has_errored = False
-        self._lock = threading.Lock()  # guards the two below
+        # Guards the two below. Re-entrant, because a signal handler may close.
+        self._lock = threading.RLock()
         self._run: Run | None = None
         # The thread that closed it before it first ran; 0 once it has run.
         self._closed_by: int | None = None
@@ -232,21 +233,22 @@ class WebSocketApp:
             options=options,
         )
         run = Run(self, settings)
-        with self._lock:
-            if self._run is not None:
-                raise ConcurrencyError("run_forever() runs already, perhaps in another thread")
-            # A thread may be started for the run, and close() come before it gets here. In the
-            # thread that runs it can only be about what was before.
-            if self._closed_by not in (None, 0, threading.get_ident()):
-                run.stop()
-            self._closed_by = 0
-            self._run = run
         try:
+            with self._lock:
+                if self._run is not None:
+                    raise ConcurrencyError("run_forever() runs already, perhaps in another thread")
+                # A thread may be started for the run, and close() come before it gets here. In
+                # the thread that runs it can only be about what was before.
+                if self._closed_by not in (None, 0, threading.get_ident()):
+                    run.stop()
+                self._closed_by = 0
+                self._run = run
             self.has_errored = False
             run.run()
         finally:
-            self._run = None  # on_close may run it again
-            run.finish()
+            if self._run is run:
+                self._run = None  # on_close may run it again
+                run.finish()
         return run.has_errored
 
     # --- from any thread ---

@@ -6,6 +6,7 @@ import threading
 from typing import Callable
 
 from ..threaded.deadline import Latch
+from ..threaded.timekeeper import call_later
 from .frame_connection import FrameConnection
 
 __all__ = ["Attempt"]
@@ -35,7 +36,8 @@ class Attempt:
         Raises:
             RuntimeError: no thread is to be had.
         """
-        threading.Thread(target=self._run, name="syncws-app-connect", daemon=True).start()
+        # Not here: a signal handler that raises would leave us with half a thread.
+        call_later(0, self._start)
 
     def connection(self) -> FrameConnection | None:
         """Return the connection; ``None`` if it isn't there yet. Raises why it can't be opened."""
@@ -53,12 +55,22 @@ class Attempt:
         if isinstance(outcome, FrameConnection):
             outcome.abort()
 
-    def _run(self) -> None:
-        outcome: FrameConnection | BaseException
+    def _start(self) -> None:
+        """Start the thread. Only the timekeeper does."""
+        if self._abandoned:
+            return
         try:
-            outcome = self._open()
+            threading.Thread(target=self._run, name="syncws-app-connect", daemon=True).start()
+        except RuntimeError as exc:  # no thread is to be had
+            self._end(exc)
+
+    def _run(self) -> None:
+        try:
+            self._end(self._open())
         except BaseException as exc:
-            outcome = exc
+            self._end(exc)
+
+    def _end(self, outcome: FrameConnection | BaseException) -> None:
         with self._lock:
             self._outcome = outcome
             abandoned = self._abandoned

@@ -24,6 +24,8 @@ from support.serving import messages, serving
 import syncws
 from syncws import styles as websocket
 from syncws.styles import WebSocketApp
+from syncws.styles.attempt import Attempt
+from syncws.threaded.deadline import Latch
 
 
 class Watched(WebSocketApp):
@@ -430,7 +432,7 @@ def test_thread_that_is_not_to_be_had_is_an_error(monkeypatch):
     with serving() as server:
         app = Watched(server.uri)
         with monkeypatch.context() as context:
-            context.setattr("syncws.styles.attempt.Attempt.start", start)
+            context.setattr("syncws.styles.attempt.threading.Thread.start", start)
             assert app.run_forever(reconnect=60) is True
         assert app.names() == ["on_error", "on_close"]
 
@@ -539,6 +541,36 @@ def test_ctrl_c_ends_a_run(way):
         "returned True False",
     ]
     assert took < 5
+
+
+HANDLER = """
+import signal
+listener.close()
+server = syncws.serve(lambda ws: ws.wait_closed(), "127.0.0.1", port).start()
+run_forever = WebSocketApp.run_forever
+def closed_by_handler(app, **kwargs):
+    signal.signal(signal.SIGTERM, lambda *_: app.close())
+    return run_forever(app, **kwargs)
+WebSocketApp.run_forever = closed_by_handler
+run()
+server.close()
+"""
+
+
+def test_signal_handler_may_close():
+    with Program(PROGRAM + HANDLER) as program:
+        assert program.read_line() == "there"
+        program.process.send_signal(signal.SIGTERM)
+        output, errors = program.process.communicate(timeout=SOON)
+    assert (program.process.returncode, errors) == (0, b"")
+    assert output.decode().splitlines() == ["close 1000", "returned False False"]
+
+
+def test_attempt_that_was_abandoned_does_not_begin():
+    attempt = Attempt(pytest.fail, Latch())
+    attempt.abandon()
+    attempt._start()
+    assert attempt.connection() is None
 
 
 def test_server_that_ends_without_a_close_frame_is_an_error():

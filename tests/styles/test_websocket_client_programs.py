@@ -521,7 +521,7 @@ Client("ws://127.0.0.1:8765/bytes").run_forever()
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_prints_the_same(name):
-    pytest.importorskip("websocket")
+    pytest.importorskip("websocket", minversion="1.9.2")  # it had other failings before
     theirs = PROGRAMS[name]
     ours = theirs.replace("import websocket\n", "import syncws.styles as websocket\n")
     ours = ours.replace("from websocket import", "from syncws.styles import")
@@ -529,5 +529,4 @@ def test_program_prints_the_same(name):
     with server() as running:
         expected = run(theirs, running.port, warnings="ignore")
     with server() as running:
-        assert run(ours, running.port) == expected
-    assert expected
+        assert run(ours, running.port) == expected != ""
