@@ -10,38 +10,18 @@ from support.certificates import contexts
 from support.pairs import SOON, receive_exactly, run, wait_until
 from support.scripted import (
     build_response,
-    mute_after,
     nothing_left,
     read_head,
-    says,
     scripted_server,
 )
 from support.serving import serving
-from support.wire import build_frame, build_frames, parse_frames
+from support.websockets import connecting, forever, sends, sends_and_ends
+from support.wire import build_frame, parse_frames
 
 import syncws
 from syncws import styles as websocket
 from syncws.styles import ABNF
 from syncws.styles.frame_connection import MAX_CONTROLS, Controls
-
-
-def connecting(server, **options):
-    return websocket.create_connection(server.uri, **{"timeout": SOON, **options})
-
-
-def sends(*frames):
-    """A server that sends frames, after the handshake, and then nothing."""
-    return scripted_server(mute_after(build_response, build_frames(frames)))
-
-
-def sends_and_ends(*frames):
-    return scripted_server(says(build_response, build_frames(frames)))
-
-
-def forever(function, *args):
-    while True:
-        function(*args)
-
 
 # --- sending and receiving ---
 

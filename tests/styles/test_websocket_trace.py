@@ -3,35 +3,11 @@
 import logging
 
 import pytest
-from support.pairs import SOON, wait_until
-from support.scripted import (
-    build_response,
-    mute_after,
-    says,
-    scripted_server,
-)
+from support.pairs import wait_until
 from support.serving import serving
-from support.wire import build_frames
+from support.websockets import connecting, sends_and_ends
 
 from syncws import styles as websocket
-
-
-def connecting(server, **options):
-    return websocket.create_connection(server.uri, **{"timeout": SOON, **options})
-
-
-def sends(*frames):
-    """A server that sends frames, after the handshake, and then nothing."""
-    return scripted_server(mute_after(build_response, build_frames(frames)))
-
-
-def sends_and_ends(*frames):
-    return scripted_server(says(build_response, build_frames(frames)))
-
-
-def forever(function, *args):
-    while True:
-        function(*args)
 
 
 @pytest.fixture
