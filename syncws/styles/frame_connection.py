@@ -15,6 +15,7 @@ from typing import Any
 
 from ..client.client_connection import ClientConnection
 from ..exceptions import ConcurrencyError, InvalidState
+from ..sansio.close import Close, CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..threaded.deadline import Deadline
 from ..threaded.pings import Ping
@@ -92,7 +93,8 @@ class FrameConnection(ClientConnection):
         **kwargs: as for :class:`~syncws.ClientConnection`.
 
     Attributes:
-        last_ping_at: when the last keepalive ping was sent, as :func:`time.time` gives it; or 0.
+        last_ping_at: when the last ping was sent whose pong is waited for, as :func:`time.time`
+            gives it; or 0.
         last_pong_at: when the last pong came; or 0.
     """
 
@@ -165,11 +167,11 @@ class FrameConnection(ClientConnection):
         return self._queue.count > 0
 
     def _begin_close(self, code: int | None, reason: str, timeout: float | None) -> None:
-        was_open = self.open
-        super()._begin_close(code, reason, timeout)
-        close = self.protocol.close_sent
-        if was_open and close is not None:
+        if self.open and tracing.isEnabledForTrace():
+            # Before, so that the answer comes after it in the log.
+            close = Close(CloseCode.NO_STATUS_RCVD if code is None else code, reason)
             tracing.trace_frame(">", Frame(Opcode.CLOSE, close.serialize()))
+        super()._begin_close(code, reason, timeout)
 
     # --- called by who has the reading role ---
 
@@ -223,12 +225,13 @@ class FrameConnection(ClientConnection):
     # --- called by the timekeeper, for keepalive ---
 
     def _ping(self, payload: bytes | None) -> Ping | None:
+        if self.open:
+            self.last_ping_at = time.time()  # not after: the pong may come at once
         ping = None
         if payload is None and self._ping_payload is not None:
             with contextlib.suppress(ConcurrencyError):  # the program waits for one of its own
                 ping = super()._ping(self._ping_payload)
         ping = super()._ping(payload) if ping is None else ping
         if ping is not None:
-            self.last_ping_at = time.time()
             tracing.trace_frame(">", Frame(Opcode.PING, ping.data))
         return ping

@@ -27,7 +27,7 @@ _enabled = False
 _handler: logging.Handler | None = None
 
 
-def enableTrace(  # noqa: N802, RUF100  # the name is websocket-client's
+def enableTrace(
     traceable: bool,
     handler: logging.Handler | None = None,
     level: str | int = "DEBUG",
@@ -59,7 +59,7 @@ def enableTrace(  # noqa: N802, RUF100  # the name is websocket-client's
     logger.addHandler(_handler)
 
 
-def isEnabledForTrace() -> bool:  # noqa: N802, RUF100  # as above
+def isEnabledForTrace() -> bool:
     """Tell whether :func:`enableTrace` has been told to log."""
     return _enabled
 

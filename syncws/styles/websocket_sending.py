@@ -128,21 +128,21 @@ class WebSocketSending(WebSocketAttributes):
         """
         data = as_bytes(payload, is_text=True)
         connection = self._get()
+        trace_frame(">", Frame(Opcode.PING, data))  # before the answer
         try:
             connection.send_ping(data)
         except Exception as exc:
             raise_as_known(exc)
-        trace_frame(">", Frame(Opcode.PING, data))
 
     def pong(self, payload: str | BytesLike = "") -> None:
         """Send a pong that nobody asked for, as :meth:`ping`. Pings are answered without this."""
         data = as_bytes(payload, is_text=True)
         connection = self._get()
+        trace_frame(">", Frame(Opcode.PONG, data))  # before the answer
         try:
             connection.pong(data)
         except Exception as exc:
             raise_as_known(exc)
-        trace_frame(">", Frame(Opcode.PONG, data))
 
     def send_close(self, status: int = STATUS_NORMAL, reason: str | bytes = b"") -> None:
         """Start to close, and return; ``recv_data()`` can receive the server's close frame.

@@ -435,7 +435,7 @@ app = websocket.WebSocketApp(
     on_close=lambda ws, status, message: print("closed"),
 )
 results = []
-thread = threading.Thread(target=lambda: results.append(app.run_forever()))
+thread = threading.Thread(target=lambda: results.append(app.run_forever(ping_timeout=0.1)))
 thread.start()
 opened.wait()
 app.close()
