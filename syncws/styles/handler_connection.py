@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..options import Deflate
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .handler import WebSocketHandler
 
 __all__ = ["ControlFrame", "HandlerConnection"]
+
+#: Pings and pongs that are kept while a message in fragments comes; of more, the newest.
+MAX_CONTROLS = 64
 
 #: Headers that the opening handshake sets; handlers can't.
 HANDSHAKE_HEADERS = {
@@ -75,7 +79,7 @@ class HandlerConnection(ServerConnection):
         self._reported: frozenset[Opcode] = frozenset()  # of control frames
         # Of who has the reading role:
         self._between_messages = True
-        self._unreported: list[ControlFrame] = []
+        self._unreported: deque[ControlFrame] = deque(maxlen=MAX_CONTROLS)
 
     def process_request(self, request: Request) -> Response | None:
         """Return the answer of a handler; ``None`` if it is to become a WebSocket."""
@@ -153,8 +157,8 @@ class HandlerConnection(ServerConnection):
         queue = self._inbox.queue
         if not self._between_messages:
             return  # only the last message there can be incomplete
-        frames, self._unreported = self._unreported, []
-        for frame in frames:
+        while self._unreported:
+            frame = self._unreported.popleft()
             if queue.bounded or not queue.is_full:
                 queue.begin(frame)
                 queue.complete(frame, frame.size)

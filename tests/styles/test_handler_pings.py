@@ -10,6 +10,7 @@ from support.scripted import build_request, raw_client, read_head
 from syncws import ConnectionClosedError, ProtocolError
 from syncws.sansio.frames import Frame, Opcode
 from syncws.styles import WebSocketHandler
+from syncws.styles.handler_connection import MAX_CONTROLS
 
 
 class Pinged(Reporting):
@@ -138,6 +139,24 @@ def test_pings_between_fragments_come_after_the_message():
             ("ping", b"4"),
             ("message", b"x"),
         ]
+
+
+def test_a_flood_of_pings_between_fragments_takes_little_memory():
+    journal = Journal()
+    frames = [
+        Frame(Opcode.TEXT, b"be", fin=False),
+        *(Frame(Opcode.PING, b"%d" % number) for number in range(1000)),
+        Frame(Opcode.CONT, b"gin", fin=True),
+        Frame(Opcode.BINARY, b"x"),
+    ]
+    with listening([("/", Pinged, {"journal": journal})]) as server, raw_client(server) as sock:
+        sock.sendall(build_request())
+        read_head(sock)
+        sock.sendall(b"".join([frame.serialize(masked=True) for frame in frames]))
+        assert journal.next() == ("message", "begin")
+        newest = [("ping", b"%d" % number) for number in range(1000 - MAX_CONTROLS, 1000)]
+        assert [journal.next() for _ in newest] == newest
+        assert journal.next() == ("message", b"x")
 
 
 def test_pings_on_a_compressed_connection():
