@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import http.client
 import json
+import re
+import time
 from collections.abc import Sequence
-from http.cookies import Morsel, SimpleCookie
+from http.cookies import CookieError, Morsel, SimpleCookie
 from typing import Any, Union
 
 from ..sansio.headers import Headers
@@ -18,6 +21,9 @@ __all__ = ["Answering", "build_answer"]
 
 #: What a header's value may be.
 HeaderValue = Union[str, bytes, int, datetime.datetime]
+
+#: What would let the value of a cookie's attribute add others.
+_ENDS_ATTRIBUTE = re.compile(r"[\x00-\x1f;\x7f]")
 
 
 class Answering:
@@ -52,7 +58,13 @@ class Answering:
         self.set_default_headers()
 
     def set_status(self, status_code: int, reason: str | None = None) -> None:
-        """Set the HTTP status, and its reason phrase, if it isn't to be the usual one."""
+        """Set the HTTP status, and its reason phrase, if it isn't to be the usual one.
+
+        Raises:
+            ValueError: it isn't one of an answer: 101 is sent by itself.
+        """
+        if not 200 <= status_code <= 999:
+            raise ValueError(f"{status_code!r} isn't the status of an answer")
         self._status_code = status_code
         self._reason = reason or http.client.responses.get(status_code, "Unknown")
 
@@ -75,7 +87,7 @@ class Answering:
         if isinstance(value, bytes):
             value = value.decode("latin-1")
         elif isinstance(value, datetime.datetime):
-            value = http_date(value.timestamp())
+            value = http_date(_timestamp(value))
         elif isinstance(value, int):
             value = str(value)
         self._headers[name] = value
@@ -85,25 +97,52 @@ class Answering:
         if name in self._headers:
             del self._headers[name]
 
-    def set_cookie(self, name: str, value: str, path: str = "/", **attributes: Any) -> None:
+    def set_cookie(
+        self,
+        name: str,
+        value: str | bytes,
+        domain: str | None = None,
+        expires: float | datetime.datetime | None = None,
+        path: str = "/",
+        expires_days: float | None = None,
+        **attributes: Any,
+    ) -> None:
         """Have the browser keep a cookie.
 
         Args:
             name: its name.
             value: its value.
+            domain: for which hosts it is; by default this one only.
+            expires: until when it is kept, a timestamp or a time; by default while the browser
+                runs.
             path: for which paths it is.
+            expires_days: days that it is kept, where ``expires`` doesn't say.
             attributes: further ones, such as ``max_age=60``, ``httponly=True``.
 
         Raises:
-            http.cookies.CookieError: there is no such attribute, or the name can't be sent.
+            http.cookies.CookieError: there is no such attribute, or the name, or the value of
+                an attribute, can't be sent.
         """
+        if expires is None and expires_days is not None:
+            expires = time.time() + expires_days * 86400
+        if isinstance(expires, datetime.datetime):
+            expires = _timestamp(expires)
+        attributes.update(domain=domain, path=path)
+        attributes["expires"] = None if expires is None else http_date(expires)
         cookie: SimpleCookie = SimpleCookie()
-        cookie[name] = value
+        cookie[name] = value.decode() if isinstance(value, bytes) else value
         morsel: Morsel[Any] = cookie[name]
-        morsel["path"] = path
         for key, attribute in attributes.items():
+            if attribute is None:
+                continue
+            if _ENDS_ATTRIBUTE.search(str(attribute)):
+                raise CookieError(f"{key}={attribute!r} of cookie {name!r} can't be sent")
             morsel[key.replace("_", "-")] = attribute
         self.add_header("Set-Cookie", morsel.OutputString())
+
+    def clear_cookie(self, name: str, path: str = "/", domain: str | None = None) -> None:
+        """Have the browser forget a cookie, which was set with this path and domain."""
+        self.set_cookie(name, "", domain, expires=0, path=path)
 
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:
         """Append to the answer; a str as UTF-8, a dict as JSON.
@@ -138,8 +177,8 @@ class Answering:
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
         """Finish with a redirection: 302, or 301 if it is permanent, or another status."""
+        self.set_header("Location", url.encode())  # in UTF-8, as browsers read it
         self.set_status((301 if permanent else 302) if status is None else status)
-        self.set_header("Location", url)
         self.finish()
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
@@ -154,6 +193,11 @@ class Answering:
         self.write_error(status_code, **kwargs)
         if not self._finished:
             self.finish()
+
+
+def _timestamp(value: datetime.datetime) -> float:
+    """Return a time as a timestamp; without a time zone it is in UTC."""
+    return calendar.timegm(value.utctimetuple())
 
 
 def build_answer(handler: Answering, methods: Sequence[str]) -> Response:

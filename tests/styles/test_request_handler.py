@@ -2,9 +2,13 @@
 
 import datetime
 import json
+import time
+from email.utils import parsedate_to_datetime
+from http.cookies import CookieError
 
 import pytest
 from support.handlers import listening
+from support.pairs import SOON
 from support.scripted import build_request, exchange
 
 from syncws.styles import Application, Finish, HTTPError, RequestHandler
@@ -118,6 +122,31 @@ def test_redirect(kwargs, status):
     assert headers["location"] == "/there"
 
 
+def test_redirect_out_of_ascii():
+    _, headers, _ = get(page(lambda self: self.redirect("/k\u00fcche/\u20ac")))
+    assert headers["location"].encode("latin-1").decode() == "/k\u00fcche/\u20ac"
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone can't be set")
+def test_times_without_a_zone_are_in_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        when = datetime.datetime(2024, 1, 2)
+        _, headers, _ = get(page(lambda self: self.set_header("Last-Modified", when)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert headers["last-modified"] == "Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize("status", [100, 101, 99, 1000])
+def test_a_status_that_isnt_an_answers(status, caplog):
+    """Sent by itself, 101 would open what is no WebSocket."""
+    assert get(page(lambda self: self.set_status(status)))[0] == "500 Internal Server Error"
+    assert f"{status} isn't the status of an answer" in caplog.text
+
+
 def test_cookies():
     def answer(self):
         self.write({name: morsel.value for name, morsel in self.cookies.items()})
@@ -129,6 +158,58 @@ def test_cookies():
     assert (cookies["a"], cookies["c"]) == ("1", '{"x":1}')
     assert "bad name" not in cookies
     assert headers["set-cookie"] == "seen=1; Path=/x; Secure"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "cookie"),
+    [
+        ((b"1", "example.com"), {}, "seen=1; Domain=example.com; Path=/"),
+        (("1", None, 0), {}, "seen=1; expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/"),
+        (
+            ("1",),
+            {"expires": datetime.datetime(2024, 1, 2)},
+            "seen=1; expires=Tue, 02 Jan 2024 00:00:00 GMT; Path=/",
+        ),
+        (("1",), {"max_age": 0, "httponly": True}, "seen=1; HttpOnly; Max-Age=0; Path=/"),
+        (("a; Path=/b",), {"path": None}, 'seen="a\\073 Path=/b"'),
+    ],
+)
+def test_set_cookie(args, kwargs, cookie):
+    handler = page(lambda self: self.set_cookie("seen", *args, **kwargs))
+    assert get(handler)[1]["set-cookie"] == cookie
+
+
+def test_days_of_a_cookie():
+    _, headers, _ = get(page(lambda self: self.set_cookie("seen", "1", expires_days=2)))
+    expires = headers["set-cookie"].partition("expires=")[2].partition(";")[0]
+    seconds = parsedate_to_datetime(expires).timestamp() - time.time()
+    assert 2 * 86400 - SOON < seconds <= 2 * 86400
+
+
+def test_clear_cookie():
+    _, headers, _ = get(page(lambda self: self.clear_cookie("seen", domain="example.com")))
+    assert headers["set-cookie"] == (
+        'seen=""; Domain=example.com; expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/'
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"path": "/; Domain=example.com"},
+        {"domain": "x\r\nA: b"},
+        {"samesite": "Lax;"},
+        {"color": 1},
+    ],
+)
+def test_cookies_that_cant_be_sent(attributes):
+    def answer(self):
+        with pytest.raises(CookieError):
+            self.set_cookie("seen", "1", **attributes)
+
+    status, headers, _ = get(page(answer))
+    assert status == "200 OK"
+    assert "set-cookie" not in headers
 
 
 def test_get_cookie():
