@@ -27,14 +27,14 @@ def translate(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return keyword arguments by their present names.
 
     Raises:
-        TypeError: one has no meaning here.
-        ValueError: one is there by both names.
+        TypeError: one has no meaning here, or is there by both names.
     """
     result = dict(arguments)
     for name, reason in MEANINGLESS.items():
         if result.pop(name, None):
             raise TypeError(f"{name}= has no meaning here: {reason}")
     for older, name in RENAMED.items():
-        if older in result:
-            result[name] = one_of(result.get(name), result.pop(older), name, older)
+        value = result.pop(older, None)
+        if value is not None:  # which meant the default
+            result[name] = one_of(result.get(name), value, name, older)
     return result

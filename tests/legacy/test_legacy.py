@@ -134,7 +134,8 @@ def test_older_parameters_are_taken(tmp_path):
             assert ws.options.close_timeout == 4
             theirs = the_connection(server)
             assert isinstance(theirs, HookedServer)
-        assert_works(legacy.connect(server.uri, timeout=None))
+        with legacy.connect(server.uri, timeout=None) as ws:
+            assert ws.options.close_timeout == 10
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
