@@ -50,7 +50,21 @@ class WebSocketServerProtocol(WebSocketCommonProtocol, ServerConnection):
     def handshake(self, timeout: float | None = None) -> None:
         """Shake hands, after :meth:`connection_made`; the real class says more."""
         self._made()
+        if type(self).select_subprotocol is not WebSocketServerProtocol.select_subprotocol:
+            ours = self.protocol.available_subprotocols
+            self.protocol._select_subprotocol = lambda _, offered: (
+                self.select_subprotocol(list(offered), ours) if offered and ours else None
+            )
         super().handshake(timeout)
+
+    def select_subprotocol(
+        self, client_subprotocols: Sequence[str], server_subprotocols: Sequence[str]
+    ) -> str | None:
+        """Return the first of the server's subprotocols that the client offers, or ``None``.
+
+        Called only where a subclass does something else, and both sides have some.
+        """
+        return next((name for name in server_subprotocols if name in client_subprotocols), None)
 
     def process_request(  # type: ignore[override]  # this is its older form
         self, path: str, request_headers: Headers

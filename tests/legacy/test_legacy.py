@@ -275,6 +275,22 @@ def test_what_connection_lost_raises_is_logged(caplog):
     wait_until(lambda: "connection_lost() failed" in messages(caplog, "ERROR"))
 
 
+def test_select_subprotocol_may_be_overridden():
+    asked = []
+
+    class Choosy(WebSocketServerProtocol):
+        def select_subprotocol(self, client_subprotocols, server_subprotocols):
+            asked.append((client_subprotocols, server_subprotocols))
+            first = super().select_subprotocol(client_subprotocols, server_subprotocols)
+            return None if first is None else server_subprotocols[-1]
+
+    with serving(create_protocol=Choosy, subprotocols=["a", "b"]) as server:
+        for offered, chosen in [(["c", "b", "a"], "b"), (["c"], None), (None, None)]:
+            with connect(server.uri, subprotocols=offered) as ws:
+                assert ws.subprotocol == chosen
+    assert asked == [(["c", "b", "a"], ["a", "b"]), (["c"], ["a", "b"])]
+
+
 # --- process_request in its older form ---
 
 
