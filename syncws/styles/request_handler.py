@@ -196,8 +196,9 @@ def execute(handler: RequestHandler) -> Response | None:
     """Return a handler's answer to its request; ``None`` if a WebSocket is to be opened."""
     try:
         _dispatch(handler)
-    except Finish:
-        handler._finished = True
+    except Finish as exc:
+        if not handler._finished and not handler._ws_upgrading:
+            handler.finish(*exc.args)
     except Exception as exc:
         _fail(handler, exc)
     if handler._ws_upgrading:
@@ -214,7 +215,12 @@ def _dispatch(handler: RequestHandler) -> None:
     call(handler.prepare)
     if not handler._finished:
         function: Callable[..., Any] = handler.get if method == "GET" else handler.head
-        call(function, *handler.path_args, **handler.path_kwargs)
+        result = call(function, *handler.path_args, **handler.path_kwargs)
+        if result is not None:
+            raise TypeError(
+                f"{type(handler).__name__}.{method.lower()}() returned {type(result).__name__}; "
+                "what is to be sent is written: self.write()"
+            )
 
 
 def _fail(handler: RequestHandler, exc: Exception) -> None:

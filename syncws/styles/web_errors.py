@@ -53,7 +53,7 @@ class MissingArgumentError(HTTPError):
 
 
 class Finish(Exception):  # the name that programs know
-    """Raised by a handler to end here, with the answer as it is."""
+    """Raised by a handler to end here, with the answer as it is, and its argument appended."""
 
 
 def call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -285,6 +285,19 @@ def test_finish_in_write_error():
     )
 
 
+def test_finish_with_the_rest():
+    def answer(self):
+        self.write("be")
+        raise Finish("gin")
+
+    assert get(page(answer))[::2] == ("200 OK", b"begin")
+
+
+def test_what_is_returned_is_an_error(caplog):
+    assert get(page(lambda self: "text"))[0] == "500 Internal Server Error"
+    assert "Page.get() returned str; what is to be sent is written: self.write()" in caplog.text
+
+
 def test_default_headers_are_on_errors_too():
     handler = page(
         lambda self: 1 / 0, set_default_headers=lambda self: self.set_header("X-Always", "yes")
