@@ -81,7 +81,7 @@ class WebSocketHandler(RequestHandler):
 
         The next message waits until it returns.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no on_message()")
 
     def on_close(self) -> None:
         """Do nothing; subclasses do what there is to do when the connection is closed."""

@@ -46,7 +46,7 @@ class URLSpec:
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: some of the groups have names, and others don't.
+        ValueError: the pattern is malformed, or some of its groups have names, and others don't.
     """
 
     def __init__(
@@ -58,7 +58,12 @@ class URLSpec:
     ) -> None:
         if not isinstance(handler, type):
             raise TypeError(f"the handler for {pattern!r} is a class, not {handler!r}")
-        self.regex: re.Pattern[str] = re.compile(pattern)
+        try:
+            self.regex: re.Pattern[str] = re.compile(pattern)
+        except re.error as exc:
+            raise ValueError(f"invalid pattern {pattern!r}: {exc}") from None
+        if not isinstance(self.regex.pattern, str):
+            raise TypeError(f"a pattern is text, not {pattern!r}")
         # As Tornado has it: it ends patterns that are given as text by a "$".
         self._match = self.regex.fullmatch if isinstance(pattern, str) else self.regex.match
         if len(self.regex.groupindex) not in (0, self.regex.groups):

@@ -117,8 +117,9 @@ def test_default_handler_class():
         (("/a", "module.Handler"), TypeError, "the handler for '/a' is a class"),
         (("/a", lambda ws: None), TypeError, "the handler for '/a' is a class"),
         (("/a", object), TypeError, "object is neither a WebSocketHandler nor a RequestHandler"),
-        (("/(", Page), re.error, "unterminated"),
         (("/(a)(?P<b>b)", Page), ValueError, "either all groups of a pattern have names"),
+        (("/(", Page), ValueError, "invalid pattern '/(': missing )"),
+        ((b"/", Page), TypeError, "a pattern is text, not b'/'"),
     ],
 )
 def test_rules_that_are_refused(rule, error, text):

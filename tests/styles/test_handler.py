@@ -118,7 +118,7 @@ def test_on_message_must_be_there(caplog):
         with pytest.raises(ConnectionClosedError) as info:
             ws.recv(SOON)
         assert info.value.rcvd.code == 1011
-    assert "NotImplementedError" in caplog.text
+    assert "NotImplementedError: WebSocketHandler has no on_message()" in caplog.text
 
 
 # --- write_message() ---
