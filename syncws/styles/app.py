@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
-from ..exceptions import ConcurrencyError
-from .abnf import ABNF
+from ..exceptions import ConcurrencyError, ProtocolError
+from ..sansio.close import Close, is_sendable
+from .abnf import ABNF, STATUS_NORMAL
 from .app_run import Run, RunSettings
 from .client_errors import NotConnected
 from .client_options import refuse
+from .websocket_sending import parse_reason
 
 if TYPE_CHECKING:
     import socket as socket_module
@@ -279,24 +281,37 @@ class WebSocketApp:
         """Send a binary message; as :meth:`send`."""
         self.send(data, ABNF.OPCODE_BINARY)
 
-    def close(self, **kwargs: Any) -> None:
+    def close(
+        self,
+        status: int = STATUS_NORMAL,
+        reason: str | bytes = b"",
+        timeout: float | None = 3,
+    ) -> None:
         """Close the connection, and end the run, also while it connects or waits to reconnect.
 
         Blocks until the connection is closed; ``on_close`` may be called after that. Idempotent.
         Another thread may call it before :meth:`run_forever` has begun for the first time, which
-        then ends at once.
+        then ends at once. Messages that were received and not handed out yet are dropped.
 
         Args:
-            **kwargs: ``status``, ``reason`` and ``timeout``, as of
-                :meth:`~.websocket.WebSocket.close`.
+            status: the close code.
+            reason: at most 123 bytes in UTF-8.
+            timeout: seconds that the server has to answer; ``None`` waits forever.
+
+        Raises:
+            ProtocolError: code or reason can't be sent; the run goes on.
         """
+        text = parse_reason(reason)
+        if not is_sendable(status):
+            raise ProtocolError(f"close code {status} can't be sent")
+        Close(status, text).serialize()  # raises what is wrong with the reason
         with self._lock:
             run = self._run
             if run is None and self._closed_by is None:
                 self._closed_by = threading.get_ident()
         if run is not None:
             run.stop()
-            run.close(**kwargs)
+            run.close(status=status, reason=text, timeout=timeout)
 
     def ready(self) -> bool:
         """Tell whether there is an open connection."""

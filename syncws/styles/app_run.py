@@ -15,10 +15,9 @@ from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..sansio.uri import parse_uri
 from ..threaded.deadline import Latch, clock
-from .abnf import as_bytes
 from .attempt import Attempt
 from .client_errors import WebSocketPayloadException, WebSocketTimeoutException
-from .client_options import connect_arguments
+from .client_options import connect_arguments, parse_ping_payload
 from .websocket import WebSocket, getdefaulttimeout
 
 if TYPE_CHECKING:
@@ -54,15 +53,9 @@ class RunSettings:
                 raise ValueError(f"{name} can't be negative, got {value!r}")
         if self.ping_timeout is not None and not self.ping_timeout > 0:
             raise ValueError(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
-        if len(self.payload) > 125:
-            raise ProtocolError(f"a ping has at most 125 bytes, got {len(self.payload)}")
+        parse_ping_payload(self.ping_payload)
         if self.reconnect and self.options.get("socket") is not None:
             raise ValueError("a socket is good for one connection: reconnect= is not for it")
-
-    @property
-    def payload(self) -> bytes:
-        """The payload of pings."""
-        return as_bytes(self.ping_payload, is_text=True)
 
     def pace(self) -> Pace:
         """Return the delays between connections."""
@@ -143,9 +136,10 @@ class Run:
                 :exc:`Exception` nor :exc:`KeyboardInterrupt`.
         """
         try:
-            self._connect_and_receive()
-        except _Failed:
-            self.close(status=CloseCode.INTERNAL_ERROR)
+            try:
+                self._connect_and_receive()
+            except _Failed:
+                self.close(status=CloseCode.INTERNAL_ERROR)
         except BaseException as exc:  # Ctrl-C, as a rule
             if self._connection is not None:
                 self._connection.close_quickly()
@@ -156,7 +150,9 @@ class Run:
     def finish(self) -> None:
         """Tell the program how the last connection was closed."""
         self.stopped = True
-        connection, self._sock, self._app.sock = self._connection, None, None
+        sock, connection, self._sock = self._sock, self._connection, None
+        if self._app.sock is sock:  # another thread may have begun the next run
+            self._app.sock = None
         close = None if connection is None else connection.protocol.close_rcvd
         if close is None or close.code == CloseCode.NO_STATUS_RCVD:
             self._call_last(self._app.on_close, None, None)
@@ -220,7 +216,7 @@ class Run:
         )
         sock.settimeout(getdefaulttimeout())
         app.sock = self._sock = sock
-        options = {**self._options, "header": self._header(), "ping_payload": settings.payload}
+        options = {**self._options, "header": self._header(), "ping_payload": settings.ping_payload}
         opened = Latch()
         attempt = Attempt(lambda: sock.open_connection(app.url, options), opened)
         try:
@@ -265,6 +261,8 @@ class Run:
             except ConnectionClosed as exc:
                 self._lost(exc)
                 return
+            if self.stopped:
+                continue  # the program wants nothing more; the server's close frame follows
             if isinstance(item, Frame):
                 self._dispatch_frame(item)
             else:

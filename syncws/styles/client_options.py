@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from ..aliases import BytesLike
 from ..client.proxy import is_excluded
 from ..client.tls_options import make_context
-from ..exceptions import ProxyError
+from ..exceptions import ProtocolError, ProxyError
 from ..sansio.fields import build_host
 from ..sansio.headers import Headers
 from ..sansio.uri import WebSocketURI, parse_uri
+from .abnf import as_bytes
 
-__all__ = ["connect_arguments", "refuse"]
+__all__ = ["connect_arguments", "parse_ping_payload", "refuse"]
 
 #: What has no meaning here, and what to do instead.
 REFUSED = {
@@ -49,6 +51,19 @@ def refuse(**options: Any) -> None:
     for name, value in options.items():
         if value and name in REFUSED:
             raise TypeError(f"{name}= isn't supported: {REFUSED[name]}")
+
+
+def parse_ping_payload(payload: str | BytesLike) -> bytes:
+    """Return the payload of pings as bytes.
+
+    Raises:
+        ProtocolError: it has more than 125.
+        TypeError: it is something else.
+    """
+    data = as_bytes(payload, is_text=True)
+    if len(data) > 125:
+        raise ProtocolError(f"a ping has at most 125 bytes, got {len(data)}")
+    return data
 
 
 def connect_arguments(
@@ -163,6 +178,8 @@ def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | bool | None:
     if not port:
         raise ProxyError("http_proxy_host= needs http_proxy_port=")
     credentials = ""
+    if isinstance(auth, str):
+        raise TypeError("http_proxy_auth= is (user, password)")
     if auth and auth[0]:
         user, password = (quote(part or "", safe="") for part in auth)
         credentials = f"{user}:{password}@"
@@ -171,7 +188,11 @@ def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | bool | None:
 
 
 def _tls(sslopt: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in sslopt.items() if name not in IGNORED_TLS}
+    given = {
+        name: value
+        for name, value in sslopt.items()
+        if value is not None and name not in IGNORED_TLS
+    }
     context = given.pop("context", None)
     name = given.pop("server_hostname", None)
     if context is None:

@@ -11,7 +11,7 @@ from ..client.connect import connect
 from ..exceptions import ConcurrencyError
 from .abnf import STATUS_NORMAL
 from .client_errors import raise_as_known
-from .client_options import connect_arguments, refuse
+from .client_options import connect_arguments, parse_ping_payload, refuse
 from .frame_connection import FrameConnection
 from .tracing import trace_handshake
 from .websocket_receiving import WebSocketReceiving
@@ -111,13 +111,13 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
     def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:
         """Return a connection for :meth:`adopt`; raises what :meth:`connect` does."""
-        ping_payload = options.pop("ping_payload", None)
+        payload = options.pop("ping_payload", None)
         arguments = connect_arguments(url, self._sslopt, {"timeout": self._timeout, **options})
         create = functools.partial(
             FrameConnection,
             sockopt=self._sockopt,
             takes_fragments=self._fire_cont_frame,
-            ping_payload=ping_payload,
+            ping_payload=None if payload is None else parse_ping_payload(payload),
         )
         try:
             connection = cast(FrameConnection, connect(url, create_connection=create, **arguments))

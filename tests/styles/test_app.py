@@ -489,6 +489,14 @@ def test_pong_of_the_program_is_not_taken_for_that_of_keepalive():
     assert len(pongs) == 3
 
 
+def test_ping_payload_may_be_text():
+    with serving() as server:
+        connection = websocket.WebSocket().open_connection(server.uri, {"ping_payload": "béat"})
+        ping = connection._ping(None)
+        assert (ping.data, ping.wait(SOON)) == ("béat".encode(), True)
+        connection.close()
+
+
 def test_ping_payload_that_waits_is_not_sent_twice():
     with scripted_server(mute_after(build_response)) as server:
         sock = websocket.WebSocket()

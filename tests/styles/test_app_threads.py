@@ -20,10 +20,12 @@ from support.scripted import (
     silent,
 )
 from support.serving import messages, serving
+from support.wire import build_frames
 
 import syncws
 from syncws import styles as websocket
 from syncws.styles import WebSocketApp
+from syncws.styles.app_run import Run
 from syncws.styles.attempt import Attempt
 from syncws.threaded.deadline import Latch
 
@@ -120,6 +122,38 @@ def test_keep_running_set_to_false_ends_the_run():
         assert running.result() is False
         assert app.events[-1] == ("on_close", 1000, "")
         app.keep_running = False  # nothing runs
+
+
+@pytest.mark.parametrize("way", ["close", "keep_running"])
+def test_nothing_is_handed_out_after_closing(way):
+    def on_message(app, message):
+        app.events.append(message)
+        wait_until(lambda: app.sock.connection.stats.messages_received == 3)
+        if way == "close":
+            app.close()
+        else:
+            app.keep_running = False
+
+    frames = [(0x81, b"a"), (0x89, b"ping"), (0x81, b"b"), (0x81, b"c"), (0x88, b"\x03\xe8")]
+    with scripted_server(says(build_response, build_frames(frames))) as server:
+        app = Watched(server.uri, on_message=on_message, on_ping=pytest.fail)
+        assert app.run_forever() is False
+        assert app.events == [("on_open",), "a", ("on_close", 1000, "")]
+
+
+def test_close_frame_that_cannot_be_sent_does_not_end_the_run():
+    with serving() as server:
+        app = Watched(server.uri)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        for wrong in ({"status": 1005}, {"status": 1006}, {"reason": "x" * 124}):
+            with pytest.raises(websocket.WebSocketProtocolException):
+                app.close(**wrong)
+        assert app.keep_running
+        app.send("hello")
+        wait_until(lambda: ("on_message", "hello") in app.events)
+        app.close()
+        assert running.result() is False
 
 
 def test_closing_ends_connecting_to_a_server_that_says_nothing():
@@ -244,6 +278,29 @@ def test_on_close_may_run_it_again():
         app.on_close = on_close
         assert app.run_forever() is False
         assert app.names() == ["on_open"] * 3
+
+
+def test_run_that_ends_leaves_the_next_one_its_connection(monkeypatch):
+    finish = Run.finish
+    next_one = []
+
+    def finish_late(ending):
+        monkeypatch.undo()
+        next_one.append(run(app.run_forever))
+        assert app.opened.wait(SOON)
+        finish(ending)
+
+    with serving() as server:
+        app = Watched(server.uri)
+        monkeypatch.setattr(Run, "finish", finish_late)
+        running = run(app.run_forever)
+        assert app.opened.wait(SOON)
+        app.opened.clear()
+        app.close()
+        assert running.result() is False
+        app.send("to the next one's")
+        app.close()
+        assert next_one[0].result() is False
 
 
 def test_sending_without_a_run_says_so():
@@ -541,6 +598,20 @@ def test_ctrl_c_ends_a_run(way):
         "returned True False",
     ]
     assert took < 5
+
+
+def test_ctrl_c_while_a_run_that_failed_is_closing(monkeypatch):
+    def interrupted(run, **kwargs):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "close", interrupted)
+    with serving() as server, nothing_left():
+        app = Watched(server.uri, on_open=lambda app: 1 / 0)
+        assert app.run_forever() is True
+        assert app.names() == ["on_error", "on_error", "on_close"]
+        assert isinstance(app.events[1][1], KeyboardInterrupt)
+        assert app.events[2] == ("on_close", 1001, "")
 
 
 HANDLER = """

@@ -83,6 +83,13 @@ def test_credentials_of_the_url_are_sent():
         ({"get_mask_key": bytes}, TypeError, "unpredictable"),
         ({"no_such_option": 1}, TypeError, "no_such_option"),
         ({"redirect_limit": -1}, ValueError, "negative"),
+        ({"ping_payload": 17}, TypeError, "int can't be sent"),
+        ({"ping_payload": "x" * 126}, websocket.WebSocketProtocolException, "125 bytes"),
+        (
+            {"http_proxy_host": "a", "http_proxy_port": 1, "http_proxy_auth": "user:secret"},
+            TypeError,
+            r"http_proxy_auth= is \(user, password\)$",
+        ),
         ({"http_proxy_host": "localhost"}, websocket.WebSocketProxyException, "http_proxy_port"),
     ],
 )
@@ -311,6 +318,13 @@ def test_context_and_what_it_would_have_is_refused():
     with pytest.raises(ValueError, match="check_hostname"):
         websocket.create_connection(
             "wss://localhost:1/", sslopt={"context": contexts()[1], "check_hostname": False}
+        )
+
+
+def test_none_next_to_a_context_is_as_if_it_were_not_there():
+    with pytest.raises(ConnectionRefusedError):
+        websocket.create_connection(
+            "wss://127.0.0.1:1/", sslopt={"context": contexts()[1], "ca_certs": None}
         )
 
 
