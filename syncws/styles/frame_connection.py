@@ -136,7 +136,7 @@ class FrameConnection(ClientConnection):
             raise self._close_exc() from self.protocol.parser_exc
         self._writer.drain()
 
-    def begin_close(self, code: int, reason: str) -> None:
+    def begin_close(self, code: int | None, reason: str) -> None:
         """Start to close; returns at once. The connection is closed within ``close_timeout``.
 
         Raises:

@@ -89,7 +89,7 @@ class WebSocketSending(WebSocketAttributes):
             self.pong(data)
         elif opcode is Opcode.CLOSE:
             close = Close.parse(data)
-            self.send_close(close.code, close.reason)
+            self._get().begin_close(close.code if data else None, close.reason)
         elif frame.fin and opcode is not Opcode.CONT and not self._fragments:
             return self.send(data, opcode)
         else:

@@ -63,6 +63,9 @@ def test_opcode_says_what_is_sent():
         assert ws.recv_data(control_frame=True) == (ABNF.OPCODE_PONG, b"ping")
         ws.send(b"\x03\xe9gone", ABNF.OPCODE_CLOSE)
         assert ws.recv_data() == (ABNF.OPCODE_CLOSE, b"\x03\xe9gone")
+    with serving() as server, connecting(server) as ws:
+        ws.send(b"", ABNF.OPCODE_CLOSE)
+        assert ws.recv_data() == (ABNF.OPCODE_CLOSE, b"")
 
 
 @pytest.mark.parametrize(
