@@ -47,16 +47,14 @@ def enableTrace(
         ValueError: there is no such level.
     """
     global _enabled, _handler
+    logger.setLevel(level if traceable else logging.NOTSET)
     if _handler is not None:
         logger.removeHandler(_handler)
         _handler = None
     _enabled = bool(traceable)
-    if not _enabled:
-        logger.setLevel(logging.NOTSET)
-        return
-    logger.setLevel(level)
-    _handler = handler or logging.StreamHandler()
-    logger.addHandler(_handler)
+    if _enabled:
+        _handler = handler or logging.StreamHandler()
+        logger.addHandler(_handler)
 
 
 def isEnabledForTrace() -> bool:

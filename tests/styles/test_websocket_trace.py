@@ -78,6 +78,8 @@ def test_trace_goes_to_standard_error_and_ends(capsys):
         with connecting(server):
             assert capsys.readouterr().err.startswith("> GET / HTTP/1.1\n")
         websocket.enableTrace(False)
+        with pytest.raises(ValueError, match="NONE SUCH"):
+            websocket.enableTrace(True, level="NONE SUCH")
         assert not websocket.isEnabledForTrace()
         with connecting(server):
             pass
