@@ -65,7 +65,8 @@ def broadcast(
     thread arrive in its order, also those sent by ``send()``; where another thread is sending a
     message in fragments, after that. Connections that aren't open are left out. A thread that
     broadcasts to hundreds and does nothing else has its messages sent several at a time, about
-    5 ms later, which costs the kernel a fraction. Any thread may call it.
+    5 ms later, which costs the kernel a fraction: on Linux, to connections that have neither TLS
+    nor compression. Any thread may call it.
 
     Args:
         connections: a server, a group, or connections.
