@@ -98,7 +98,9 @@ class Run:
             **settings.options,
         }
         # What is wrong shall be raised here, and not be a failure to connect.
-        arguments = connect_arguments(app.url, settings.sslopt, self._options)
+        header = None if callable(app.header) else app.header
+        options = {**self._options, "header": header}
+        arguments = connect_arguments(app.url, settings.sslopt, options)
         inspect.signature(connect).bind(app.url, **arguments)
         self._where = parse_uri(app.url).without_credentials()
 

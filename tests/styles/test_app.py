@@ -238,6 +238,9 @@ def test_wrong_arguments_are_raised_at_once(arguments, error):
     app = seen.app("ws://localhost:1/")
     with pytest.raises(error):
         app.run_forever(**arguments)
+    app.header = ["no colon"]
+    with pytest.raises(ValueError, match="no colon"):
+        app.run_forever()
     assert seen.calls == []
 
 
