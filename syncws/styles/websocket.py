@@ -46,8 +46,8 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
     Args:
         get_mask_key: not supported: masking keys must be unpredictable.
-        sockopt: arguments of :meth:`socket.socket.setsockopt`, for each call of it; made when the
-            connection is open.
+        sockopt: arguments of :meth:`socket.socket.setsockopt`, for each call of it; made when it is
+            connected, before the opening handshake.
         sslopt: TLS: ``ca_certs``, ``ca_cert_path``, ``ca_cert_data``, ``cert_reqs``,
             ``check_hostname``, ``certfile``, ``keyfile``, ``password``, ``cert_chain``,
             ``ciphers``, ``ecdh_curve``, ``ssl_version``; or ``context``; and ``server_hostname``.

@@ -54,7 +54,10 @@ class WebSocketAttributes:
 
     @property
     def connection(self) -> FrameConnection | None:
-        """The connection with the library's own methods, open or closed; ``None`` before."""
+        """The connection with the library's own methods, open or closed; ``None`` before.
+
+        Receive by the methods here: control frames and fragments are among what its own return.
+        """
         return self._connection
 
     def fileno(self) -> int:

@@ -70,4 +70,5 @@ def test_websocket_client_options():
 
 
 def test_websocket_client_threads():
-    assert echoes("threads") == "hello\n" * 3
+    # Threads that print at once may print each other's line ends.
+    assert echoes("threads").replace("\n", "") == "hello" * 3
