@@ -56,8 +56,10 @@ def make_context(options: Mapping[str, Any]) -> ssl_module.SSLContext:
         "cadata": given.get("ca_cert_data"),
     }
     verify = given.get("cert_reqs", ssl.CERT_REQUIRED)
-    if "ssl_version" in given:
-        context = ssl.SSLContext(given["ssl_version"])
+    version = given.get("ssl_version", ssl.PROTOCOL_TLS_CLIENT)
+    # Those two are any version, as the default context, which checks more than a bare one.
+    if version not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS):
+        context = ssl.SSLContext(version)
         if any(authorities.values()):
             context.load_verify_locations(**authorities)
         else:

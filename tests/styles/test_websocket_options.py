@@ -329,8 +329,12 @@ def test_none_next_to_a_context_is_as_if_it_were_not_there():
 
 
 def test_context_of_nothing_is_the_default_one():
-    context = make_context({})
+    context, default = make_context({}), ssl.create_default_context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    for version in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS):
+        other = make_context({"ssl_version": version})
+        assert other.verify_flags == context.verify_flags == default.verify_flags
+        assert other.minimum_version == default.minimum_version
 
 
 # --- errors ---
