@@ -1232,7 +1232,7 @@ typedef struct {
     Item *ring;
     size_t capacity, head, length; /* the capacity is a power of two, or 0 */
     Py_ssize_t count, size, streamed, waiting, high, low, limit;
-    char bounded, used;
+    char bounded, dropping, used;
     PyObject *room; /* a lock that is held until there is room; or None */
 } Queue;
 
@@ -1255,6 +1255,15 @@ queue_is_full(const Queue *self)
 {
     return (self->high >= 0 && self->count > self->high) ||
            self->size + self->streamed > self->limit;
+}
+
+/* Whether what comes now is dropped: from the first thing on that was, so that nothing is missing
+ * between what is taken. */
+static inline int
+queue_drops(Queue *self)
+{
+    self->dropping = !self->bounded && (self->dropping || queue_is_full(self));
+    return self->dropping;
 }
 
 /* Where the next item goes; NULL without memory. */
@@ -1285,8 +1294,8 @@ queue_put(Queue *self, PyObject *message)
 {
     int result = 0;
     LOCK(self);
-    if (!self->bounded && queue_is_full(self)) {
-        Py_DECREF(message); /* nobody takes them */
+    if (queue_drops(self)) {
+        Py_DECREF(message);
     }
     else {
         Item *item = queue_place(self);
@@ -1628,6 +1637,17 @@ queue_make_room_method(Queue *self, PyObject *ignored)
 }
 
 static PyObject *
+queue_drops_method(Queue *self, PyObject *ignored)
+{
+    int drops;
+    (void)ignored;
+    LOCK(self);
+    drops = queue_drops(self);
+    UNLOCK();
+    return PyBool_FromLong(drops);
+}
+
+static PyObject *
 queue_get_is_full(Queue *self, void *closure)
 {
     (void)closure;
@@ -1658,6 +1678,8 @@ queue_set_room(Queue *self, PyObject *room, void *closure)
 static PyMethodDef queue_methods[] = {
     {"put", (PyCFunction)queue_put_method, METH_O,
      "put($self, messages, /)\n--\n\nAdd whole messages."},
+    {"drops", (PyCFunction)queue_drops_method, METH_NOARGS,
+     "drops($self, /)\n--\n\nReturn whether what comes now is not to be added."},
     {"begin", (PyCFunction)queue_begin, METH_O,
      "begin($self, message, /)\n--\n\nAdd a message that isn't complete."},
     {"complete", (PyCFunction)queue_complete, METH_VARARGS,

@@ -44,7 +44,8 @@ class MessageQueue:
         size: their bytes.
         streamed: bytes of a message under way that a caller streams; they count too.
         waiting: callers that wait for a message, or for a piece of one.
-        bounded: whether the marks count; if not, what comes above them is dropped.
+        bounded: whether the marks count; if not, what comes above them is dropped, and all that
+            follows, so that nothing is missing between what is taken.
         used: whether a message was ever taken.
         room: a lock, held, that is released as soon as there is room; or ``None``.
     """
@@ -60,6 +61,7 @@ class MessageQueue:
         self.streamed = 0
         self.waiting = 0
         self.bounded = True
+        self._dropping = False
         self.used = False
         self.room: Any = None
 
@@ -71,7 +73,7 @@ class MessageQueue:
         return self.size + self.streamed > self._limit
 
     def put(self, messages: list[Message]) -> None:
-        """Add whole messages; while not bounded, as many as there is room for.
+        """Add whole messages, but those that are dropped.
 
         Raises:
             TypeError: something else is among them.
@@ -83,11 +85,17 @@ class MessageQueue:
                 raise TypeError("a message is str or bytes")
             size = message_size(message)
             with self._lock:
-                if self.is_full and not self.bounded:
+                if self.drops():
                     continue
                 self._items.append((message, size))
                 self.count += 1
                 self.size += size
+
+    def drops(self) -> bool:
+        """Return whether what comes now is not to be added."""
+        with self._lock:
+            self._dropping = not self.bounded and (self._dropping or self.is_full)
+            return self._dropping
 
     def begin(self, message: Any) -> None:
         """Add a message that isn't complete."""

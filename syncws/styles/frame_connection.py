@@ -116,7 +116,10 @@ class FrameConnection(ClientConnection):
         self.last_ping_at = 0.0
         self.last_pong_at = 0.0
         for arguments in sockopt or ():
-            self._transport.sock.setsockopt(*arguments)
+            try:
+                self._transport.sock.setsockopt(*arguments)
+            except OSError as exc:  # trying again would not help
+                raise ValueError(f"sockopt {arguments!r} can't be set: {exc}") from exc
 
     def send_ping(self, data: bytes) -> None:
         """Send a ping of which nobody waits for the pong; any number may have the same payload.
@@ -216,7 +219,7 @@ class FrameConnection(ClientConnection):
 
     def _add(self, item: Any) -> None:
         queue = self._queue
-        if queue.is_full and not queue.bounded:
+        if queue.drops():
             return  # the connection is closing: as with messages
         queue.begin(item)
         queue.complete(item, item.size)

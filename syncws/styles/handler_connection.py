@@ -159,7 +159,7 @@ class HandlerConnection(ServerConnection):
             return  # only the last message there can be incomplete
         while self._unreported:
             frame = self._unreported.popleft()
-            if queue.bounded or not queue.is_full:
+            if not queue.drops():
                 queue.begin(frame)
                 queue.complete(frame, frame.size)
         self._served = self._inbox.deliver() or self._served

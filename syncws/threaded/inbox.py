@@ -125,7 +125,7 @@ class Inbox:
             message = self._assembling
             if message is None:
                 message = self._assembling = Fragments(bool(is_text))
-                message.dropped = queue.is_full and not queue.bounded
+                message.dropped = queue.drops()
                 if not message.dropped:
                     queue.begin(message)
             message.add(data)
@@ -286,6 +286,8 @@ class Inbox:
 
     def unbind(self) -> None:
         """Let reading go on whatever piles up: what is above the marks is discarded.
+
+        So is all that follows, so that what callers get has no gaps.
 
         For closing: the peer's close frame may stand behind messages that nobody takes.
         """

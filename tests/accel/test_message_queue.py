@@ -339,6 +339,30 @@ def test_queue_that_is_not_bounded_drops_what_is_above_its_marks(make):
     assert take_all(queue) == ["x" * 11]
 
 
+def test_what_follows_something_dropped_is_dropped_too(make):
+    queue = make(2, 0, 1000)
+    queue.put(["1", "2", "3"])
+    assert not queue.drops()  # full, but it is for the reader to stop
+    queue.bounded = False
+    queue.put(["4"])
+    assert take(queue) == "1"
+    assert not queue.is_full
+    queue.put(["5"])
+    assert queue.drops()
+    assert take_all(queue) == ["2", "3"]
+    queue.put(["6"])
+    assert queue.count == 0
+
+
+def test_a_queue_that_is_not_bounded_and_has_room_drops_nothing(make):
+    queue = make(2, 0, 1000)
+    queue.bounded = False
+    for number in range(10):
+        assert not queue.drops()
+        queue.put([str(number)])
+        assert take(queue) == str(number)
+
+
 def test_lock_is_released_at_the_low_mark(make):
     queue = make(4, 1, 1000)
     queue.put(["x"] * 5)

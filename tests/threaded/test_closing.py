@@ -14,6 +14,7 @@ from support.pairs import (
     run,
     wait_until,
 )
+from support.wire import build_frame
 
 from syncws import (
     ConnectionClosedError,
@@ -25,6 +26,7 @@ from syncws import (
 from syncws.sansio.state import Role
 from syncws.threaded.deadline import clock
 
+KEY = bytes(4)
 HUGE = b"x" * (32 << 20)
 CLOSE_FROM_CLIENT = b"\x88\x82\0\0\0\0\x03\xe8"
 CLOSE_FROM_SERVER = b"\x88\x02\x03\xe8"
@@ -444,3 +446,31 @@ def test_close_frame_that_waits_for_a_large_message_is_sent_after_it():
         peer.close()
         with pytest.raises(ConnectionClosedOK):
             connection.recv()
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_what_is_received_while_closing_has_no_gaps(fragmented):
+    """Where there is no room messages are dropped; so are those that follow them."""
+
+    def send(*numbers):
+        for number in numbers:
+            data = str(number).encode()
+            if fragmented:
+                remote.sendall(build_frame(0x01, data[:1], KEY) + build_frame(0x80, data[1:], KEY))
+            else:
+                remote.sendall(build_frame(0x81, data, KEY))
+        sent.extend(numbers)
+        frames = len(sent) * (1 + fragmented)
+        wait_until(lambda: ws.stats.frames_received == frames)
+
+    sent = []
+    with connection_and_socket(Role.SERVER, max_queue=2) as (ws, remote):
+        send(0, 1)
+        closing = run(ws.close)
+        assert receive_exactly(remote, 4) == CLOSE_FROM_SERVER
+        send(2, 3, 4)
+        assert ws.recv(SOON) == "0"
+        send(5, 6)
+        remote.sendall(CLOSE_FROM_CLIENT)
+        closing.result()
+        assert list(ws) == ["1", "2"]
