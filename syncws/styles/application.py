@@ -74,8 +74,10 @@ class Application:
         run_forever()
 
     The first pattern counts that matches the whole path; other paths are answered with 404.
-    An application may listen on several ports, and a program have several applications. Rules
-    may be added while it listens, from any thread.
+    In place of a handler there may be another application, which then looks at the whole path:
+    so one server has several, each with settings of its own. An application may listen on
+    several ports, and a program have several servers. Rules may be added while it listens, from
+    any thread.
 
     Args:
         handlers: rules: ``(pattern, handler)``, ``(pattern, handler, kwargs)``,
@@ -209,6 +211,8 @@ class Application:
         if found is None:
             return not_found()
         spec = found.spec
+        if isinstance(spec.handler_class, Application):
+            return spec.handler_class.respond(connection, request)
         handler = spec.handler_class(self, web_request, **spec.kwargs)
         handler.path_args, handler.path_kwargs = found.args, found.kwargs
         return execute(handler)
@@ -236,7 +240,10 @@ def _check_rules(rules: Iterable[Rule]) -> tuple[URLSpec, ...]:
     """
     specs = tuple(map(as_spec, rules))
     for spec in specs:
-        _check_handler(spec.handler_class)
+        if not isinstance(spec.handler_class, Application):
+            _check_handler(spec.handler_class)
+        elif spec.kwargs:
+            raise TypeError(f"{spec.kwargs!r} are for a handler, and this is an application")
     return specs
 
 
@@ -251,6 +258,12 @@ def _check_handler(cls: type[RequestHandler]) -> None:
         refuse_coroutine(method, what)
         if inspect.isgeneratorfunction(method):
             raise TypeError(f"{what} is a generator; here it is a plain function: drop yield")
+    for name in ("post", "put", "patch", "delete", "options"):
+        if hasattr(cls, name):
+            raise TypeError(
+                f"{cls.__name__}.{name} would never be called: pages here answer GET and HEAD; "
+                "leave other requests to a web framework"
+            )
 
 
 def run_forever() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
+    from .application import Application
     from .request_handler import RequestHandler
 
 __all__ = ["Found", "Rule", "URLSpec", "as_spec", "url"]
@@ -34,7 +35,8 @@ class URLSpec:
     Args:
         pattern: a regular expression that has to match the whole path, as it is sent, that is
             percent-encoded; or a compiled one, which has to match its beginning.
-        handler: a subclass of :class:`RequestHandler` or :class:`WebSocketHandler`.
+        handler: a subclass of :class:`RequestHandler` or :class:`WebSocketHandler`; or another
+            application.
         kwargs: arguments of its ``initialize()``.
         name: for ``reverse_url()``.
 
@@ -52,11 +54,11 @@ class URLSpec:
     def __init__(
         self,
         pattern: str | re.Pattern[str],
-        handler: type[RequestHandler],
+        handler: type[RequestHandler] | Application,
         kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
-        if not isinstance(handler, type):
+        if not isinstance(handler, type) and not hasattr(handler, "respond"):
             raise TypeError(f"the handler for {pattern!r} is a class, not {handler!r}")
         try:
             self.regex: re.Pattern[str] = re.compile(pattern)
@@ -68,13 +70,13 @@ class URLSpec:
         self._match = self.regex.fullmatch if isinstance(pattern, str) else self.regex.match
         if len(self.regex.groupindex) not in (0, self.regex.groups):
             raise ValueError(f"either all groups of a pattern have names, or none: {pattern!r}")
-        self.handler_class = handler
+        self.handler_class: Any = handler
         self.kwargs = dict(kwargs or {})
         self.name = name
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.regex.pattern!r}, {self.handler_class.__name__}, "
+            f"{type(self).__name__}({self.regex.pattern!r}, {_name(self.handler_class)}, "
             f"kwargs={self.kwargs!r}, name={self.name!r})"
         )
 
@@ -123,6 +125,10 @@ def as_spec(rule: Any) -> URLSpec:
     if isinstance(rule, (tuple, list)) and 2 <= len(rule) <= 4:
         return URLSpec(*rule)
     raise TypeError(f"a rule is (pattern, handler), perhaps with kwargs and name, not {rule!r}")
+
+
+def _name(target: Any) -> str:
+    return target.__name__ if isinstance(target, type) else repr(target)
 
 
 def _decode(value: str | None) -> str | None:

@@ -62,6 +62,41 @@ def test_forms_of_rules():
     assert texts == ["one", "two", "three", "four", "page", "six", "page"]
 
 
+def test_one_server_has_several_applications():
+    class Setting(RequestHandler):
+        def get(self, *args):
+            self.write(f"{self.settings['color']} {self.request.path} {args}")
+
+    red = Application([("/red/(.*)", Setting), ("/.*", Named, {"name": "red"})], color="red")
+    blue = Application([("/.*", Setting)], color="blue")
+    rules = [("/red/.*", red), URLSpec("/blue/.*", blue), ("/.*", Setting)]
+    with Application(rules, color="none").listen(0, "localhost") as server:
+        assert named(server, "red/1") == "red /red/1 ('1',)"
+        assert named(server, "blue/2") == "blue /blue/2 ()"
+        assert named(server, "3") == "none /3 ()"
+    assert repr(rules[1]).startswith(f"URLSpec('/blue/.*', {blue!r}")
+
+
+def test_a_websocket_of_an_application_within_another():
+    inner = Application([("/in/(.*)", Named, {"name": "inner"})], websocket_ping_interval=7)
+    with listening([("/in/.*", inner)]) as server, connect(f"{server.uri}in/x") as ws:
+        assert '"name": "inner", "args": ["x"]' in ws.recv(SOON)
+        (theirs,) = server.connections
+        assert theirs.options.ping_interval == 7
+
+
+def test_an_application_takes_no_arguments_of_handlers():
+    with pytest.raises(TypeError, match=r"{'name': 1} are for a handler"):
+        Application([("/.*", Application(), {"name": 1})])
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
+def test_methods_that_would_never_be_called_are_refused(method):
+    cls = type("Form", (RequestHandler,), {method: lambda self: None})
+    with pytest.raises(TypeError, match=f"Form.{method} would never be called: .*GET and HEAD"):
+        Application([("/", cls)])
+
+
 @pytest.mark.parametrize(
     ("pattern", "path", "found"),
     [

@@ -115,6 +115,20 @@ def test_socket_options_are_set():
         ws.close()
 
 
+def test_a_socket_option_that_can_not_be_set_is_named():
+    wrong = (socket.SOL_SOCKET, 9999, 1)
+    with (
+        serving() as server,
+        pytest.raises(ValueError, match=r"sockopt \(.*9999, 1\) can't be set"),
+    ):
+        websocket.create_connection(server.uri, sockopt=(wrong,))
+    with serving() as server:
+        heard = []
+        app = websocket.WebSocketApp(server.uri, on_error=lambda app, exc: heard.append(exc))
+        assert app.run_forever(sockopt=(wrong,), reconnect=0.01)  # it would fail again
+        assert [type(exc) for exc in heard] == [ValueError]
+
+
 def test_socket_that_is_connected_is_used():
     with serving() as server:
         sock = socket.create_connection(("127.0.0.1", server.port))
