@@ -57,6 +57,7 @@ All of them can be pickled.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ __all__ = [
     "TooManyHeaders",
     "WebSocketException",
 ]
+
+
+#: User and password of a URI.
+_HIDDEN = re.compile(r"(?<=//)[^/?#]*(?=@)")
 
 
 class WebSocketException(Exception):
@@ -264,7 +269,8 @@ class InvalidURI(WebSocketException):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{self.uri!r} isn't a valid WebSocket URI: {self.msg}"
+        # Without user and password: this ends up in logs.
+        return f"{_HIDDEN.sub('...', self.uri)!r} isn't a valid WebSocket URI: {self.msg}"
 
 
 class InvalidProxy(WebSocketException):

@@ -275,6 +275,14 @@ def test_exception_has_its_place_in_the_tree(exc, bases):
     assert exc.__bases__ == bases
 
 
+@pytest.mark.parametrize("uri", ["ws://ada:secret@host:99999/", "http://ada:se@cret@host/"])
+def test_a_password_in_a_uri_is_not_shown(uri):
+    exc = exceptions.InvalidURI(uri, "it is wrong")
+    assert exc.uri == uri
+    assert "se" not in str(exc).replace("isn't", "").partition("//")[2].partition("@")[0]
+    assert "...@host" in str(exc)
+
+
 def test_tree_has_every_exception_and_so_has_all():
     defined = {
         name
