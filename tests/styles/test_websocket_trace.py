@@ -31,8 +31,8 @@ def test_trace_has_handshake_messages_and_control_frames(trace):
         assert ws.recv() == "hello"
         ws.send_binary(b"\x00\x01")
         assert ws.recv() == b"\x00\x01"
-        ws.ping("there?")
         ws.pong("unasked")
+        ws.ping("there?")
         assert ws.recv_data(True)[1] == b"there?"
     assert trace[0] == "> GET / HTTP/1.1"
     assert "> Cookie: ..." in trace
@@ -44,8 +44,8 @@ def test_trace_has_handshake_messages_and_control_frames(trace):
         "< TEXT 'hello' [5 bytes]",
         "> BINARY 00 01 [2 bytes]",
         "< BINARY 00 01 [2 bytes]",
-        "> PING 74 68 65 72 65 3f [6 bytes]",
         "> PONG 75 6e 61 73 6b 65 64 [7 bytes]",
+        "> PING 74 68 65 72 65 3f [6 bytes]",
         "< PONG 74 68 65 72 65 3f [6 bytes]",
         "> CLOSE 03 e8 [2 bytes]",
         "< CLOSE 03 e8 [2 bytes]",
