@@ -1,10 +1,13 @@
-"""Servers for the style of websocket-client, and its connections to them."""
+"""Servers for the style of websocket-client, and its clients."""
+
+import threading
 
 from support.pairs import SOON
 from support.scripted import build_response, mute_after, says, scripted_server
 from support.wire import build_frames
 
 from syncws import styles as websocket
+from syncws.styles import WebSocketApp
 
 
 def connecting(server, **options):
@@ -26,3 +29,25 @@ def forever(function, *args):
     """Call a function again and again, until it raises."""
     while True:
         function(*args)
+
+
+class Watched(WebSocketApp):
+    """An application that notes what happens."""
+
+    def __init__(self, uri, **functions):
+        self.events = []
+        self.opened = threading.Event()
+        names = ("on_open", "on_message", "on_error", "on_close")
+        super().__init__(uri, **{**{name: self._note(name) for name in names}, **functions})
+
+    def _note(self, name):
+        def function(app, *args):
+            self.events.append((name, *args))
+            if name == "on_open":
+                self.opened.set()
+
+        return function
+
+    def names(self):
+        """The names of the functions that were called, in order."""
+        return [event[0] for event in self.events]
