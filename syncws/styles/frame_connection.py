@@ -218,12 +218,7 @@ class FrameConnection(ClientConnection):
             self._add(controls)
 
     def _add(self, item: Any) -> None:
-        queue = self._queue
-        if queue.drops():
-            return  # the connection is closing: as with messages
-        queue.begin(item)
-        queue.complete(item, item.size)
-        self._served = self._inbox.deliver() or self._served
+        self._served = self._inbox.put_item(item) or self._served
 
     # --- called by the timekeeper, for keepalive ---
 

@@ -154,15 +154,11 @@ class HandlerConnection(ServerConnection):
         There they wait for the handler's thread, and count as messages do: many of them make
         reading pause.
         """
-        queue = self._inbox.queue
         if not self._between_messages:
             return  # only the last message there can be incomplete
         while self._unreported:
             frame = self._unreported.popleft()
-            if not queue.drops():
-                queue.begin(frame)
-                queue.complete(frame, frame.size)
-        self._served = self._inbox.deliver() or self._served
+            self._served = self._inbox.put_item(frame) or self._served
 
 
 def _deflate(options: dict[str, Any]) -> ServerPerMessageDeflateFactory:

@@ -105,6 +105,20 @@ class Inbox:
         self.queue.put(messages)
         return self.deliver()
 
+    def put_item(self, item: Any) -> bool:
+        """Add what stands for something else than a message; return what :meth:`deliver` does.
+
+        There must be no incomplete message before it.
+
+        Args:
+            item: has a ``size``, its bytes, and ``message(decode)``, what callers get for it.
+        """
+        queue = self.queue
+        if not queue.drops():
+            queue.begin(item)
+            queue.complete(item, item.size)
+        return self.deliver()
+
     def deliver(self) -> bool:
         """Wake callers for what is there; return whether one of them can read by itself."""
         if not self.queue.waiting:
