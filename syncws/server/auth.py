@@ -13,7 +13,7 @@ from ..exceptions import InvalidHeaderValue
 from ..sansio.fields import build_www_authenticate_basic, parse_authorization_basic
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
-from .callables import ProcessRequest, refuse_coroutine
+from .callables import ProcessRequest, refuse_awaitable, refuse_coroutine
 
 if TYPE_CHECKING:
     from .upgrade import ServerConnection
@@ -141,11 +141,7 @@ def _refuse(ws: ServerConnection, text: str, challenge: str, status: int = 401) 
 
 def _verdict(result: Any, what: str) -> Any:
     """Return what a check returned, unless that is true for whoever asks."""
-    if hasattr(result, "__await__"):
-        if hasattr(result, "close"):
-            result.close()  # or Python complains that nobody waited for it
-        raise TypeError(f"{what} returned a coroutine; here it is a plain function")
-    return result
+    return refuse_awaitable(result, f"{what} returned a coroutine; here it is a plain function")
 
 
 def _passwords(credentials: Credentials) -> dict[str, str]:

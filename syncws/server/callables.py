@@ -18,6 +18,7 @@ __all__ = [
     "adapt_handler",
     "adapt_select_subprotocol",
     "in_turn",
+    "refuse_awaitable",
     "refuse_coroutine",
 ]
 
@@ -49,6 +50,19 @@ def refuse_coroutine(function: Callable[..., Any], what: str) -> None:
                 f"{name} is a coroutine function; here {what} is a plain function: "
                 "drop async and await"
             )
+
+
+def refuse_awaitable(result: Any, message: str) -> Any:
+    """Return what a function of the program's returned.
+
+    Raises:
+        TypeError: that has to be awaited, which nobody does here, and is true for whoever asks.
+    """
+    if hasattr(result, "__await__"):
+        if hasattr(result, "close"):
+            result.close()  # or Python complains that nobody waited for it
+        raise TypeError(message)
+    return result
 
 
 def adapt_handler(handler: Handler) -> Callable[[Any], Any]:

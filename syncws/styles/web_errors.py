@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 from typing import Any, Callable
 
+from ..server.callables import refuse_awaitable
+
 __all__ = ["Finish", "HTTPError", "MissingArgumentError", "call"]
 
 
@@ -63,10 +65,7 @@ def call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         TypeError: that has to be awaited, which nobody does here; and what the method raises.
     """
     result = method(*args, **kwargs)
-    if result is not None and hasattr(result, "__await__"):
-        if hasattr(result, "close"):
-            result.close()  # or Python complains that nobody waited for it
-        raise TypeError(
-            f"{method.__name__}() returned something to await; here it is a plain function"
-        )
-    return result
+    if result is None:
+        return None
+    text = f"{method.__name__}() returned something to await; here it is a plain function"
+    return refuse_awaitable(result, text)
