@@ -32,9 +32,6 @@ LEAVING_WAIT = 0.1
 #: Seconds after which Ctrl-C comes again that came while a loop was left.
 SIGNAL_DELAY = 0.01
 
-#: Seconds after which a connection was of use even if nothing was received over it.
-USEFUL_DURATION = 1.0
-
 #: Arguments that are functions of the program's: what they raise is never tried again.
 PROGRAM_FUNCTIONS = ("additional_headers", "extra_headers", "create_connection", "create_protocol")
 
@@ -215,7 +212,11 @@ def _press_ctrl_c() -> None:
 def _was_useful(ws: ClientConnection, duration: float) -> bool:
     """Tell whether a connection was more than another failure of the server's."""
     protocol = ws.protocol
-    if protocol.state is State.OPEN or ws.stats.messages_received or duration >= USEFUL_DURATION:
+    if (
+        protocol.state is State.OPEN
+        or ws.stats.messages_received
+        or duration >= retry.USEFUL_DURATION
+    ):
         return True
     # Otherwise only if the program has closed it.
     ended_by_us = protocol.close_sent is not None and not protocol.close_rcvd_then_sent

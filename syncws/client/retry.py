@@ -36,6 +36,9 @@ TEMPORARY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 #: Statuses whose ``Retry-After`` counts.
 BUSY_STATUSES = frozenset((429, 503))
 
+#: Seconds after which a connection was of use even if nothing was received over it.
+USEFUL_DURATION = 1.0
+
 #: Seconds that a server may ask to wait.
 MAX_RETRY_AFTER = 3600.0
 

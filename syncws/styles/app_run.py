@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..client.connect import connect
-from ..client.retry import Pace, backoff, process_exception
+from ..client.retry import USEFUL_DURATION, Pace, backoff, process_exception
 from ..exceptions import ConnectionClosed, ProtocolError
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from .frame_connection import FrameConnection
 
 __all__ = ["Run", "RunSettings"]
-
-#: Seconds after which a connection was of use, even if the server has sent nothing.
-USEFUL_DURATION = 1.0
 
 logger = logging.getLogger("syncws.client")
 
