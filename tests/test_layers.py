@@ -22,7 +22,7 @@ LAYERS = (
     (("sansio",),),
     (("threaded",),),
     (("client",), ("server",)),
-    (("legacy",), ("styles",), ("integrations",), ("pubsub",)),
+    (("legacy",), ("styles",), ("integrations",), ("testing",), ("pubsub",)),
     (("cli", "__init__", "__main__", "demo"),),
 )
 FREE = LAYERS[-1][0]
@@ -41,10 +41,19 @@ NEVER_IN_SANSIO = {
     "time",
 }
 SOCKETS = {"socket", "_socket", "ssl", "_ssl"}
-MAY_USE_SOCKETS = ("syncws.threaded.transport", "syncws.client", "syncws.server")
+MAY_USE_SOCKETS = (
+    "syncws.threaded.transport",
+    "syncws.threaded.tls_socket",
+    "syncws.client",
+    "syncws.server",
+    "syncws.integrations.takeover",
+    "syncws.integrations.in_memory",
+    "syncws.testing",
+)
 
 # Optional packages, and the one module that may import each.
 OPTIONAL = {
+    "django": "syncws.integrations.django",
     "flask": "syncws.integrations.flask",
     "python_socks": "syncws.client.socks",
     "redis": "syncws.pubsub.redis_backend",
