@@ -20,10 +20,10 @@ from ..sansio.refusals import build_response
 from ..sansio.server_protocol import ServerProtocol
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline
-from ..threaded.transport import TlsTransport, Transport
+from ..threaded.transport import Transport
 from ..version import __version__
 from .callables import ProcessRequest, SelectSubprotocol
-from .rejections import log_refusal
+from .rejections import Rejections, log_refusal
 from .responses import check_response, complete_response
 from .routing import Match, Router
 
@@ -119,6 +119,11 @@ class ServerConnection(Connection):
             protocol._select_subprotocol = lambda _, offered: select(self, offered)
 
     @property
+    def _rejections(self) -> Rejections | None:
+        """Who counts refusals, and logs them in moderation."""
+        return None if self.server is None else self.server._rejections
+
+    @property
     def remote_address(self) -> Any:
         """The other end's address; kept after closing.
 
@@ -202,8 +207,7 @@ class ServerConnection(Connection):
     def _handshake(self, deadline: Deadline) -> None:
         transport, protocol = self._transport, self.protocol
         answered = False  # by the program or its router, without an upgrade
-        if isinstance(transport, TlsTransport):
-            transport.handshake(deadline)
+        transport.handshake(deadline)
         events = protocol.events_received()
         while not events and protocol.handshake_exc is None:
             data = transport.recv(deadline)
@@ -215,13 +219,7 @@ class ServerConnection(Connection):
         if events:
             request = events[0]
             assert isinstance(request, Request)
-            self.request = request
-            response = self._respond(request)
-            answered = protocol.handshake_exc is None and response.status_code != 101
-            if deadline.expired:
-                raise TimeoutError("timed out during opening handshake")
-            self.response = response
-            protocol.send_response(response)
+            answered = self._answer(request, deadline)
         if protocol.handshake_exc is not None:
             log_refusal(self, answered)
         for data in protocol.data_to_send():
@@ -232,6 +230,22 @@ class ServerConnection(Connection):
         if protocol.handshake_exc is not None:
             self._linger(deadline)
             raise protocol.handshake_exc
+
+    def _answer(self, request: Request, deadline: Deadline) -> bool:
+        """Let the protocol answer a request; tell whether the program did so without an upgrade.
+
+        Raises:
+            TimeoutError: the program took too long.
+        """
+        protocol = self.protocol
+        self.request = request
+        response = self._respond(request)
+        answered = protocol.handshake_exc is None and response.status_code != 101
+        if deadline.expired:
+            raise TimeoutError("timed out during opening handshake")
+        self.response = response
+        protocol.send_response(response)
+        return answered
 
     def _respond(self, request: Request) -> Response:
         """Return the response to a request; failures of the program's functions become 500."""
@@ -297,8 +311,12 @@ class ServerConnection(Connection):
         self._match = found
         return None
 
+    def _refusal(self) -> InvalidHandshake | None:
+        """Return why this connection can't be opened now, though its request may be fine."""
+        return None if self.server is None else self.server.refusal(self)
+
     def _refuse_when_busy(self) -> Response | None:
-        exc = None if self.server is None else self.server.refusal(self)
+        exc = self._refusal()
         if exc is None:
             return None
         self.protocol.handshake_exc = exc

@@ -93,6 +93,14 @@ class Transport:
         plain = type(self.sock) is socket.socket and issubclass(socket.socket, _socket.socket)
         return self.sock.fileno() if plain and type(lock).__module__ == "_thread" else None
 
+    def handshake(self, deadline: Deadline) -> None:
+        """Shake hands, as a server's TLS does; nothing here. Before anything else is called.
+
+        Raises:
+            TimeoutError: the peer did not answer before the deadline.
+            OSError: the handshake failed, or the connection is broken.
+        """
+
     # --- reading ---
 
     def recv(self, deadline: Deadline | None = None) -> bytes:
@@ -326,12 +334,7 @@ class TlsTransport(Transport):
         return self._below.bytes_sent
 
     def handshake(self, deadline: Deadline) -> None:
-        """Shake hands. Before anything else is called.
-
-        Raises:
-            TimeoutError: the peer did not answer before the deadline.
-            OSError: the handshake failed, or the connection is broken.
-        """
+        """See :meth:`Transport.handshake`."""
         while True:
             try:
                 with self._lock:
