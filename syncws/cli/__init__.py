@@ -11,16 +11,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .aliases import Data
-from .client.client_connection import ClientConnection
-from .client.connect import connect
-from .demo import DEFAULT_PORT, make_server
-from .exceptions import ConnectionClosed, ConnectionClosedError, WebSocketException
-from .sansio.uri import parse_uri
-from .threaded.deadline import Deadline
-from .version import __version__
+from ..client.client_connection import ClientConnection
+from ..client.connect import connect
+from ..demo import DEFAULT_PORT, make_server
+from ..exceptions import ConnectionClosed, ConnectionClosedError, WebSocketException
+from ..sansio.uri import parse_uri
+from ..threaded.deadline import Deadline
+from ..version import __version__
+from .showing import complain, describe, note, show
 
-__all__ = ["main"]
+__all__ = ["main", "show"]
 
 #: Exit status of a program that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -30,13 +30,6 @@ INTERRUPTED = 130
 ANSWER_TIMEOUT = 1.0
 QUIET_TIMEOUT = 0.1
 ANSWERS_TIMEOUT = 10.0
-
-#: Bytes of a binary message that are printed.
-MAX_HEX = 32
-
-#: What must not reach a terminal as it is: control characters, and those that break lines or
-#: change the direction of text.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -223,35 +216,3 @@ def read_lines() -> Iterator[str]:
                 yield line.rstrip("\n")
         except OSError:
             return  # the terminal is gone: the end of input, too
-
-
-def show(message: Data) -> str:
-    """Return a message as a line that is safe to print."""
-    if isinstance(message, str):
-        return escape(message)
-    more = "..." if len(message) > MAX_HEX else ""
-    return f"<{len(message)} bytes: {message[:MAX_HEX].hex(' ')}{more}>"
-
-
-def escape(text: str) -> str:
-    """Return text with control characters as Python writes them."""
-    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
-
-
-# --- what both say ---------------------------------------------------------------
-
-
-def describe(exc: Exception) -> str:
-    """Return what went wrong, without the error's number."""
-    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-
-
-def note(text: str) -> None:
-    """Tell the person something; not on standard output, which is for messages."""
-    print(escape(text), file=sys.stderr, flush=True)
-
-
-def complain(text: str) -> int:
-    """Say what went wrong, in one line, and return the exit status that says so too."""
-    note(f"syncws: {text}")
-    return 1

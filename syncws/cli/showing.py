@@ -1,0 +1,46 @@
+"""Text that is safe to print, whoever sent it."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from ..aliases import Data
+
+__all__ = ["complain", "describe", "escape", "note", "show"]
+
+#: Bytes of a binary message that are printed.
+MAX_HEX = 32
+
+#: What must not reach a terminal as it is: control characters, and those that break lines or
+#: change the direction of text.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def show(message: Data) -> str:
+    """Return a message as a line that is safe to print."""
+    if isinstance(message, str):
+        return escape(message)
+    more = "..." if len(message) > MAX_HEX else ""
+    return f"<{len(message)} bytes: {message[:MAX_HEX].hex(' ')}{more}>"
+
+
+def escape(text: str) -> str:
+    """Return text with control characters as Python writes them."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def describe(exc: Exception) -> str:
+    """Return what went wrong, without the error's number."""
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def note(text: str) -> None:
+    """Tell the person something; not on standard output, which is for messages."""
+    print(escape(text), file=sys.stderr, flush=True)
+
+
+def complain(text: str, status: int = 1) -> int:
+    """Say what went wrong, in one line, and return the exit status that says so too."""
+    note(f"syncws: {text}")
+    return status
