@@ -293,7 +293,15 @@ class InvalidProxy(WebSocketException):
 
 
 class InvalidHandshake(WebSocketException):
-    """Base of what can go wrong in the opening handshake."""
+    """Base of what can go wrong in the opening handshake.
+
+    Attributes:
+        response: the HTTP response that tells the other side, where somebody else is to send
+            it: the WSGI application that a request came to. ``None`` otherwise, but in
+            subclasses that say what it is.
+    """
+
+    response: Response | None = None
 
 
 class SecurityError(InvalidHandshake):
@@ -330,6 +338,8 @@ class InvalidProxyStatus(ProxyError):
     Attributes:
         response: its response.
     """
+
+    response: Response
 
     def __init__(self, response: Response) -> None:
         super().__init__(response)
@@ -396,6 +406,8 @@ class InvalidStatus(InvalidStatusCode):
     Attributes:
         response: the whole response, with its body as far as it came.
     """
+
+    response: Response
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code, response.headers)

@@ -32,7 +32,7 @@ from .upgrade import RETRY_AFTER, ServerConnection, Upgrade
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-__all__ = ["Handling", "is_end_of"]
+__all__ = ["Handling", "close_after", "is_end_of"]
 
 #: Plain HTTP requests that may be answered at the same time above ``max_connections``, so that
 #: it can be asked whether a full server is well.
@@ -274,11 +274,7 @@ class Handling:
                 self._idle.add(connection)
             self.handler(connection)
         except BaseException as exc:
-            if is_end_of(connection, exc):
-                connection.close()  # what handlers that don't look out for it end with
-            else:
-                connection.logger.exception("connection handler failed")
-                connection.close(CloseCode.INTERNAL_ERROR)
+            close_after(connection, exc)
         else:
             connection.close()
         finally:
@@ -286,6 +282,15 @@ class Handling:
                 self._idle.discard(connection)
             self.unregister(connection)
             log_close(connection, clock() - opened_at)
+
+
+def close_after(connection: ServerConnection, exc: BaseException) -> None:
+    """Close a connection whose handler raised; log that, unless the connection's end is why."""
+    if is_end_of(connection, exc):
+        connection.close()  # what handlers that don't look out for it end with
+    else:
+        connection.logger.error("connection handler failed", exc_info=exc)
+        connection.close(CloseCode.INTERNAL_ERROR)
 
 
 def is_end_of(connection: ServerConnection, exc: BaseException) -> bool:

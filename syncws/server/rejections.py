@@ -217,9 +217,9 @@ def _log(
     args: tuple[Any, ...],
     fields: dict[str, Any],
 ) -> None:
-    server = connection.server
-    if server is not None:
-        server._rejections.refuse(reason, level, message, *args, logger=connection.logger, **fields)
+    rejections = connection._rejections
+    if rejections is not None:
+        rejections.refuse(reason, level, message, *args, logger=connection.logger, **fields)
     else:
         extra = {"ws_event": REFUSAL, "ws_refusal": reason, **fields}
         connection.logger.log(level, message, *args, extra=extra)

@@ -8,34 +8,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
-from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings, one_of
+from ..options import Deflate, MaxQueue, MaxSize, one_of
 from ..sansio.extensions.interface import ServerExtensionFactory
-from ..sansio.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from ..sansio.forwarded import TrustedProxies
 from ..sansio.handshake import SAME_ORIGIN, Origins
-from ..sansio.headers import Headers
-from ..sansio.hosts import validate_hosts
-from ..sansio.server_protocol import ServerProtocol
-from .callables import (
-    Handler,
-    ProcessRequest,
-    adapt_handler,
-    adapt_select_subprotocol,
-    in_turn,
-    refuse_coroutine,
-)
+from .callables import Handler, ProcessRequest
 from .listeners import UnixFile, listen, listen_again, listen_unix
 from .routing import Router
+from .settings import find_router, make_settings
 from .threading_server import ThreadingServer
-from .upgrade import (
-    SERVER_HEADER,
-    ExtraHeaders,
-    ProcessResponse,
-    ServerConnection,
-    Upgrade,
-    call_route,
-)
-from .url_maps import MapRouter, UrlMap, is_url_map
+from .upgrade import SERVER_HEADER, ExtraHeaders, ProcessResponse, ServerConnection
+from .url_maps import UrlMap
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -165,40 +147,32 @@ def serve(
         ValueError: an argument has a wrong value, or contradicts another.
     """
     sockets = _check_sockets(sock, host, port)
-    _check(ssl, process_response, idle_timeout)
+    _check(ssl)
     _check_limits(max_connections, max_connections_per_address)
-    options = Options(
+    router, run = find_router(handler)
+    settings = make_settings(
+        router=router,
+        process_request=process_request,
+        origins=origins,
+        hosts=hosts,
+        trusted_proxies=trusted_proxies,
+        extensions=extensions,
+        subprotocols=subprotocols,
+        select_subprotocol=select_subprotocol,
+        compression=compression,
+        process_response=process_response,
+        extra_headers=extra_headers,
+        server_header=server_header,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         close_timeout=close_timeout,
         send_timeout=send_timeout,
+        idle_timeout=idle_timeout,
+        max_size=max_size,
         max_queue=max_queue,
         read_limit=read_limit,
         write_limit=write_limit,
-    )
-    factories = _extensions(extensions, compression)
-    rules = validate_hosts(hosts)
-
-    def make_protocol() -> ServerProtocol:
-        return ServerProtocol(
-            origins=origins,
-            hosts=rules,
-            extensions=factories,
-            subprotocols=subprotocols,
-            max_size=max_size,
-            logger=logger,
-        )
-
-    make_protocol()  # so that a wrong argument is an error here, not in a connection
-    router, run = _find_router(handler)
-    upgrade = Upgrade(
-        in_turn(process_request),
-        process_response,
-        extra_headers if callable(extra_headers) else Headers(extra_headers or ()),
-        server_header,
-        adapt_select_subprotocol(select_subprotocol, subprotocols),
-        router,
-        None if trusted_proxies is None else TrustedProxies(trusted_proxies),
+        logger=logger,
     )
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
     for each in sockets:
@@ -206,10 +180,10 @@ def serve(
     return ThreadingServer(
         run,
         sockets or listen(host, port, backlog=backlog, reuse_port=reuse_port, family=family),
-        make_protocol=make_protocol,
+        make_protocol=settings.make_protocol,
         ssl=ssl,
-        options=options,
-        upgrade=upgrade,
+        options=settings.options,
+        upgrade=settings.upgrade,
         open_timeout=open_timeout,
         idle_timeout=idle_timeout,
         max_connections=max_connections,
@@ -277,17 +251,9 @@ def _check_sockets(
     return sockets
 
 
-def _check(
-    ssl: ssl_module.SSLContext | None,
-    process_response: ProcessResponse | None,
-    idle_timeout: float | None,
-) -> None:
+def _check(ssl: ssl_module.SSLContext | None) -> None:
     if ssl is not None and not hasattr(ssl, "wrap_bio"):
         raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
-    if process_response is not None:
-        refuse_coroutine(process_response, "process_response")
-    if idle_timeout is not None and idle_timeout <= 0:
-        raise ValueError(f"idle_timeout must be positive, got {idle_timeout!r}")
 
 
 def _check_limits(max_connections: int | None, max_connections_per_address: int | None) -> None:
@@ -297,30 +263,3 @@ def _check_limits(max_connections: int | None, max_connections_per_address: int 
     ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}")
-
-
-def _find_router(
-    handler: Handler | Router | UrlMap,
-) -> tuple[Router | MapRouter | None, Handler]:
-    """Return the router, if there is one, and the handler."""
-    if isinstance(handler, Router):
-        return handler, call_route
-    if is_url_map(handler):
-        return MapRouter(handler), call_route
-    return None, adapt_handler(handler)  # type: ignore[arg-type]  # it refuses other things
-
-
-def _extensions(
-    extensions: Sequence[ServerExtensionFactory] | None,
-    compression: str | Deflate | None,
-) -> list[ServerExtensionFactory]:
-    """Return what to accept."""
-    factories = list(extensions or ())
-    for factory in factories:
-        if not hasattr(factory, "process_request_params"):
-            raise TypeError(f"extensions are ServerExtensionFactory objects, not {factory!r}")
-    default = Deflate(server_max_window_bits=12, client_max_window_bits=12)
-    settings = deflate_settings(compression, default)
-    if settings is not None and all(f.name != "permessage-deflate" for f in factories):
-        factories.append(ServerPerMessageDeflateFactory(settings))
-    return factories
