@@ -1,0 +1,1 @@
+"""WebSockets within programs that other servers run."""

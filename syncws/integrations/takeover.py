@@ -1,0 +1,293 @@
+"""Taking a connection over from a server that goes on to believe that it has it.
+
+The server's code will write a response, shut down and close its socket, whatever we do. So its
+descriptor gets a *stand-in*: one end of a socket pair. It reads as a connection that the client
+has closed; what is written to it goes nowhere. Our own descriptor is another one.
+
+Where the stand-in goes in depends on who may use the server's socket:
+
+- A plain socket: at once. The server can't touch our stream from then on.
+- TLS: OpenSSL works with the descriptor that it was given, so we use the server's socket, and the
+  stand-in goes in at the end.
+- gevent: its event loop and the kernel's epoll know the descriptor, so again at the end, when
+  nothing of the connection is left that they could tell us about.
+
+At the end means: when the connection is closed, which is before the request's thread goes back
+to the server. On Windows, which has no such call for sockets, the server keeps a socket that is
+shut down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+from typing import Any
+
+from ..threaded import timekeeper
+from ..threaded.tls_socket import TlsSocketTransport
+from ..threaded.transport import READ_SIZE, Transport
+from .wsgi_servers import Found, UnsupportedServer
+
+__all__ = ["PendingTransport", "check_socket", "sinks", "take_over"]
+
+
+class PendingTransport(Transport):
+    """A server's socket before it is taken over: it tells its addresses, and does nothing.
+
+    Args:
+        sock: the socket, which stays the server's.
+    """
+
+    descriptor = None
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self.secure = hasattr(sock, "do_handshake")
+        self.local_address = self.remote_address = None
+        with contextlib.suppress(OSError):
+            self.local_address = sock.getsockname()
+        with contextlib.suppress(OSError):  # gone already
+            self.remote_address = sock.getpeername()
+        self.bytes_received = self.bytes_sent = 0
+        self.backlog = bytearray()
+        self._finish = False
+
+    def abort(self) -> None:
+        """Do nothing: the server answers."""
+
+    def close(self) -> None:
+        """Do nothing: the server closes it."""
+
+    def after_fork(self) -> None:
+        """Do nothing."""
+
+
+class StandIn:
+    """One end of a socket pair for a server to have, and the other end for us to keep.
+
+    Raises:
+        OSError: no descriptors are to be had.
+    """
+
+    def __init__(self) -> None:
+        self._given, self._kept = socket.socketpair()
+        self._kept.setblocking(False)
+        self._kept.shutdown(socket.SHUT_WR)  # it reads the end
+
+    def replace(self, descriptor: int, *, blocking: bool) -> None:
+        """Put it in place of a descriptor, which is closed by that."""
+        os.set_blocking(self._given.fileno(), blocking)
+        os.dup2(self._given.fileno(), descriptor, inheritable=False)
+        self._given.close()
+        sinks.add(self._kept)
+
+    def discard(self) -> None:
+        """Close both ends: it isn't needed."""
+        self._given.close()
+        self._kept.close()
+
+
+class Sinks:
+    """The kept ends of stand-ins: emptied now and then, closed when the server has closed its."""
+
+    def __init__(self) -> None:
+        # Guards it, for a few instructions. Re-entrant, for signal handlers.
+        self._lock = threading.RLock()
+        self._socks: dict[int, socket.socket] = {}
+
+    def __len__(self) -> int:
+        return len(self._socks)
+
+    def add(self, sock: socket.socket) -> None:
+        """Look after this one from now on."""
+        with self._lock:
+            self._socks[sock.fileno()] = sock
+
+    def empty(self) -> None:
+        """Throw away what was written, and close what is done with. Never blocks."""
+        with self._lock:
+            socks = dict(self._socks)
+        if not socks:
+            return
+        poller = select.poll()
+        for descriptor in socks:
+            poller.register(descriptor, select.POLLIN)
+        for descriptor, _ in poller.poll(0):
+            if self._is_done(socks[descriptor]):
+                with self._lock:
+                    del self._socks[descriptor]
+                socks[descriptor].close()
+
+    def after_fork(self) -> None:
+        """Forget the parent's, in the child."""
+        socks, self._socks = self._socks, {}
+        self._lock = threading.RLock()
+        for sock in socks.values():
+            sock.close()
+
+    def _is_done(self, sock: socket.socket) -> bool:
+        try:
+            while sock.recv(READ_SIZE):
+                pass
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+
+sinks = Sinks()
+
+
+class _Ending:
+    """Puts a stand-in in place of a server's socket that was used until now."""
+
+    def __init__(self, sock: Any, timeout: float | None, blocking: bool) -> None:
+        self._sock = sock
+        self._timeout = timeout
+        self._blocking = blocking
+        self._descriptor = sock.fileno()
+        self._stand_in: StandIn | None = StandIn() if _CAN_REPLACE else None
+
+    def end(self) -> None:
+        stand_in, self._stand_in = self._stand_in, None
+        if stand_in is None:
+            return
+        if self._sock.fileno() == self._descriptor:
+            stand_in.replace(self._descriptor, blocking=self._blocking)
+            self._sock.settimeout(self._timeout)
+        else:  # the program did not wait for the connection's end, and the server closed it
+            stand_in.discard()
+
+    def discard(self) -> None:
+        stand_in, self._stand_in = self._stand_in, None
+        if stand_in is not None:
+            stand_in.discard()
+
+
+class _LentTransport(Transport):
+    """A socket of our own, for the same connection as the server's."""
+
+    def __init__(self, sock: socket.socket, ending: _Ending) -> None:
+        super().__init__(sock)
+        self._ending_of_server = ending
+
+    def close(self) -> None:
+        super().close()
+        self._ending_of_server.end()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._ending_of_server.discard()
+
+
+class _LentTlsTransport(TlsSocketTransport):
+    """The server's own socket."""
+
+    def __init__(self, sock: Any, ending: _Ending) -> None:
+        super().__init__(sock)
+        self._ending_of_server = ending
+
+    def close(self) -> None:
+        with self._ending:
+            self._ending_of_server.end()
+
+    def after_fork(self) -> None:
+        self._ending = threading.RLock()
+        self._ending_of_server.discard()
+
+
+#: Whether a descriptor can be put in place of another, also of a socket.
+_CAN_REPLACE = os.name != "nt"
+
+
+def check_socket(found: Found) -> None:
+    """Return if this socket can be taken over.
+
+    Raises:
+        UnsupportedServer: it can't.
+    """
+    sock = found.sock
+    if _is_gevent(sock):
+        for lock, wrong in (
+            (threading.Lock(), "gevent.monkey.patch_all() was not called"),
+            (timekeeper._timekeeper._bell, "syncws was imported before it"),
+        ):
+            if type(lock).__module__ == "_thread":
+                raise UnsupportedServer(
+                    "with gevent, threads must be monkey-patched first of all, before any "
+                    f"other import: {wrong}"
+                )
+    elif hasattr(sock, "do_handshake") and not _is_tls(sock):
+        raise UnsupportedServer(
+            f"TLS by {type(sock).__module__} can't be taken over, that of Python's ssl module "
+            "can: with cheroot, use its builtin adapter"
+        )
+    elif not isinstance(sock, socket.socket):
+        raise UnsupportedServer(
+            f"a {type(sock).__module__}.{type(sock).__qualname__} can't be taken over; sockets "
+            "of threads and of gevent can"
+        )
+
+
+def take_over(found: Found) -> tuple[Transport, bytes]:
+    """Take a request's connection over; return it, and what came after the request.
+
+    Raises:
+        OSError: no descriptors are to be had; the server has the connection as before.
+    """
+    sock = found.sock
+    if found.is_ours:
+        return Transport(sock), b""
+    timeout, blocking = sock.gettimeout(), _is_blocking(sock)
+    if _is_tls(sock):
+        transport: Transport = _LentTlsTransport(sock, _Ending(sock, timeout, blocking))
+        return transport, _take_early(found)
+    if _is_gevent(sock) or not _CAN_REPLACE:
+        ending = _Ending(sock, timeout, blocking)
+        sock.settimeout(0)
+        early = _take_early(found)
+        sock.settimeout(timeout)
+        return _LentTransport(_duplicate(sock), ending), early
+    stand_in = StandIn()
+    try:
+        own = _duplicate(sock)
+    except BaseException:
+        stand_in.discard()
+        raise
+    transport = Transport(own)
+    stand_in.replace(sock.fileno(), blocking=blocking)
+    return transport, _take_early(found)
+
+
+def _duplicate(sock: Any) -> socket.socket:
+    own = socket.socket(fileno=os.dup(sock.fileno())) if _CAN_REPLACE else sock.dup()
+    if own.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):  # the client is gone already
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return own
+
+
+def _is_tls(sock: Any) -> bool:
+    ssl: Any = sys.modules.get("ssl")
+    return ssl is not None and isinstance(sock, ssl.SSLSocket)
+
+
+def _is_gevent(sock: Any) -> bool:
+    return type(sock).__module__.startswith("gevent")
+
+
+def _is_blocking(sock: Any) -> bool:
+    return os.get_blocking(sock.fileno()) if _CAN_REPLACE else True
+
+
+def _take_early(found: Found) -> bytes:
+    """Return what the server has read after the request."""
+    try:
+        return found.take_early()
+    except OSError:  # nothing; and more would have to be waited for
+        return b""

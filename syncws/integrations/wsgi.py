@@ -1,0 +1,417 @@
+"""WebSockets in WSGI applications: taking a request's connection over from the server.
+
+::
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/echo":
+            return echo_app(environ, start_response)
+        ...
+
+    def echo(ws):
+        for message in ws:
+            ws.send(message)
+
+    echo_app = syncws.integrations.wsgi.application(echo)
+
+A handler runs in the thread in which the server runs the request, and has it until the
+connection is closed. From which servers connections can be taken over, and how, is in
+:mod:`.wsgi_servers` and :mod:`.takeover`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..aliases import LoggerLike
+from ..exceptions import InvalidHandshake, InvalidState
+from ..options import Deflate, MaxQueue, MaxSize
+from ..sansio.extensions.interface import ServerExtensionFactory
+from ..sansio.handshake import SAME_ORIGIN, Origins
+from ..sansio.headers import Headers, HeadersLike
+from ..sansio.http11 import Request, Response
+from ..server.callables import Handler, adapt_handler
+from ..server.handling import close_after
+from ..server.idleness import IdleWatch
+from ..server.records import log_close, log_open
+from ..server.rejections import Rejections, log_refusal
+from ..server.settings import make_settings
+from ..server.upgrade import SERVER_HEADER, ExtraHeaders, ServerConnection
+from ..threaded.deadline import Deadline, clock
+from .takeover import PendingTransport, check_socket, take_over
+from .wsgi_connections import taken_over
+from .wsgi_request import read_request, wsgi_headers, wsgi_status
+from .wsgi_servers import Found, UnsupportedServer, find_server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = [
+    "Gateway",
+    "UnsupportedServer",
+    "WsgiConnection",
+    "accept",
+    "answer",
+    "application",
+]
+
+#: Seconds for the kernel to take the response.
+RESPONSE_TIMEOUT = 10.0
+
+#: What was said already in this process.
+_warned: set[str] = set()
+
+
+class WsgiConnection(ServerConnection):
+    """A server's connection that was taken over from a WSGI server.
+
+    Attributes:
+        environ: the request's environ.
+    """
+
+    environ: WSGIEnvironment
+    _gateway: Gateway
+    _found: Found
+    _extra: Headers
+    _handled = False  # a handler runs, which Gateway.handle() called
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client uses TLS: what a trusted proxy says, or else the environ."""
+        if self._client is not None and self._client.secure is not None:
+            return self._client.secure
+        return self.environ.get("wsgi.url_scheme") in ("https", "wss")
+
+    @property
+    def _rejections(self) -> Rejections | None:
+        return self._gateway._rejections
+
+    def _refusal(self) -> InvalidHandshake | None:
+        found = self._found
+        refusal = taken_over.enter(self, found, self._gateway._limit(found))
+        if refusal is None:
+            return None
+        self._refused_for = refusal.reason
+        return refusal.exc
+
+    def _respond(self, request: Request) -> Response:
+        response = super()._respond(request)
+        if response.status_code == 101:
+            response.headers.update(self._extra)
+        return response
+
+    def _decide_here(self) -> bytes:
+        """Answer the request without touching the connection; return what accepts it.
+
+        Raises:
+            InvalidHandshake: it is refused, with the ``response`` that says so.
+        """
+        protocol = self.protocol
+        answered = False
+        try:
+            request = read_request(self.environ)
+        except InvalidHandshake as exc:
+            self.response = protocol.refuse(exc)
+            protocol.send_response(self.response)
+        else:
+            answered = self._answer(request, Deadline(None))
+        output = b"".join(protocol.data_to_send())
+        refusal = protocol.handshake_exc
+        if refusal is None:
+            return output
+        log_refusal(self, answered)
+        if not isinstance(refusal, InvalidHandshake):
+            refusal = InvalidHandshake(str(refusal))
+            refusal.__cause__ = protocol.handshake_exc
+        assert self.response is not None
+        refusal.response = replace(
+            self.response, headers=Headers.from_parsed(wsgi_headers(self.response))
+        )
+        raise refusal
+
+    def _take(self, output: bytes, start_response: StartResponse | None) -> None:
+        """Take the connection over, and begin with what accepts the request."""
+        if start_response is not None:
+            assert self.response is not None
+            start_response(wsgi_status(self.response), wsgi_headers(self.response))
+        transport, self.protocol._early = take_over(self._found)
+        self._transport = transport
+        self._writer = self._make_writer()
+        try:
+            transport.send_all(output, Deadline(RESPONSE_TIMEOUT))
+            self._start()
+        except OSError as exc:  # the client went away: whoever uses it learns of that
+            self._finish(exc)
+        except BaseException as exc:
+            if not self._started:
+                self._finish(exc)
+            else:  # interrupted just after it was open
+                self._abort(exc)
+            raise
+
+    def _finish(self, cause: BaseException | None) -> None:
+        super()._finish(cause)
+        self._gateway._ended(self)
+
+
+class Gateway:
+    """Accepts WebSockets in a WSGI application, with the same options for each.
+
+    Any thread may use it.
+
+    Args:
+        origins: see :func:`~syncws.serve`, as all that isn't said here.
+        hosts: see there.
+        trusted_proxies: see there. What the WSGI server or a middleware puts into the environ
+            counts in any case.
+        extensions: see there.
+        subprotocols: see there.
+        select_subprotocol: see there.
+        compression: see there.
+        extra_headers: see there.
+        server_header: see there.
+        ping_interval: see there.
+        ping_timeout: see there.
+        close_timeout: see there.
+        send_timeout: see there.
+        idle_timeout: see there.
+        max_size: see there.
+        max_queue: see there.
+        read_limit: see there.
+        write_limit: see there.
+        max_connections: WebSockets that may be open in this process; more are refused with
+            503. All that were taken over count, whichever gateway did so. ``"pool"`` leaves
+            one thread to other requests, where the server's pool is known and has more than
+            one (gunicorn's gthread worker, cheroot), and is unlimited elsewhere.
+        logger: where to log; ``syncws.server`` by default.
+        create_connection: a subclass of :class:`WsgiConnection`, or what makes one.
+
+    Raises:
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong value.
+    """
+
+    def __init__(
+        self,
+        *,
+        origins: Origins = SAME_ORIGIN,
+        hosts: Sequence[str] | None = None,
+        trusted_proxies: Iterable[Any] | None = None,
+        extensions: Sequence[ServerExtensionFactory] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        select_subprotocol: Callable[..., str | None] | None = None,
+        compression: str | Deflate | None = "deflate",
+        extra_headers: ExtraHeaders = None,
+        server_header: str | None = SERVER_HEADER,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        close_timeout: float | None = 10,
+        send_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        max_size: MaxSize = 2**20,
+        max_queue: MaxQueue = 16,
+        read_limit: int = 2**16,
+        write_limit: int = 2**16,
+        max_connections: int | str | None = "pool",
+        logger: LoggerLike | None = None,
+        create_connection: Callable[..., WsgiConnection] | None = None,
+    ) -> None:
+        self._settings = make_settings(
+            origins=origins,
+            hosts=hosts,
+            trusted_proxies=trusted_proxies,
+            extensions=extensions,
+            subprotocols=subprotocols,
+            select_subprotocol=select_subprotocol,
+            compression=compression,
+            process_response=None,
+            extra_headers=extra_headers,
+            server_header=server_header,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            close_timeout=close_timeout,
+            send_timeout=send_timeout,
+            idle_timeout=idle_timeout,
+            max_size=max_size,
+            max_queue=max_queue,
+            read_limit=read_limit,
+            write_limit=write_limit,
+            logger=logger,
+        )
+        if isinstance(max_connections, str) and max_connections != "pool":
+            raise ValueError(f"max_connections is a number, None or 'pool': {max_connections!r}")
+        if isinstance(max_connections, int) and max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
+        self._max_connections = max_connections
+        self.logger = logger or logging.getLogger("syncws.server")
+        self._create_connection = create_connection or WsgiConnection
+        self._rejections = Rejections(self.logger)
+        self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)
+
+    def accept(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse | None = None,
+        *,
+        extra_headers: HeadersLike = (),
+    ) -> WsgiConnection:
+        """Take a request's connection over; return it, open.
+
+        The application must close it before it returns, as :meth:`handle` does; what it returns
+        goes nowhere. Should the client have gone meanwhile, the connection is closed already.
+
+        Args:
+            environ: the request's environ.
+            start_response: the server's function, for its log to say 101; or ``None``, if the
+                application calls it by itself.
+            extra_headers: headers of this response, such as Set-Cookie.
+
+        Raises:
+            InvalidHandshake: it is refused, and the server still has the connection: answer with
+                the exception's ``response``; see :func:`answer`.
+            InvalidState: it was taken over before.
+            OSError: no descriptors are to be had; the server still has it.
+            TypeError: a header isn't a ``str``.
+            UnsupportedServer: nothing can be taken over from this server.
+            ValueError: a header can't be sent.
+        """
+        extra = Headers(extra_headers)
+        found = find_server(environ)
+        check_socket(found)
+        if "syncws.taken" in environ:
+            raise InvalidState("this request's connection was taken over before")
+        self._warn(found)
+        settings = self._settings
+        connection = self._create_connection(
+            PendingTransport(found.sock),
+            settings.make_protocol(),
+            None,
+            options=settings.options,
+            upgrade=settings.upgrade,
+            logger=self.logger,
+        )
+        connection.environ, connection._extra = environ, extra
+        connection._gateway, connection._found = self, found
+        try:
+            output = connection._decide_here()
+            connection._take(output, start_response)
+        except BaseException:
+            taken_over.leave(connection)
+            raise
+        environ["syncws.taken"] = True
+        if self._idle is not None:
+            self._idle.add(connection)
+            if connection.closed:  # by now
+                self._idle.discard(connection)
+        return connection
+
+    def handle(
+        self, ws: WsgiConnection, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Call ``handler(ws, ...)``, and close the connection after it, as a server does.
+
+        An exception in it is logged, and closes the connection with 1011; the connection's own
+        :exc:`ConnectionClosed` is no such. What isn't an :exc:`Exception` (:exc:`SystemExit`,
+        gevent's GreenletExit) closes it with 1001, and goes on.
+        """
+        opened_at = clock()
+        ws._handled = True
+        log_open(ws)
+        try:
+            handler(ws, *args, **kwargs)
+        except Exception as exc:
+            close_after(ws, exc)
+        except BaseException:  # the thread is to end
+            ws._close_quickly()
+            raise
+        else:
+            ws.close()
+        finally:
+            ws._handled = False
+            self._ended(ws)
+            log_close(ws, clock() - opened_at)
+
+    def _limit(self, found: Found) -> int | None:
+        """Return how many connections there may be."""
+        if not isinstance(self._max_connections, str):
+            return self._max_connections
+        threads = found.threads
+        return None if threads is None or threads < 2 else threads - 1
+
+    def _warn(self, found: Found) -> None:
+        if found.warning is not None and found.warning not in _warned:
+            _warned.add(found.warning)
+            self.logger.warning(found.warning)
+
+    def _ended(self, ws: WsgiConnection) -> None:
+        """Forget a connection once it is closed, and its handler has returned."""
+        if ws._handled:
+            return  # it still has a thread
+        taken_over.leave(ws)
+        if self._idle is not None:
+            self._idle.discard(ws)
+
+
+def accept(
+    environ: WSGIEnvironment, start_response: StartResponse | None = None, **options: Any
+) -> WsgiConnection:
+    """Take a request's connection over; return it, open.
+
+    The same as ``Gateway(**options).accept(environ, start_response)``; with a gateway that is
+    made once, options are checked once. The application must close the connection before it
+    returns::
+
+        with accept(environ, start_response) as ws:
+            for message in ws:
+                ws.send(message)
+        return []
+
+    Args:
+        environ: the request's environ.
+        start_response: the server's function, for its log to say 101.
+        options: as for :class:`Gateway`.
+
+    Raises what :class:`Gateway` and its ``accept()`` do.
+    """
+    return Gateway(**options).accept(environ, start_response)
+
+
+def answer(refusal: InvalidHandshake, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request that :func:`accept` has refused, from a WSGI application.
+
+    Returns:
+        What the application returns.
+    """
+    response = refusal.response
+    if response is None:
+        raise refusal
+    start_response(wsgi_status(response), wsgi_headers(response))
+    return [response.body]
+
+
+def application(handler: Handler, **options: Any) -> WSGIApplication:
+    """Return a WSGI application that accepts WebSockets, and calls ``handler`` with each.
+
+    What isn't a WebSocket's request, or may not be one, is answered with the HTTP status that
+    says so.
+
+    Args:
+        handler: called with the connection, or with connection and path if it takes two.
+        options: as for :class:`Gateway`.
+
+    Raises what :class:`Gateway` does.
+    """
+    gateway = Gateway(**options)
+    run = adapt_handler(handler)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            ws = gateway.accept(environ, start_response)
+        except InvalidHandshake as exc:
+            return answer(exc, start_response)
+        gateway.handle(ws, run)
+        return []
+
+    return app

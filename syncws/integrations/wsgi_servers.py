@@ -1,0 +1,195 @@
+"""The WSGI servers: where each has its socket, and what is to be known about it.
+
+None of them is imported. A server is known by what it puts into the environ, or by the thread
+that runs the request.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable
+
+__all__ = ["Found", "UnsupportedServer", "find_server"]
+
+Environ = Mapping[str, Any]
+
+
+class UnsupportedServer(RuntimeError):
+    """No connection can be taken over from this WSGI server; the text says why, and what can."""
+
+
+@dataclass
+class Found:
+    """A request's server, and its socket.
+
+    Attributes:
+        name: what the server is called.
+        sock: the connection's socket, which is the server's.
+        take_early: returns what the server has read after the request. It may read from the
+            socket, and raise :exc:`OSError` where that would block.
+        is_stopping: tells whether the server is about to end.
+        grace: seconds that it gives requests to end then; ``None`` if that isn't known.
+        threads: how many requests it runs at the same time; ``None`` if that isn't known, or
+            not limited.
+        is_ours: whether the socket isn't a server's at all, but was put there for us.
+        warning: what its users should know.
+    """
+
+    name: str
+    sock: Any
+    take_early: Callable[[], bytes]
+    is_stopping: Callable[[], bool] = lambda: False
+    grace: float | None = None
+    threads: int | None = None
+    is_ours: bool = False
+    warning: str | None = None
+
+
+def find_server(environ: Environ) -> Found:
+    """Return the server that runs this request.
+
+    Raises:
+        UnsupportedServer: it is none whose connections can be taken over.
+    """
+    for look in _LOOKS:
+        found = look(environ)
+        if found is not None:
+            return found
+    for key, reason in _REASONS.items():
+        if key in environ:
+            raise UnsupportedServer(f"{reason}. {_WHAT_CAN}")
+    software = environ.get("SERVER_SOFTWARE", "")
+    if software.startswith("waitress"):
+        raise UnsupportedServer(f"{_WAITRESS}. {_WHAT_CAN}")
+    name = f"this WSGI server ({software})" if software else "this WSGI server"
+    raise UnsupportedServer(
+        f"{name} isn't known, and gives no access to a request's connection. {_WHAT_CAN}"
+    )
+
+
+_WHAT_CAN = (
+    "WebSockets work with gunicorn (--worker-class gthread --threads N), cheroot, gevent's "
+    "pywsgi, Werkzeug's development server and wsgiref, and with syncws.serve() in a process "
+    "or thread of its own"
+)
+
+_WAITRESS = (
+    "waitress can't hand over a connection: its main thread reads and writes all of them, and "
+    "a request gets neither the socket nor what comes after the request"
+)
+
+#: What servers put into the environ that can't work, and why.
+_REASONS = {
+    "waitress.client_disconnected": _WAITRESS,
+    "uwsgi.version": (
+        "uWSGI can't hand over a connection: it is kept by its C core, or by another process, "
+        "which passes requests on, and has a WebSocket API of its own"
+    ),
+    "mod_wsgi.version": (
+        "mod_wsgi can't hand over a connection: Apache keeps it, often in another process, and "
+        "passes on requests and responses only"
+    ),
+}
+
+
+# --- each server -----------------------------------------------------------------
+
+
+def _find_given(environ: Environ) -> Found | None:
+    sock = environ.get("syncws.socket")
+    return None if sock is None else Found("", sock, lambda: b"", is_ours=True)
+
+
+def _find_werkzeug(environ: Environ) -> Found | None:
+    sock = environ.get("werkzeug.socket")
+    if sock is None:
+        return None
+    return Found("Werkzeug", sock, _reads(environ.get("wsgi.input")))
+
+
+def _find_gunicorn(environ: Environ) -> Found | None:
+    # The latter by workers that run pywsgi.
+    sock = environ.get("gunicorn.socket") or environ.get("gunicorn.sock")
+    if sock is None:
+        return None
+    stream = environ.get("wsgi.input")
+    unreader = getattr(getattr(stream, "reader", None), "unreader", None)
+    early = _unreads(unreader) if unreader is not None else _reads(getattr(stream, "rfile", None))
+    found = Found("gunicorn", sock, early)
+    worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    cfg = getattr(worker, "cfg", None)
+    if hasattr(worker, "alive") and cfg is not None:
+        found.is_stopping = lambda: not worker.alive
+        found.grace = cfg.graceful_timeout
+        if type(worker).__name__ == "ThreadWorker":
+            found.threads = cfg.threads
+        elif type(worker).__name__ == "SyncWorker":
+            found.warning = (
+                "gunicorn's sync worker serves nobody else while a WebSocket is open, and its "
+                f"--timeout ({cfg.timeout} s) ends it: use --worker-class gthread --threads N"
+            )
+    return found
+
+
+def _find_cheroot(environ: Environ) -> Found | None:
+    thread = threading.current_thread()
+    if not type(thread).__module__.startswith("cheroot"):
+        return None
+    server, conn = getattr(thread, "server", None), getattr(thread, "conn", None)
+    sock = getattr(conn, "socket", None)
+    if server is None or sock is None:
+        return None
+    found = Found("cheroot", sock, _reads(getattr(conn, "rfile", None)))
+    found.is_stopping = lambda: not server.ready
+    found.grace = getattr(server, "shutdown_timeout", None)
+    # It starts so many threads, and no more by itself.
+    found.threads = getattr(getattr(server, "requests", None), "min", None)
+    return found
+
+
+def _find_stream(environ: Environ) -> Found | None:
+    """Find pywsgi, wsgiref and what is made of it, by the stream that they read from."""
+    stream = environ.get("wsgi.input")
+    # pywsgi has it in "rfile". Django's runserver keeps methods of it only.
+    stream = getattr(stream, "rfile", None) or stream
+    stream = getattr(getattr(stream, "_read", None), "__self__", None) or stream
+    sock = getattr(getattr(stream, "raw", None), "_sock", None)
+    return None if sock is None else Found("", sock, _reads(stream))
+
+
+_LOOKS: tuple[Callable[[Environ], Found | None], ...] = (
+    _find_given,
+    _find_werkzeug,
+    _find_gunicorn,
+    _find_cheroot,
+    _find_stream,
+)
+
+
+# --- what came after the request -------------------------------------------------
+
+
+def _reads(stream: Any) -> Callable[[], bytes]:
+    """Return what takes the rest of a buffered reader's buffer."""
+
+    def take() -> bytes:
+        # Only if it has nothing it reads from the socket, which doesn't block by then.
+        read1 = getattr(stream, "read1", None)
+        return b"" if read1 is None else read1(-1) or b""
+
+    return take
+
+
+def _unreads(unreader: Any) -> Callable[[], bytes]:
+    """Return what takes the rest of gunicorn's buffer."""
+
+    def take() -> bytes:
+        if not unreader.buf.getvalue():
+            return b""
+        data: bytes = unreader.read()
+        return data
+
+    return take

@@ -1,0 +1,116 @@
+"""Bytes over a socket that somebody else has wrapped in TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+import threading
+
+from .deadline import Deadline
+from .transport import READ_SIZE, WRITE_SIZE, Buffer, Transport
+
+__all__ = ["TlsSocketTransport"]
+
+
+class TlsSocketTransport(Transport):
+    """A connected :class:`ssl.SSLSocket`, after its handshake.
+
+    Two threads must never be inside one OpenSSL object. So the socket doesn't block: each call
+    on it is made under a lock, and is short; waits for the network are made outside of it.
+
+    Args:
+        sock: the socket; the transport owns it from now on.
+    """
+
+    secure = True
+    descriptor = None
+    sock: ssl.SSLSocket
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        sock.settimeout(0)
+        # Guards OpenSSL's object. Held for calls that don't wait; innermost of locks.
+        self._lock = threading.Lock()
+        # Guarded by the write lock: what was tried to be sent needs something to be read first.
+        self._reads_to_send = False
+
+    def recv(self, deadline: Deadline | None = None) -> bytes:
+        """See :meth:`Transport.recv`."""
+        deadline = deadline or Deadline(None)
+        while True:
+            select_read = True
+            try:
+                with self._lock:
+                    data = self.sock.recv(READ_SIZE)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLWantWriteError:
+                select_read = False
+            except ssl.SSLEOFError:
+                return b""  # TCP ended without TLS: WebSocket has a closing handshake of its own
+            else:
+                self.bytes_received += len(data)
+                return data
+            if not self._wait(select_read=select_read, deadline=deadline):
+                raise TimeoutError("timed out while waiting for data")
+
+    def send_all(self, data: Buffer, deadline: Deadline | None = None) -> None:
+        """See :meth:`Transport.send_all`."""
+        deadline = deadline or Deadline(None)
+        if self.backlog:
+            self._send_backlog(deadline)
+        with memoryview(data) as view:
+            self._send_pieces(view, deadline)
+
+    def send_apart(self, header: bytes, payload: Buffer, deadline: Deadline | None = None) -> None:
+        """See :meth:`Transport.send_apart`."""
+        self.send_all(header, deadline)
+        self.send_all(payload, deadline)
+
+    def flush(self) -> bool:
+        """See :meth:`Transport.flush`."""
+        while self.backlog:
+            # What OpenSSL did not take must come again as it is, or with more behind it.
+            with memoryview(self.backlog) as view, view[:WRITE_SIZE] as piece:
+                sent = self._send_without_waiting(piece)
+            if not sent:
+                return False
+            del self.backlog[:sent]
+        if self._finish:
+            self._finish = False
+            self._end_sending()
+        return True
+
+    def abort(self) -> None:
+        """See :meth:`Transport.abort`."""
+        with contextlib.suppress(OSError), self._ending:
+            # Of TCP only: the method of the class would take OpenSSL's object away from others.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def _send_without_waiting(self, data: Buffer) -> int:
+        self._reads_to_send = False
+        try:
+            with self._lock:
+                sent = self.sock.send(data)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:
+            self._reads_to_send = True
+            return 0
+        except ssl.SSLEOFError as exc:
+            raise BrokenPipeError(errno.EPIPE, "the peer closed the connection") from exc
+        self.bytes_sent += sent
+        return sent
+
+    def _wait_to_send(self, deadline: Deadline | None) -> None:
+        if not self._wait(select_read=self._reads_to_send, deadline=deadline or Deadline(None)):
+            raise TimeoutError("timed out while sending")
+
+    def _end_sending(self) -> None:
+        """Close the sending side of TLS, and of TCP."""
+        # Sends close_notify; then it would wait for the peer's.
+        with contextlib.suppress(OSError, ValueError), self._lock:
+            self.sock.unwrap()
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
