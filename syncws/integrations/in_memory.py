@@ -237,8 +237,8 @@ class ApplicationCall:
 
     def _is_taken(self) -> bool:
         """Tell whether the application has accepted a WebSocket: then it has the socket."""
-        # A middleware may have given it another environ.
-        return "syncws.taken" in self._environ or self._status.startswith("101")
+        # A middleware may have given it another environ; but it has closed the connection then.
+        return "syncws.taken" in self._environ or self._sock.fileno() < 0
 
     def _write(self, data: bytes) -> None:
         """Answer with plain HTTP; the end of the stream is the end of the body."""

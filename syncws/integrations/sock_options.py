@@ -44,13 +44,14 @@ def check_names(names: Iterable[str], what: str) -> None:
     """
     for name in names:
         if name not in GATEWAY_OPTIONS:
-            raise TypeError(f"{what} has no option {name!r}{suggest(name, GATEWAY_OPTIONS)}")
+            found = _find_similar(name)
+            hint = f"; did you mean {found!r}?" if found else ""
+            raise TypeError(f"{what} has no option {name!r}{hint}")
 
 
-def suggest(name: str, names: Iterable[str]) -> str:
-    """Return what may have been meant, in the words of an error message."""
-    close = difflib.get_close_matches(name, sorted(names), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def _find_similar(name: str) -> str | None:
+    """Return the option that may have been meant."""
+    return next(iter(difflib.get_close_matches(name, sorted(GATEWAY_OPTIONS), 1)), None)
 
 
 def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -86,8 +87,9 @@ def _read_own(config: Mapping[Any, Any]) -> dict[str, Any]:
             continue
         name = key[len(PREFIX) :].lower()
         if name not in GATEWAY_OPTIONS or key != key.upper():
-            names = [PREFIX + name.upper() for name in GATEWAY_OPTIONS]
-            raise ValueError(f"there is no configuration key {key!r}{suggest(key.upper(), names)}")
+            found = _find_similar(name)
+            hint = f"; did you mean {PREFIX + found.upper()!r}?" if found else ""
+            raise ValueError(f"there is no configuration key {key!r}{hint}")
         options[name] = value
     return options
 
