@@ -5,66 +5,23 @@ import os
 import pathlib
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 
 import pytest
+from support.browser import DEADLINE, By, Keys, needs_chromium, running_chromium, wait_until
 
 import syncws
 
-DEADLINE = 20.0
-
-CHROMIUM = shutil.which("chromium")
-CHROMEDRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (CHROMIUM and CHROMEDRIVER), reason="no chromium, or no chromedriver, is installed"
-    ),
-]
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    # No connections in advance: a server that closes waits a second for what they may ask.
-    options.add_experimental_option("prefs", {"net.network_prediction_options": 2})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("no_proxy", "*")
-        driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-        try:
-            driver.set_page_load_timeout(DEADLINE)
-            driver.set_script_timeout(DEADLINE)
-            yield driver
-        finally:
-            driver.quit()
+    with running_chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -105,10 +62,6 @@ def demo():
 
 def find(browser, selector):
     return browser.find_element(By.CSS_SELECTOR, selector)
-
-
-def wait_until(browser, condition):
-    return WebDriverWait(browser, DEADLINE, poll_frequency=0.02).until(lambda _: condition())
 
 
 def wait_for_state(browser, text):
