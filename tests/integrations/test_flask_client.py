@@ -9,10 +9,10 @@ from syncws import InvalidStatus
 
 pytest.importorskip("flask")
 
-from flask import Flask, request, session  # noqa: E402
-from flask.testing import FlaskClient  # noqa: E402
+from flask import Flask, request, session
+from flask.testing import FlaskClient
 
-from syncws.integrations.flask import Sock, SockClient  # noqa: E402
+from syncws.integrations.flask import Sock, SockClient
 
 
 @pytest.fixture

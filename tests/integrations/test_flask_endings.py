@@ -9,9 +9,9 @@ from syncws import ConnectionClosed
 
 pytest.importorskip("flask")
 
-from flask import Flask, abort, got_request_exception, redirect  # noqa: E402
+from flask import Flask, abort, got_request_exception, redirect
 
-from syncws.integrations.flask import Sock  # noqa: E402
+from syncws.integrations.flask import Sock
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from syncws import ConnectionClosed, InvalidStatus
 
 pytest.importorskip("flask")
 
-from flask import Flask  # noqa: E402
+from flask import Flask
 
-from syncws.integrations.flask import Sock, SockConnection  # noqa: E402
-from syncws.integrations.sock_options import merge_options  # noqa: E402
+from syncws.integrations.flask import Sock, SockConnection
+from syncws.integrations.sock_options import merge_options
 
 
 def accepted_size(config=(), sock_options=None, **route_options):

@@ -226,7 +226,7 @@ def test_an_application_that_does_not_answer_is_a_timeout():
 def test_an_application_that_goes_on_is_a_timeout_of_closing():
     released = threading.Event()
     ws = connect_wsgi(application(lambda ws: released.wait(SOON)), close_timeout=0.05)
-    with pytest.raises(TimeoutError, match="still running 0.05 s after"):
+    with pytest.raises(TimeoutError, match=r"still running 0\.05 s after"):
         ws.close()
     released.set()
     ws.close()
