@@ -107,20 +107,26 @@ class Sinks:
         with self._lock:
             self._socks[sock.fileno()] = sock
 
-    def empty(self) -> None:
-        """Throw away what was written, and close what is done with. Never blocks."""
+    def empty(self) -> bool:
+        """Throw away what was written, and close what is done with. Never blocks.
+
+        Returns:
+            Whether there was something, so that there may be more soon.
+        """
         with self._lock:
             socks = dict(self._socks)
         if not socks:
-            return
+            return False
         poller = select.poll()
         for descriptor in socks:
             poller.register(descriptor, select.POLLIN)
-        for descriptor, _ in poller.poll(0):
+        ready = [descriptor for descriptor, _ in poller.poll(0)]
+        for descriptor in ready:
             if self._is_done(socks[descriptor]):
                 with self._lock:
                     del self._socks[descriptor]
                 socks[descriptor].close()
+        return bool(ready)
 
     def after_fork(self) -> None:
         """Forget the parent's, in the child."""

@@ -32,13 +32,15 @@ from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
-from ..server.callables import Handler, adapt_handler
+from ..server.callables import Handler
 from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
 from ..server.rejections import Rejections, log_refusal
-from ..server.settings import make_settings
+from ..server.routing import Router
+from ..server.settings import find_router, make_settings
 from ..server.upgrade import SERVER_HEADER, ExtraHeaders, ServerConnection
+from ..server.url_maps import UrlMap
 from ..threaded.deadline import Deadline, clock
 from .takeover import PendingTransport, check_socket, take_over
 from .wsgi_connections import taken_over
@@ -59,6 +61,9 @@ __all__ = [
 
 #: Seconds for the kernel to take the response.
 RESPONSE_TIMEOUT = 10.0
+
+#: In the environ of a request whose connection was taken over.
+TAKEN = "syncws.taken"
 
 #: What was said already in this process.
 _warned: set[str] = set()
@@ -122,9 +127,7 @@ class WsgiConnection(ServerConnection):
         if refusal is None:
             return output
         log_refusal(self, answered)
-        if not isinstance(refusal, InvalidHandshake):
-            refusal = InvalidHandshake(str(refusal))
-            refusal.__cause__ = protocol.handshake_exc
+        assert isinstance(refusal, InvalidHandshake)
         assert self.response is not None
         refusal.response = replace(
             self.response, headers=Headers.from_parsed(wsgi_headers(self.response))
@@ -137,6 +140,7 @@ class WsgiConnection(ServerConnection):
             assert self.response is not None
             start_response(wsgi_status(self.response), wsgi_headers(self.response))
         transport, self.protocol._early = take_over(self._found)
+        self.environ[TAKEN] = True
         self._transport = transport
         self._writer = self._make_writer()
         try:
@@ -226,7 +230,6 @@ class Gateway:
             subprotocols=subprotocols,
             select_subprotocol=select_subprotocol,
             compression=compression,
-            process_response=None,
             extra_headers=extra_headers,
             server_header=server_header,
             ping_interval=ping_interval,
@@ -280,7 +283,7 @@ class Gateway:
         extra = Headers(extra_headers)
         found = find_server(environ)
         check_socket(found)
-        if "syncws.taken" in environ:
+        if TAKEN in environ:
             raise InvalidState("this request's connection was taken over before")
         self._warn(found)
         settings = self._settings
@@ -300,7 +303,6 @@ class Gateway:
         except BaseException:
             taken_over.leave(connection)
             raise
-        environ["syncws.taken"] = True
         if self._idle is not None:
             self._idle.add(connection)
             if connection.closed:  # by now
@@ -391,20 +393,24 @@ def answer(refusal: InvalidHandshake, start_response: StartResponse) -> Iterable
     return [response.body]
 
 
-def application(handler: Handler, **options: Any) -> WSGIApplication:
+def application(handler: Handler | Router | UrlMap, **options: Any) -> WSGIApplication:
     """Return a WSGI application that accepts WebSockets, and calls ``handler`` with each.
 
     What isn't a WebSocket's request, or may not be one, is answered with the HTTP status that
     says so.
 
     Args:
-        handler: called with the connection, or with connection and path if it takes two.
+        handler: called with the connection, or with connection and path if it takes two; or a
+            :class:`~syncws.Router`, or a :class:`werkzeug.routing.Map` whose endpoints are
+            handlers: they look at the whole path, SCRIPT_NAME included.
         options: as for :class:`Gateway`.
 
     Raises what :class:`Gateway` does.
     """
+    router, run = find_router(handler)
     gateway = Gateway(**options)
-    run = adapt_handler(handler)
+    settings = gateway._settings
+    gateway._settings = replace(settings, upgrade=replace(settings.upgrade, router=router))
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:

@@ -117,7 +117,7 @@ def _find_gunicorn(environ: Environ) -> Found | None:
         return None
     stream = environ.get("wsgi.input")
     unreader = getattr(getattr(stream, "reader", None), "unreader", None)
-    early = _unreads(unreader) if unreader is not None else _reads(getattr(stream, "rfile", None))
+    early = _unreads(unreader) if unreader is not None else _reads(_unwrap(stream))
     found = Found("gunicorn", sock, early)
     worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     cfg = getattr(worker, "cfg", None)
@@ -152,12 +152,15 @@ def _find_cheroot(environ: Environ) -> Found | None:
 
 def _find_stream(environ: Environ) -> Found | None:
     """Find pywsgi, wsgiref and what is made of it, by the stream that they read from."""
-    stream = environ.get("wsgi.input")
-    # pywsgi has it in "rfile". Django's runserver keeps methods of it only.
-    stream = getattr(stream, "rfile", None) or stream
-    stream = getattr(getattr(stream, "_read", None), "__self__", None) or stream
+    stream = _unwrap(environ.get("wsgi.input"))
     sock = getattr(getattr(stream, "raw", None), "_sock", None)
     return None if sock is None else Found("", sock, _reads(stream))
+
+
+def _unwrap(stream: Any) -> Any:
+    """Return the buffered reader that a request's body is read from."""
+    stream = getattr(stream, "rfile", stream)  # pywsgi's
+    return getattr(getattr(stream, "_read", None), "__self__", stream)  # Django's has its methods
 
 
 _LOOKS: tuple[Callable[[Environ], Found | None], ...] = (

@@ -49,7 +49,7 @@ def make_settings(  # they are described where programs give them
     *,
     router: Router | MapRouter | None = None,
     process_request: ProcessRequest | Sequence[ProcessRequest] | None = None,
-    process_response: ProcessResponse | None,
+    process_response: ProcessResponse | None = None,
     origins: Origins,
     hosts: Sequence[str] | None,
     trusted_proxies: Iterable[Any] | None,
