@@ -230,6 +230,10 @@ class Tracer:
         now = self._clock()
         self._write(_arrange(sent, [text], None, now, label, self.arrows, self._colour))
 
+    def tell(self, text: str, label: str = "") -> None:
+        """Write a line about a connection."""
+        self._write([f"{label}{self._clock():%H:%M:%S.%f}  {escape(text)}"])
+
     def _write(self, lines: list[str]) -> None:
         with self._lock:
             self._stream.write("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,111 @@
+"""``serve``: a server to try clients with."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Callable
+
+from ..server.certificates import as_context
+from ..server.serve import ThreadingServer, serve
+from ..server.upgrade import ServerConnection
+from ..threaded.tap import Observe, tapped
+from .arguments import add_address, add_command, add_trace
+from .chat_room import ChatRoom
+from .exit_codes import OK, USAGE
+from .showing import complain, describe
+from .tracing import Tracer
+
+__all__ = ["add_serve"]
+
+PORT = 8765
+
+DESCRIPTION = """\
+Start a WebSocket server to try clients with. Ctrl-C stops it.
+
+  echo  sends each message back
+  chat  sends each text to all others, with a name; '/name NAME' chooses it
+"""
+
+EPILOG = """\
+By default only this machine can connect, and of pages in browsers only those that
+this server's own address served; --origins lets others in.
+
+examples:
+  %(prog)s echo
+  %(prog)s chat --host 0.0.0.0
+  %(prog)s echo --trace --port 9000
+  %(prog)s echo --origins https://example.com,http://localhost:5173
+  %(prog)s echo --cert cert.pem --key key.pem
+"""
+
+
+def add_serve(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = add_command(commands, "serve", "start a server: echo, or chat", DESCRIPTION, EPILOG)
+    parser.add_argument(
+        "what", nargs="?", choices=("echo", "chat"), default="echo", help="(default: echo)"
+    )
+    add_address(parser, PORT)
+    parser.add_argument(
+        "--origins",
+        metavar="ORIGIN[,ORIGIN...]",
+        help="origins of pages that may connect, or 'any'",
+    )
+    parser.add_argument("--cert", metavar="FILE", help="certificate for wss://, with its chain")
+    parser.add_argument("--key", metavar="FILE", help="the certificate's key, if it isn't in there")
+    add_trace(parser)
+    parser.set_defaults(run=run_serve)
+
+
+def echo(ws: ServerConnection) -> None:
+    """Send each message back."""
+    for message in ws:
+        ws.send(message)
+
+
+def run_serve(args: Any) -> int:
+    """Serve until Ctrl-C."""
+    if args.key is not None and args.cert is None:
+        return complain("--key is the key of a certificate: give --cert, too", USAGE)
+    try:
+        with _make_server(args) as server:
+            _announce(args, server)
+            server.serve_forever()
+    except KeyboardInterrupt:
+        pass  # just before serving, or again while it ended
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as exc:
+        return complain(f"the server can't start on {args.host}: {describe(exc)}")
+    return OK
+
+
+def _make_server(args: Any) -> ThreadingServer:
+    """Return the server, which listens.
+
+    Raises:
+        OSError: the address can't be listened on, or a file of the certificate can't be read.
+        ValueError: an argument is wrong.
+    """
+    options: dict[str, Any] = {}
+    if args.origins is not None:
+        origins = [each.strip() for each in args.origins.split(",")]
+        # Programs that aren't browsers send no origin; they may connect, as by default.
+        options["origins"] = None if origins == ["any"] else [*origins, None]
+    if args.cert is not None:
+        options["ssl"] = as_context({"certfile": args.cert, "keyfile": args.key})
+    if args.trace:
+        options["create_connection"] = tapped(ServerConnection, make_observers(Tracer(sys.stdout)))
+    handler = ChatRoom() if args.what == "chat" else echo
+    return serve(handler, args.host, args.port, **options)
+
+
+def make_observers(tracer: Tracer) -> Callable[[ServerConnection], Observe]:
+    """Return what makes an observer for each connection, by its number."""
+    return lambda ws: tracer.observer(f"#{ws.number} ")
+
+
+def _announce(args: Any, server: ThreadingServer) -> None:
+    insecure = " --insecure" if args.cert is not None else ""
+    print(f"Serving {args.what} on {server.uri}; Ctrl-C stops it.", flush=True)
+    print(f"Connect with: python -m syncws connect{insecure} {server.uri}", flush=True)
