@@ -1,6 +1,8 @@
 """Connections to WSGI applications without a network."""
 
 import queue
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -258,3 +260,11 @@ def test_a_client_that_does_not_ask_ends_the_application():
     with pytest.raises(ValueError, match="belongs to the opening handshake"):
         connect_wsgi(lambda *args: called.append(args), headers={"Upgrade": "other"})
     assert called == []
+
+
+def test_importing_loads_no_asyncio():
+    modules = "syncws.integrations.in_memory, syncws.integrations.sock_options"
+    program = f"import sys, {modules}; print('asyncio' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SOON)
+    assert done.stdout == "False\n"

@@ -3,7 +3,7 @@
 What they import is replaced by what takes its place: see :func:`ported`.
 """
 
-ECHO = '''
+ECHO = """
 from flask import Flask
 from flask_sock import Sock
 
@@ -39,9 +39,9 @@ def end(ws):
 
 if __name__ == "__main__":
     app.run(port=8765)
-'''
+"""
 
-FACTORY = '''
+FACTORY = """
 from flask import Blueprint, Flask, current_app, request
 from flask_sock import Sock
 
@@ -72,9 +72,9 @@ def create_app():
     sock.init_app(app)
     app.register_blueprint(rooms)
     return app
-'''
+"""
 
-BROADCAST = '''
+BROADCAST = """
 import json
 
 from flask import Flask
@@ -114,9 +114,9 @@ def waiting(ws):
 
 if __name__ == "__main__":
     app.run(port=8765)
-'''
+"""
 
-LOGIN = '''
+LOGIN = """
 from flask import Flask, session
 from flask_sock import Sock
 
@@ -140,7 +140,7 @@ def echo(ws):
 
 if __name__ == "__main__":
     app.run(port=8765)
-'''
+"""
 
 
 def ported(text):
