@@ -105,8 +105,8 @@ def _read_sock_server_options(config: Mapping[str, Any]) -> dict[str, Any]:
             options[SOCK_SERVER_OPTIONS[key]] = value or None  # there, 0 is none, too
         elif key in FOREIGN and value is not None:
             raise ValueError(
-                f"SOCK_SERVER_OPTIONS: {key!r} can't be replaced here; gevent's and eventlet's "
-                "monkey patches need no such option"
+                f"SOCK_SERVER_OPTIONS: {key!r} can't be replaced here; gevent's monkey "
+                "patches need no such option"
             )
         elif key not in UNUSED and key not in FOREIGN:
             hint = f"; use {PREFIX}{key.upper()}" if key in GATEWAY_OPTIONS else ""

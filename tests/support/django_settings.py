@@ -5,8 +5,9 @@ import tempfile
 
 import pytest
 
-django = pytest.importorskip("django")
+pytest.importorskip("django")
 
+import django
 from django.conf import settings
 
 #: A file, because a database in memory is one thread's.
