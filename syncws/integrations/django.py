@@ -182,6 +182,8 @@ def _serve(
         if exc.response is None:
             raise
         return _refuse(exc.response)
+    if hasattr(request, "session"):
+        request.session.modified = False  # it is saved; again only if the view changes it
     close_old_connections()
 
     def report(exc: Exception) -> str:
@@ -200,7 +202,6 @@ def _save_session(request: HttpRequest) -> list[tuple[str, str]]:
         return []
     carrier = HttpResponse()
     SessionMiddleware(lambda request: carrier).process_response(request, carrier)
-    request.session.modified = False
     headers = [("Set-Cookie", morsel.OutputString()) for morsel in carrier.cookies.values()]
     if carrier.has_header("Vary"):
         headers.append(("Vary", carrier["Vary"]))

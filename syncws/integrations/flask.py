@@ -20,12 +20,14 @@ Programs written for flask-sock run after a change of the import.
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 from flask import Blueprint, Flask, current_app, got_request_exception, request, session
 from flask.testing import EnvironBuilder, FlaskClient
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.routing import WebsocketMismatch
 from werkzeug.wsgi import get_current_url
@@ -94,8 +96,9 @@ class Sock:
         self.app = app
         app.register_error_handler(WebsocketMismatch, _answer_mismatch)
         if self._early:
-            number = len([name for name in app.blueprints if name.startswith("sock")])
-            blueprint = Blueprint(f"sock{number or ''}", __name__)
+            names = (f"syncws{number or ''}" for number in itertools.count())
+            name = next(name for name in names if name not in app.blueprints)
+            blueprint = Blueprint(name, __name__)
             for path, options in self._early:
                 blueprint.add_url_rule(path, **options)
             app.register_blueprint(blueprint)
@@ -247,7 +250,7 @@ def _make_view(
 
     @functools.wraps(handler)
     def view(**values: Any) -> FlaskResponse:
-        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        app: Flask = cast(Any, current_app)._get_current_object()
         gateways = app.extensions.setdefault(EXTENSION, {})
         if view not in gateways:
             gateways.setdefault(view, Gateway(**merge_options(app.config, *options)))
@@ -297,7 +300,7 @@ def _save_session(app: Flask) -> list[tuple[str, str]]:
     """Save the session as it is now; return the headers that belong to it."""
     carrier = app.response_class()
     carrier.headers.clear()
-    current = session._get_current_object()  # type: ignore[attr-defined]
+    current = cast(Any, session)._get_current_object()
     if not app.session_interface.is_null_session(current):
         app.session_interface.save_session(app, current, carrier)
     return list(carrier.headers.items())
@@ -330,23 +333,20 @@ def _answer_mismatch(exc: Exception) -> Any:
 # --- the test client's cookies ----------------------------------------------------
 
 
-def _add_cookies(client: FlaskClient, environ: dict[str, Any]) -> None:
+def _add_cookies(client: Any, environ: dict[str, Any]) -> None:
     """Put a client's cookies into an environ."""
-    jar = getattr(client, "cookie_jar", None)
-    if jar is not None:  # before Werkzeug 2.3
-        jar.inject_wsgi(environ)
-    else:
+    if hasattr(client, "_add_cookies_to_wsgi"):
         client._add_cookies_to_wsgi(environ)
+    elif client.cookie_jar is not None:  # before Werkzeug 2.3
+        client.cookie_jar.inject_wsgi(environ)
 
 
-def _keep_cookies(client: FlaskClient, environ: dict[str, Any], response: Response) -> None:
+def _keep_cookies(client: Any, environ: dict[str, Any], response: Response) -> None:
     """Let a client keep the cookies of a response."""
     cookies = response.headers.get_all("Set-Cookie")
-    jar = getattr(client, "cookie_jar", None)
-    if jar is not None:
-        from werkzeug.datastructures import Headers
-
-        jar.extract_wsgi(environ, Headers([("Set-Cookie", value) for value in cookies]))
-    elif cookies:
+    if hasattr(client, "_update_cookies_from_response"):
         host = environ["HTTP_HOST"].partition(":")[0]
         client._update_cookies_from_response(host, environ["PATH_INFO"], cookies)
+    elif client.cookie_jar is not None:
+        headers = Headers([("Set-Cookie", value) for value in cookies])
+        client.cookie_jar.extract_wsgi(environ, headers)

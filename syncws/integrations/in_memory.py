@@ -222,7 +222,8 @@ class ApplicationCall:
         chunks = self._application(environ, self._start_response)
         try:
             for chunk in chunks:
-                self._write(chunk)
+                if not self._write(chunk):
+                    return
             self._write(b"")
         finally:
             close = getattr(chunks, "close", None)
@@ -231,7 +232,7 @@ class ApplicationCall:
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Callable[[bytes], None]:
+    ) -> Callable[[bytes], bool]:
         self._status, self._headers = status, headers
         return self._write
 
@@ -240,19 +241,27 @@ class ApplicationCall:
         # A middleware may have given it another environ; but it has closed the connection then.
         return "syncws.taken" in self._environ or self._sock.fileno() < 0
 
-    def _write(self, data: bytes) -> None:
-        """Answer with plain HTTP; the end of the stream is the end of the body."""
+    def _write(self, data: bytes) -> bool:
+        """Answer with plain HTTP; return whether the client wants more.
+
+        The end of the stream is the end of the body.
+        """
         if self._is_taken():
-            return
+            return True
         if not self._head_sent:
+            if not self._status:
+                raise RuntimeError("the application did not call start_response()")
             self._head_sent = True
             status, _, reason = self._status.partition(" ")
             headers = Headers(self._headers)
             headers["Connection"] = "close"
             data = Response(int(status), reason, headers, data).serialize()
         self._sock.settimeout(IO_TIMEOUT)
-        with contextlib.suppress(OSError):  # the client did not want all of it
+        try:
             self._sock.sendall(data)
+        except OSError:
+            return False
+        return True
 
 
 def build_environ(request: Request, sock: socket.socket, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -232,6 +232,11 @@ def test_the_session_is_saved_when_the_connection_is_accepted(client):
     assert say(client, "/counting") == "2"
 
 
+def test_the_session_of_a_refused_connection_is_saved(client):
+    assert refused(client, "/counting", origin="http://evil.example").status_code == 403
+    assert client.session["count"] == 1
+
+
 def test_a_session_that_a_view_changes_is_saved_at_its_end(client):
     with connect_client(client, "/counting") as ws:
         ws.send("hello")

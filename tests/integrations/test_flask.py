@@ -82,6 +82,7 @@ def test_routes_after_init_app_belong_to_that_application(app):
 
 
 def test_several_socks_on_one_application(app):
+    app.register_blueprint(Blueprint("sock", __name__))
     for name in ("one", "two", "three"):
         sock = Sock()
         sock.route(f"/{name}")(lambda ws, name=name: ws.send(name))

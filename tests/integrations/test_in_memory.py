@@ -151,6 +151,27 @@ def test_what_the_application_returns_is_closed():
     assert closed == [True]
 
 
+def test_an_answer_without_an_end_ends_with_the_client():
+    closed = threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        try:
+            while True:
+                yield b"x" * 65536
+        finally:
+            closed.set()
+
+    with pytest.raises(InvalidHandshake):
+        connect_wsgi(app)
+    assert closed.wait(SOON)
+
+
+def test_an_application_that_says_nothing_is_an_error():
+    with pytest.raises(RuntimeError, match="did not call start_response"):
+        connect_wsgi(lambda environ, start_response: [b"text"])
+
+
 def test_what_is_returned_after_accepting_goes_nowhere():
     gateway = Gateway()
 
