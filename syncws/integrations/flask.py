@@ -320,7 +320,7 @@ def _describe_refusal(exc: Exception) -> str | None:
         return None
     if exc.code is None and exc.response is not None:  # abort(redirect(...))
         return str(getattr(exc.response, "status", ""))
-    return exc.description or exc.name
+    return str(exc.description or exc.name)
 
 
 def _answer_mismatch(exc: Exception) -> Any:
