@@ -200,6 +200,9 @@ class _LentTlsTransport(TlsSocketTransport):
 
     def close(self) -> None:
         with self._ending:
+            # Takes TLS off, so that the server's code can write without.
+            with contextlib.suppress(OSError):  # the client is gone already
+                self.sock.shutdown(socket.SHUT_RDWR)
             self._ending_of_server.end()
 
     def after_fork(self) -> None:

@@ -53,7 +53,7 @@ class TakenOver:
             self._connections[connection] = found
             arm, self._armed = not self._armed, True
         if arm:
-            self._look_later()
+            self._look_later(INTERVAL)
         return None
 
     def leave(self, connection: WsgiConnection) -> None:
@@ -67,7 +67,7 @@ class TakenOver:
         self._connections = {}
         self._armed = False
 
-    def _look_later(self, delay: float = INTERVAL) -> None:
+    def _look_later(self, delay: float) -> None:
         try:
             call_later(delay, self._look)
         except BaseException:  # no thread is to be had

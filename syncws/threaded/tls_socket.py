@@ -48,8 +48,9 @@ class TlsSocketTransport(Transport):
                 pass
             except ssl.SSLWantWriteError:
                 select_read = False
-            except ssl.SSLEOFError:
-                return b""  # TCP ended without TLS: WebSocket has a closing handshake of its own
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                # The latter: TCP ended without TLS. WebSocket has a closing handshake of its own.
+                return b""
             else:
                 self.bytes_received += len(data)
                 return data
