@@ -1,109 +1,121 @@
-"""The demo: a server that echoes, and a page to try it with, on one port.
+"""The demo: a chat with rooms, and what its messages look like on the wire; on one port.
 
-A plain GET is answered by the server's own ``process_request``; a WebSocket may be opened at
-any path. The page may run only the script that it came with, named by its hash.
+The page is at ``/``, its chat at ``/chat`` (see :mod:`~syncws.demo.chat`), the frames of a chat's
+connection at ``/wire`` (see :mod:`~syncws.demo.tape`). WebSockets at all other paths, such as
+``/`` and ``/echo``, get back what they send.
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
-import importlib.resources
-import re
+from urllib.parse import parse_qs, urlsplit
 
 from ..sansio.http11 import Request, Response
-from ..server.callables import ProcessRequest
+from ..server.routing import Router
 from ..server.serve import ThreadingServer, serve
 from ..server.upgrade import ServerConnection
+from .chat import Chat
+from .pages import read_files, refuse_names, serve_files
+from .tape import TapedConnection, create_connection
 
-__all__ = ["DEFAULT_PORT", "make_server"]
+__all__ = ["DEFAULT_PORT", "echo", "make_server"]
 
 DEFAULT_PORT = 8765
 
 #: Somebody else has the port, or the system keeps it for itself.
 TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
-NO_SNIFFING = ("X-Content-Type-Options", "nosniff")
+#: Hosts that stand for all interfaces.
+ALL_INTERFACES = ("", "0.0.0.0", "::")
+
+#: Names that are this machine for every browser on it.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+#: The header that offers compression.
+OFFERS = "Sec-WebSocket-Extensions"
+
+#: A window has two connections.
+MAX_CONNECTIONS = 400
+
+#: Seconds after which a window that is closed, and doesn't answer, is gone for the others.
+CLOSE_TIMEOUT = 2.0
+
+#: Bytes that may wait for a window that doesn't read: what a room's history can have, and more.
+WRITE_LIMIT = 1 << 20
 
 
 def make_server(host: str = "localhost", port: int | None = None) -> ThreadingServer:
     """Return the demo's server, which listens already and accepts once it is started.
 
     Args:
-        host: name or address to listen on.
+        host: name or address to listen on. Requests for other names than this and
+            ``localhost`` are refused; if it is all interfaces (``"0.0.0.0"``, ``"::"``), for
+            names that aren't this machine's.
         port: port to listen on; ``None`` is 8765, or a free one if that is taken.
 
     Raises:
         OSError: the address can't be listened on.
+        ValueError: the host can't be one.
     """
-    process_request = page_server(read_page())
     if port is not None:
-        return serve(echo, host, port, process_request=process_request)
+        return listen(host, port)
     try:
-        return serve(echo, host, DEFAULT_PORT, process_request=process_request)
+        return listen(host, DEFAULT_PORT)
     except OSError as exc:
         if exc.errno not in TAKEN:
             raise
-        return serve(echo, host, 0, process_request=process_request)
+        return listen(host, 0)
 
 
-def echo(ws: ServerConnection) -> None:
+def listen(host: str, port: int, chat: Chat | None = None) -> ThreadingServer:
+    """Return the demo's server on this port.
+
+    Raises:
+        OSError: the address can't be listened on.
+        ValueError: the host can't be one.
+    """
+    everywhere = host in ALL_INTERFACES
+    process_request = [serve_files(read_files()), prepare]
+    if everywhere:
+        process_request.insert(0, refuse_names)
+    return serve(
+        make_router(chat or Chat()),
+        host,
+        port,
+        hosts=None if everywhere else [host, *LOCAL_HOSTS],
+        process_request=process_request,
+        create_connection=create_connection,
+        max_connections=MAX_CONNECTIONS,
+        close_timeout=CLOSE_TIMEOUT,
+        write_limit=WRITE_LIMIT,
+    )
+
+
+def make_router(chat: Chat) -> Router:
+    """Return which handler is for which path."""
+    router = Router()
+    router.route("/chat")(chat.handle)
+    router.route("/wire")(chat.watch)
+    router.route("/")(echo)
+    router.route("/<path:anything>")(echo)
+    return router
+
+
+def echo(ws: ServerConnection, anything: str = "") -> None:
     """Send each message back."""
     for message in ws:
         ws.send(message)
 
 
-def read_page() -> str:
-    """Return the page's HTML."""
-    page = importlib.resources.files(__name__).joinpath("page.html")
-    return page.read_text(encoding="utf-8")
-
-
-def page_server(page: str) -> ProcessRequest:
-    """Return a ``process_request`` function that serves a page at ``/``."""
-    headers = [
-        ("Content-Type", "text/html; charset=utf-8"),
-        ("Content-Security-Policy", content_security_policy(page)),
-        ("Cache-Control", "no-store"),
-        ("Referrer-Policy", "no-referrer"),
-        # Isolated from other sites, a page gets a finer clock.
-        ("Cross-Origin-Opener-Policy", "same-origin"),
-        ("Cross-Origin-Embedder-Policy", "require-corp"),
-        NO_SNIFFING,
-    ]
-
-    def process_request(ws: ServerConnection, request: Request) -> Response | None:
-        if "websocket" in ",".join(request.headers.get_all("Upgrade")).lower():
-            return None
-        if request.method not in ("GET", "HEAD"):
-            refusal = [("Allow", "GET, HEAD"), NO_SNIFFING]
-            return ws.respond(405, "There are only pages to GET here.\n", refusal)
-        if request.path.partition("?")[0] != "/":
-            return ws.respond(404, "There is nothing here. The page is at /\n", [NO_SNIFFING])
-        return ws.respond(200, page, headers)
-
-    return process_request
-
-
-def content_security_policy(page: str) -> str:
-    """Return a policy that lets a page run what is written in it, and connect to its origin."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {inline_source(page, 'script')}",
-            f"style-src {inline_source(page, 'style')}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
-
-
-def inline_source(page: str, tag: str) -> str:
-    """Return the hashes of the page's inline elements with this tag, as policies name them."""
-    elements = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    digests = (hashlib.sha256(element.encode()).digest() for element in elements)
-    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+def prepare(ws: ServerConnection, request: Request) -> Response | None:
+    """Prepare a connection for what it is opened for: only the chat's are watched."""
+    assert isinstance(ws, TapedConnection)
+    url = urlsplit(request.path)
+    if url.path != "/chat":
+        ws.tape.stop()
+    # What wasn't offered isn't agreed on. The tape shows what came over the wire. What is sent
+    # over /wire is sent by threads that send and receive for the chat: not compressed, for speed.
+    plain = url.path == "/chat" and parse_qs(url.query).get("compress") != ["1"]
+    if (plain or url.path == "/wire") and OFFERS in request.headers:
+        del request.headers[OFFERS]
+    return None

@@ -1,17 +1,11 @@
-"""Against a browser: the demo's page, and what browsers do that libraries don't."""
+"""Against a browser: what browsers do that libraries don't."""
 
 import contextlib
-import os
-import pathlib
 import queue
-import re
-import signal
-import subprocess
-import sys
 import threading
 
 import pytest
-from support.browser import DEADLINE, By, Keys, needs_chromium, running_chromium, wait_until
+from support.browser import DEADLINE, needs_chromium, running_chromium
 
 import syncws
 
@@ -29,103 +23,6 @@ def browser(chromium):
     chromium.get_log("browser")  # what others left there
     return chromium
 
-
-@contextlib.contextmanager
-def running_demo():
-    """The demo as a program of its own: the process, and the page's URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "syncws", "demo", "--port", "0"],
-        env={**os.environ, "PYTHONPATH": str(pathlib.Path(syncws.__file__).parents[1])},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    watchdog = threading.Timer(50, process.kill)
-    watchdog.start()
-    try:
-        with process:
-            line = process.stdout.readline()
-            yield process, re.search(r"http://\S+/", line)[0]
-            process.kill()
-    finally:
-        process.kill()
-        watchdog.cancel()
-        watchdog.join()
-
-
-@pytest.fixture
-def demo():
-    with running_demo() as (_, url):
-        yield url
-
-
-def find(browser, selector):
-    return browser.find_element(By.CSS_SELECTOR, selector)
-
-
-def wait_for_state(browser, text):
-    wait_until(browser, lambda: find(browser, "#state").text == text)
-
-
-def open_page(browser, url):
-    browser.get(url)
-    wait_for_state(browser, "Connected")
-
-
-def rows(browser, kind):
-    """The rows of one kind in the log: (text, note)."""
-    return [
-        tuple(part.text for part in row.find_elements(By.TAG_NAME, "span"))
-        for row in browser.find_elements(By.CSS_SELECTOR, f"#log .{kind}")
-    ]
-
-
-def type_in(browser, text):
-    find(browser, "#message").send_keys(text, Keys.ENTER)
-
-
-# --- the demo --------------------------------------------------------------------
-
-
-def test_person_sees_echoes_with_their_round_trip_times(browser, demo):
-    open_page(browser, demo)
-    texts = ["hello", "äöü €", "<b>not bold</b>"]
-    for count, text in enumerate(texts, 1):
-        type_in(browser, text)
-        wait_until(browser, lambda count=count: len(rows(browser, "echo")) == count)
-    assert [text for text, _ in rows(browser, "echo")] == texts
-    assert [text for text, _ in rows(browser, "sent")] == texts
-    for _, time in rows(browser, "echo"):
-        assert re.fullmatch(r"\d+\.\d\d ms", time)
-        assert 0 < float(time.split()[0]) < 1000 * DEADLINE
-    assert browser.get_log("browser") == []  # nothing that the policy forbids, no 404
-
-
-def test_page_says_that_it_is_disconnected_and_connects_again(browser, demo):
-    open_page(browser, demo)
-    find(browser, "#toggle").click()
-    wait_for_state(browser, "Disconnected")
-    assert rows(browser, "event") == [("Connection closed: 1000", "")]
-    assert not find(browser, "#send").is_enabled()
-    find(browser, "#toggle").click()
-    wait_for_state(browser, "Connected")
-    type_in(browser, "again")
-    wait_until(browser, lambda: rows(browser, "echo"))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for another process")
-def test_page_says_that_the_demo_was_stopped(browser):
-    with running_demo() as (process, url):
-        open_page(browser, url)
-        process.send_signal(signal.SIGINT)
-        wait_for_state(browser, "Disconnected")
-        assert rows(browser, "event") == [("Connection closed: 1001", "")]
-        assert process.wait(DEADLINE) == 0
-        assert process.stderr.read() == ""
-
-
-# --- scripts on pages of our own -------------------------------------------------
 
 # Opens a WebSocket, does what the test says with it, and reports its end.
 SCRIPT = """
@@ -272,11 +169,13 @@ def test_subprotocol_is_agreed_on(browser):
 
 
 @pytest.mark.parametrize("policy", ["", "sandbox allow-scripts"], ids=["another", "null"])
-def test_page_of_another_origin_is_refused(browser, demo, policy):
-    uri = demo.replace("http:", "ws:") + "ws"
-    with serving_pages(echo, policy) as (url, _):
+def test_page_of_another_origin_is_refused(browser, policy):
+    with (
+        syncws.serve(echo, "localhost", 0) as server,
+        serving_pages(echo, policy) as (url, _),
+    ):
         browser.get(url)
-        end = run_script(browser, uri)
+        end = run_script(browser, server.uri)
         [entry] = browser.get_log("browser")
     assert (end["code"], end["clean"], end["seen"]) == (1006, False, [])
     assert "Unexpected response code: 403" in entry["message"]

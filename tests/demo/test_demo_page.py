@@ -1,0 +1,280 @@
+"""The demo's page in a browser: what two people see, on a desktop and on a phone."""
+
+import contextlib
+
+import pytest
+from support.browser import By, Keys, needs_chromium, running_chromium, wait_until
+
+from syncws.demo import make_server
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+PHONE = (360, 740)
+DESKTOP = (1280, 800)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    # Of two windows, only one is in front; the other shall not be throttled.
+    flags = ["--disable-renderer-backgrounding", "--disable-background-timer-throttling"]
+    with running_chromium(tmp_path_factory.mktemp("profile"), *flags) as driver:
+        yield driver
+
+
+@pytest.fixture
+def server():
+    with make_server("localhost", 0) as server:
+        yield server
+
+
+class Page:
+    """The demo's page in a window of its own."""
+
+    def __init__(self, browser, server, fragment="", size=DESKTOP):
+        self.browser = browser
+        browser.switch_to.new_window("tab")
+        self.handle = browser.current_window_handle
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {
+                "width": size[0],
+                "height": size[1],
+                "deviceScaleFactor": 1,
+                "mobile": size == PHONE,
+            },
+        )
+        browser.get(f"http://localhost:{server.port}/{fragment}")
+        self.wait_for_state("Online")
+
+    def look(self):
+        """Put the window in front, for what follows."""
+        self.browser.switch_to.window(self.handle)
+        return self
+
+    def find(self, selector):
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector):
+        script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)"
+        return self.browser.execute_script(script, selector)
+
+    def wait_for_state(self, text):
+        wait_until(self.browser, lambda: self.texts("#state") == [text])
+
+    def wait_for(self, selector, *texts):
+        """Wait until these are the texts of what the selector finds."""
+        with contextlib.suppress(Exception):  # then the assertion shows what there is
+            wait_until(self.browser, lambda: self.texts(selector) == list(texts))
+        assert self.texts(selector) == list(texts)
+
+    def rename(self, name):
+        self.find("#name").send_keys(Keys.CONTROL, "a", Keys.CONTROL, name, Keys.ENTER)
+        wait_until(self.browser, lambda: f"{name} (you)" in self.texts("#members li"))
+
+    def say(self, text):
+        self.find("#text").send_keys(text, Keys.ENTER)
+
+    def is_too_wide(self):
+        script = "return document.documentElement.scrollWidth > innerWidth"
+        return self.browser.execute_script(script)
+
+
+@pytest.fixture
+def open_page(chromium, server):
+    """A function that opens a page; at the end nothing is in the console that must not be."""
+    first = chromium.current_window_handle
+    pages = []
+
+    def open_one(fragment="", size=DESKTOP):
+        pages.append(Page(chromium, server, fragment, size))
+        return pages[-1]
+
+    yield open_one
+    for page in pages:
+        page.look()
+        page.browser.execute_script("localStorage.clear()")
+        entries = page.browser.get_log("browser")
+        page.browser.close()
+        # What the network does is said there, too. A broken policy has other words.
+        assert [each for each in entries if "ERR_CONNECTION" not in each["message"]] == []
+    chromium.switch_to.window(first)
+
+
+def test_two_windows_chat_and_see_each_other(open_page):
+    ada, grace = open_page(), open_page()
+    grace.rename("Grace")
+    ada.look().rename("Ada")
+    ada.wait_for("#members li", "Ada (you)", "Grace")
+    ada.wait_for("#rooms a", "lobby\n2")
+    ada.say("<b>not bold</b> & <script>alert(1)</script> €")
+    grace.look().wait_for("#members li", "Ada", "Grace (you)")
+    grace.wait_for("#log .words", "<b>not bold</b> & <script>alert(1)</script> €")
+    assert grace.browser.find_elements(By.CSS_SELECTOR, "#log b, #log script") == []
+    grace.say("two\nlines".replace("\n", Keys.SHIFT + Keys.ENTER + Keys.SHIFT))
+    ada.look().wait_for(
+        "#log .words", "<b>not bold</b> & <script>alert(1)</script> €", "two\nlines"
+    )
+    assert ada.texts("#log .waiting") == []
+
+
+def test_room_comes_from_the_link_and_links_change_it(open_page):
+    page, other = open_page("#The%20garden"), open_page("#attic")
+    page.look().wait_for("#title", "The garden")
+    page.wait_for("#rooms a", "attic\n1", "The garden\n1")
+    page.find("#rooms a").click()
+    page.wait_for("#title", "attic")
+    page.wait_for("#rooms a", "attic\n2")
+    assert page.find("#window").get_attribute("href").endswith("#attic")
+    page.find("#room").send_keys("cellar", Keys.ENTER)
+    page.wait_for("#title", "cellar")
+    other.look().wait_for("#rooms a", "attic\n1", "cellar\n1")
+
+
+def test_name_is_remembered_and_made_unique(open_page):
+    open_page().rename("Ada")
+    second = open_page()
+    assert second.find("#name").get_attribute("value") == "Ada"
+    second.wait_for("#named", "You are Ada 2 here.")
+    second.wait_for("#members li", "Ada", "Ada 2 (you)")
+
+
+def test_frames_show_what_was_sent_with_its_mask_and_the_answer_without(open_page):
+    page = open_page()
+    page.say("hello")
+    page.wait_for("#log .words", "hello")
+
+    def row(sender):
+        rows = page.browser.find_elements(By.CSS_SELECTOR, f'#frames [data-from="{sender}"]')
+        return next((each for each in rows if '"text":"hello"' in each.text), None)
+
+    sent = wait_until(page.browser, lambda: row("browser"))
+    assert "→" in sent.text
+    assert "TEXT" in sent.text
+    sent.find_element(By.TAG_NAME, "button").click()
+    detail = sent.find_element(By.CLASS_NAME, "detail").text
+    assert "FIN: final frame" in detail
+    assert "opcode 1: text" in detail
+    assert "MASK: as browsers must" in detail
+    lines = {
+        each.find_element(By.TAG_NAME, "th").text: [
+            int(cell.text, 16) for cell in each.find_elements(By.TAG_NAME, "td")
+        ]
+        for each in sent.find_elements(By.TAG_NAME, "tr")[:3]
+    }
+    assert bytes(lines["payload"]).decode() == '{"type":"say","text":"hello"'[:16]
+    assert [a ^ b for a, b in zip(lines["on the wire"], lines["XOR the key"])] == lines["payload"]
+    said = wait_until(page.browser, lambda: row("server"))
+    said.find_element(By.TAG_NAME, "button").click()
+    detail = said.find_element(By.CLASS_NAME, "detail").text
+    assert "MASK: servers don't" in detail
+    assert "masking key" not in detail
+
+
+def test_opening_handshake_ping_and_pong_are_among_the_frames(open_page):
+    page = open_page()
+    page.find("#ping").click()
+    wait_until(page.browser, lambda: "ms" in page.texts("#latency")[0])
+    wait_until(page.browser, lambda: page.texts('#frames [data-kind="PONG"]'))
+    request, response = page.texts('#frames [data-kind="http"]')
+    assert "GET /chat" in request
+    assert "101" in response
+    for kind in ("http", "PING", "PONG"):
+        page.find(f'#frames [data-kind="{kind}"] button').click()
+    [ping, pong] = page.texts("#frames .open:not([data-kind='http']) .detail")
+    assert "must answer with a pong" in ping
+    assert "It answers a ping that was sent" in pong
+    assert "Sec-WebSocket-Key" in page.texts("#frames [data-kind='http'] .detail")[0]
+    page.find("#clear").click()
+    assert page.texts("#frames li") == []
+
+
+def test_messages_are_compressed_if_one_says_so(open_page):
+    page = open_page()
+    page.find("#compress").click()
+    wait_until(page.browser, lambda: "compress=1" in "".join(page.texts("#frames li")))
+    page.wait_for_state("Online")
+    page.say("ab" * 100)
+    page.wait_for("#log .words", "ab" * 100)
+    rows = page.browser.find_elements(By.CSS_SELECTOR, '#frames [data-from="browser"] button')
+    rows[-1].click()
+    detail = page.texts("#frames .detail")[-1]
+    assert "RSV1: compressed" in detail
+    assert "ab" * 100 in detail
+
+
+def test_page_comes_back_when_the_server_does(open_page, server):
+    page = open_page("#garden")
+    page.rename("Ada")
+    page.say("before")
+    page.wait_for("#log .words", "before")
+    page.find("#text").send_keys("half a mess")
+    server.close(timeout=0)
+    wait_until(page.browser, lambda: "trying again" in page.texts("#state")[0])
+    page.find("#text").send_keys("age", Keys.ENTER)  # nobody can be told yet
+    page.find("#text").send_keys("not sent")
+    page.wait_for("#log .waiting .words", "half a message")
+    with make_server("localhost", server.port) as again:
+        page.find("#retry").click()
+        page.wait_for_state("Online")
+        wait_until(page.browser, lambda: page.texts("#log .waiting") == [])
+        page.wait_for("#log .words", "before", "half a message")
+        page.wait_for("#title", "garden")
+        page.wait_for("#members li", "Ada (you)")
+        assert page.find("#text").get_attribute("value") == "not sent"
+        # Once more, by itself, and without anybody saying goodbye.
+        for connection in again.connections:
+            connection.abort()
+        wait_until(page.browser, lambda: page.texts("#state") != ["Online"])
+        page.wait_for_state("Online")
+        page.say("")
+        page.wait_for("#log .words", "before", "half a message", "not sent")
+
+
+def test_phone_shows_one_view_at_a_time_and_nothing_is_too_wide(open_page):
+    page = open_page(size=PHONE)
+    page.say("x" * 300)
+    page.wait_for("#log .words", "x" * 300)
+    for view, shown in (("people", "#people"), ("wire", "#wire"), ("chat", "#chat")):
+        page.find(f'#views [data-view="{view}"]').click()
+        assert [
+            each for each in ("#people", "#chat", "#wire") if page.find(each).is_displayed()
+        ] == [shown]
+        assert not page.is_too_wide()
+    page.find('#views [data-view="wire"]').click()
+    page.find('#frames [data-kind="TEXT"] button').click()
+    assert not page.is_too_wide()
+    small = page.browser.execute_script(
+        "return [...document.querySelectorAll('button, input:not([type=checkbox]), textarea')]"
+        ".filter((e) => e.offsetHeight && e.offsetHeight < 44).map((e) => e.outerHTML)"
+    )
+    assert small == []
+
+
+def test_desktop_shows_everything_side_by_side(open_page):
+    page = open_page()
+    assert all(page.find(each).is_displayed() for each in ("#people", "#chat", "#wire"))
+    assert not page.find("#views").is_displayed()
+    assert not page.is_too_wide()
+
+
+def test_everything_has_a_name_and_can_be_reached_by_keys(open_page):
+    page = open_page()
+    nameless = page.browser.execute_script(
+        "return [...document.querySelectorAll('button, input, textarea, select, a[href]')]"
+        ".filter((e) => !(e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length))"
+        ".map((e) => e.outerHTML)"
+    )
+    assert nameless == []
+    body = page.find("body")
+    body.click()
+    for _ in range(40):
+        page.browser.switch_to.active_element.send_keys(Keys.TAB)
+        if "frame" in page.browser.switch_to.active_element.get_attribute("class"):
+            break
+    active = page.browser.switch_to.active_element
+    active.send_keys(Keys.ENTER)
+    assert active.get_attribute("aria-expanded") == "true"
+    outline = page.browser.execute_script(
+        "return getComputedStyle(arguments[0]).outlineStyle", active
+    )
+    assert outline == "solid"
