@@ -29,10 +29,17 @@ from typing import Any
 
 from ..threaded import timekeeper
 from ..threaded.tls_socket import TlsSocketTransport
-from ..threaded.transport import READ_SIZE, Transport
+from ..threaded.transport import Transport
 from .wsgi_servers import Found, UnsupportedServer
 
 __all__ = ["PendingTransport", "check_socket", "sinks", "take_over"]
+
+#: Bytes that a server may write after its connection was taken over; more fail, as if the client
+#: had gone, or a page without an end would keep its thread for ever.
+MAX_WASTE = 1 << 26
+
+#: Bytes of these that are read at once.
+WASTE_SIZE = 1 << 20
 
 
 class PendingTransport(Transport):
@@ -46,7 +53,6 @@ class PendingTransport(Transport):
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
-        self.secure = hasattr(sock, "do_handshake")
         self.local_address = self.remote_address = None
         with contextlib.suppress(OSError):
             self.local_address = sock.getsockname()
@@ -91,21 +97,40 @@ class StandIn:
         self._kept.close()
 
 
+class _Sink:
+    """The kept end of a stand-in, and how much was written to it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._left = MAX_WASTE
+
+    def is_done(self) -> bool:
+        """Throw away some of what was written; tell whether no more is to come."""
+        try:
+            data = self.sock.recv(WASTE_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        self._left -= len(data)
+        return not data or self._left <= 0
+
+
 class Sinks:
     """The kept ends of stand-ins: emptied now and then, closed when the server has closed its."""
 
     def __init__(self) -> None:
         # Guards it, for a few instructions. Re-entrant, for signal handlers.
         self._lock = threading.RLock()
-        self._socks: dict[int, socket.socket] = {}
+        self._sinks: dict[int, _Sink] = {}
 
     def __len__(self) -> int:
-        return len(self._socks)
+        return len(self._sinks)
 
     def add(self, sock: socket.socket) -> None:
         """Look after this one from now on."""
         with self._lock:
-            self._socks[sock.fileno()] = sock
+            self._sinks[sock.fileno()] = _Sink(sock)
 
     def empty(self) -> bool:
         """Throw away what was written, and close what is done with. Never blocks.
@@ -114,36 +139,26 @@ class Sinks:
             Whether there was something, so that there may be more soon.
         """
         with self._lock:
-            socks = dict(self._socks)
-        if not socks:
+            sinks = dict(self._sinks)
+        if not sinks:
             return False
         poller = select.poll()
-        for descriptor in socks:
+        for descriptor in sinks:
             poller.register(descriptor, select.POLLIN)
         ready = [descriptor for descriptor, _ in poller.poll(0)]
         for descriptor in ready:
-            if self._is_done(socks[descriptor]):
+            if sinks[descriptor].is_done():
                 with self._lock:
-                    del self._socks[descriptor]
-                socks[descriptor].close()
+                    del self._sinks[descriptor]
+                sinks[descriptor].sock.close()
         return bool(ready)
 
     def after_fork(self) -> None:
         """Forget the parent's, in the child."""
-        socks, self._socks = self._socks, {}
+        sinks, self._sinks = self._sinks, {}
         self._lock = threading.RLock()
-        for sock in socks.values():
-            sock.close()
-
-    def _is_done(self, sock: socket.socket) -> bool:
-        try:
-            while sock.recv(READ_SIZE):
-                pass
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
+        for sink in sinks.values():
+            sink.sock.close()
 
 
 sinks = Sinks()

@@ -295,6 +295,8 @@ class Gateway:
             upgrade=settings.upgrade,
             logger=self.logger,
         )
+        if not isinstance(connection, WsgiConnection):
+            raise TypeError(f"create_connection makes a WsgiConnection, not {connection!r}")
         connection.environ, connection._extra = environ, extra
         connection._gateway, connection._found = self, found
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -76,16 +75,19 @@ class TakenOver:
 
     def _look(self) -> None:
         """Close the connections of servers that stop. In the timekeeper's thread."""
-        with self._lock:
-            connections = list(self._connections.items())
-        for connection, found in connections:
-            if connection.open and found.is_stopping():
-                _close(connection, found.grace)
-        busy = sinks.empty()
-        with self._lock:
-            self._armed = bool(self._connections or len(sinks))
-        if self._armed:
-            self._look_later(BUSY_INTERVAL if busy else INTERVAL)
+        busy = False
+        try:
+            with self._lock:
+                connections = list(self._connections.items())
+            for connection, found in connections:
+                if connection.open and found.is_stopping():
+                    _close(connection, found.grace)
+            busy = sinks.empty()
+        finally:
+            with self._lock:
+                self._armed = bool(self._connections or len(sinks))
+            if self._armed:
+                self._look_later(BUSY_INTERVAL if busy else INTERVAL)
 
 
 def _close(connection: WsgiConnection, grace: float | None) -> None:
@@ -103,8 +105,7 @@ taken_over = TakenOver()
 
 def _after_fork(*_: Any) -> None:
     taken_over.after_fork()
-    with contextlib.suppress(OSError):
-        sinks.after_fork()
+    sinks.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

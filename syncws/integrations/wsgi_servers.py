@@ -26,7 +26,6 @@ class Found:
     """A request's server, and its socket.
 
     Attributes:
-        name: what the server is called.
         sock: the connection's socket, which is the server's.
         take_early: returns what the server has read after the request. It may read from the
             socket, and raise :exc:`OSError` where that would block.
@@ -38,7 +37,6 @@ class Found:
         warning: what its users should know.
     """
 
-    name: str
     sock: Any
     take_early: Callable[[], bytes]
     is_stopping: Callable[[], bool] = lambda: False
@@ -100,14 +98,14 @@ _REASONS = {
 
 def _find_given(environ: Environ) -> Found | None:
     sock = environ.get("syncws.socket")
-    return None if sock is None else Found("", sock, lambda: b"", is_ours=True)
+    return None if sock is None else Found(sock, lambda: b"", is_ours=True)
 
 
 def _find_werkzeug(environ: Environ) -> Found | None:
     sock = environ.get("werkzeug.socket")
     if sock is None:
         return None
-    return Found("Werkzeug", sock, _reads(environ.get("wsgi.input")))
+    return Found(sock, _reads(environ.get("wsgi.input")))
 
 
 def _find_gunicorn(environ: Environ) -> Found | None:
@@ -118,7 +116,7 @@ def _find_gunicorn(environ: Environ) -> Found | None:
     stream = environ.get("wsgi.input")
     unreader = getattr(getattr(stream, "reader", None), "unreader", None)
     early = _unreads(unreader) if unreader is not None else _reads(_unwrap(stream))
-    found = Found("gunicorn", sock, early)
+    found = Found(sock, early)
     worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     cfg = getattr(worker, "cfg", None)
     if hasattr(worker, "alive") and cfg is not None:
@@ -142,7 +140,7 @@ def _find_cheroot(environ: Environ) -> Found | None:
     sock = getattr(conn, "socket", None)
     if server is None or sock is None:
         return None
-    found = Found("cheroot", sock, _reads(getattr(conn, "rfile", None)))
+    found = Found(sock, _reads(getattr(conn, "rfile", None)))
     found.is_stopping = lambda: not server.ready
     found.grace = getattr(server, "shutdown_timeout", None)
     # It starts so many threads, and no more by itself.
@@ -154,7 +152,7 @@ def _find_stream(environ: Environ) -> Found | None:
     """Find pywsgi, wsgiref and what is made of it, by the stream that they read from."""
     stream = _unwrap(environ.get("wsgi.input"))
     sock = getattr(getattr(stream, "raw", None), "_sock", None)
-    return None if sock is None else Found("", sock, _reads(stream))
+    return None if sock is None else Found(sock, _reads(stream))
 
 
 def _unwrap(stream: Any) -> Any:

@@ -9,6 +9,7 @@ import socket
 import threading
 
 import pytest
+from support.certificates import contexts
 from support.pairs import SOON, run, socket_pair, wait_until
 from support.serving import echo, messages
 from support.wsgi_servers import running
@@ -553,7 +554,7 @@ def test_gevent_that_patched_too_late_is_explained(monkeypatch):
 
 
 def test_server_that_stops_refuses_with_503(pair, monkeypatch):
-    found = wsgi_servers.Found("", pair[1], lambda: b"", is_stopping=lambda: True)
+    found = wsgi_servers.Found(pair[1], lambda: b"", is_stopping=lambda: True)
     monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
     exc = refusal_of(make_environ(pair[1]))
     assert exc.response.status_code == 503
@@ -562,7 +563,7 @@ def test_server_that_stops_refuses_with_503(pair, monkeypatch):
 
 def test_server_that_stops_closes_what_is_open(pair, monkeypatch):
     stopping = threading.Event()
-    found = wsgi_servers.Found("", pair[1], lambda: b"", is_stopping=stopping.is_set, grace=1)
+    found = wsgi_servers.Found(pair[1], lambda: b"", is_stopping=stopping.is_set, grace=1)
     monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
     with taken(pair) as (ws, client):
         stopping.set()
@@ -572,17 +573,57 @@ def test_server_that_stops_closes_what_is_open(pair, monkeypatch):
 
 @pytest.mark.parametrize(("threads", "limit"), [(None, None), (1, None), (2, 1), (8, 7)])
 def test_pool_leaves_one_thread(threads, limit):
-    found = wsgi_servers.Found("", None, lambda: b"", threads=threads)
+    found = wsgi_servers.Found(None, lambda: b"", threads=threads)
     assert wsgi.Gateway()._limit(found) == limit
     assert wsgi.Gateway(max_connections=None)._limit(found) is None
     assert wsgi.Gateway(max_connections=3)._limit(found) == 3
 
 
 def test_what_users_should_know_is_said_once(pair, caplog, monkeypatch):
-    found = wsgi_servers.Found("", pair[1], lambda: b"", warning="beware")
+    found = wsgi_servers.Found(pair[1], lambda: b"", warning="beware")
     monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
     monkeypatch.setattr(wsgi, "_warned", set())
     for _ in range(2):
         refusal_of(make_environ(pair[1], REQUEST_METHOD="POST"))
     assert messages(caplog, "WARNING") == ["beware"]
     assert logging.getLogger("syncws.server").name == "syncws.server"
+
+
+# --- TLS -------------------------------------------------------------------------
+
+
+def test_tls_is_taken_off_the_server_s_socket_at_the_end(pair):
+    server_context, client_context = contexts()
+    shaking = run(server_context.wrap_socket, pair[1], server_side=True)
+    client = client_context.wrap_socket(pair[0], server_hostname="localhost")
+    server = shaking.result()
+    server.settimeout(5)
+    number = server.fileno()
+    with client, server:
+        client.sendall(b"\x81\x82\0\0\0\0hi")
+        environ = make_environ(server, **{"wsgi.url_scheme": "https"})
+        ws = wsgi.Gateway(compression=None).accept(environ)
+        assert ws.secure
+        assert ws.recv(SOON) == "hi"
+        client.sendall(b"\x88\x80\0\0\0\0")
+        assert ws.wait_closed(SOON)
+        assert client.recv(1000).startswith(b"HTTP/1.1 101 ")
+        assert (server.fileno(), server.gettimeout()) == (number, 5)
+        server.sendall(b"HTTP/1.1 101 ")
+        assert server.recv(1) == b""
+
+
+def test_server_that_closed_its_socket_before_the_end_keeps_its_descriptor(pair):
+    server_context, client_context = contexts()
+    shaking = run(server_context.wrap_socket, pair[1], server_side=True)
+    with client_context.wrap_socket(pair[0], server_hostname="localhost"):
+        server = shaking.result()
+        ws = wsgi.accept(make_environ(server))
+        number = server.fileno()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()  # though the connection is open, which is the program's mistake
+        with socket.socket() as other:
+            assert other.fileno() == number
+            ws.abort()
+            assert ws.wait_closed(SOON)
+            assert other.getsockname()[0] == "0.0.0.0"

@@ -109,6 +109,7 @@ def test_twenty_connections_come_and_go(server):
         assert ws.recv(SOON) == f"message {number}"
         ENDS[number % len(ENDS)](ws)
         assert ws.wait_closed(SOON)
+        wait_for(lambda: server.status()["open"] == 0, server)  # its thread is to be had again
     large = bytes(4_000_000)
     with server.connect() as ws:
         ws.send(large)

@@ -102,6 +102,7 @@ def test_worker_that_is_replaced_closes_its_connections(tmp_path):
             assert server.get("/")[0] == 200
             assert server.get("/")[0] == 200
             assert_goes_away(ws)
+        wait_for(lambda: "Worker exiting" in server.log, server)
         with server.connect() as ws:  # the next worker's
             ws.send("hello")
             assert ws.recv(SOON) == "hello"

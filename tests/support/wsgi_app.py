@@ -66,6 +66,11 @@ def show_page(environ, start_response):
     return [PAGE]
 
 
+def show_nothing(environ, start_response):
+    start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+    return []
+
+
 def show_status(environ, start_response):
     """What this process has: of that nothing may grow."""
     status = {
@@ -109,7 +114,7 @@ PAGES = {
 
 
 def app(environ, start_response):
-    return PAGES[environ["PATH_INFO"]](environ, start_response)
+    return PAGES.get(environ["PATH_INFO"], show_nothing)(environ, start_response)
 
 
 # --- servers that aren't started by a command of their own -----------------------
