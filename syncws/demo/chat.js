@@ -39,7 +39,7 @@ export class Chat {
     this.#showMembers();
     for (const message of history) this.said(message);
     if (!history.length && !again) this.#addEvent("Nobody has said anything here yet.");
-    if (again) this.#addEvent(`You are in the room as ${name}.`);
+    if (again) this.#addEvent(`Connected again, as ${name}`);
     for (const [ref, { text, row }] of this.#waiting) {
       this.#add(row);
       this.transmit({ type: "say", text, ref });

@@ -16,9 +16,10 @@ export class Link {
   #timer = 0; // until the next attempt, or until this one has taken too long
   #check = 0; // until a check has failed
   #failures = 0; // in a row
+  #closed = false; // whether it was closed on purpose
   #heard = false; // whether this connection has brought a message
 
-  // on.state(name), "connecting", "online", "waiting" or "offline"; on.message(object);
+  // on.state(name), "connecting", "online", "waiting", "offline" or "closed"; on.message(object);
   // path() returns where to connect to, ask() sends something that is answered.
   constructor(path, ask, on) {
     this.path = path;
@@ -40,7 +41,7 @@ export class Link {
 
   connect() {
     this.#drop();
-    this.#heard = false;
+    this.#closed = this.#heard = false;
     this.on.state("connecting");
     const socket = this.#socket = new WebSocket(addressOf(this.path()));
     this.#timer = setTimeout(() => this.#lost(), OPEN_TIMEOUT);
@@ -58,6 +59,13 @@ export class Link {
     socket.onclose = () => this.#lost();
   }
 
+  // Closes the connection until connect() is called.
+  close() {
+    this.#drop();
+    this.#closed = true;
+    this.on.state("closed");
+  }
+
   // A connection can be dead without anybody being told: ask, and see whether an answer comes.
   check() {
     if (!this.online || this.#check) return;
@@ -67,7 +75,7 @@ export class Link {
 
   #wake() {
     if (this.online) this.check();
-    else if (this.#socket === null) this.connect();
+    else if (this.#socket === null && !this.#closed) this.connect();
   }
 
   #lost() {
@@ -86,6 +94,6 @@ export class Link {
     this.#socket = null;
     if (socket === null) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+    socket.close(1000, "on purpose");
   }
 }

@@ -8,14 +8,15 @@ import { Wire } from "./wire.js";
 const STATES = {
   connecting: "Connecting…",
   online: "Online",
-  waiting: "Disconnected, trying again",
-  offline: "Offline, trying again",
+  waiting: "Reconnecting…",
+  offline: "Offline",
+  closed: "Disconnected",
 };
 const FIRST = ["Quiet", "Early", "Amber", "Brisk", "Gentle", "Lucky", "Mossy", "Silver", "Sunny", "Windy"];
 const SECOND = ["Otter", "Wren", "Maple", "Finch", "Heron", "Badger", "Clover", "Hare", "Pebble", "Swift"];
 
-const [state, retry, ping, latency, name, named, text, compress] =
-  ["state", "retry", "ping", "latency", "name", "named", "text", "compress"].map(find);
+const [state, retry, ping, close, latency, name, named, text, compress] =
+  ["state", "retry", "ping", "close", "latency", "name", "named", "text", "compress"].map(find);
 
 let token = ""; // of the connection, or of the last one
 let rooms = [];
@@ -29,10 +30,11 @@ const link = new Link(
 );
 
 function showState(name) {
-  state.dataset.state = name;
+  document.body.dataset.state = name;
   state.textContent = STATES[name];
+  retry.textContent = name === "closed" ? "Connect" : "Try now";
   retry.hidden = name === "online" || name === "connecting";
-  ping.disabled = name !== "online";
+  ping.disabled = close.disabled = name !== "online";
   if (name === "online") return;
   latency.textContent = "";
   wire.stop();
@@ -89,6 +91,7 @@ function join(resume = "") {
 
 retry.addEventListener("click", () => link.connect());
 ping.addEventListener("click", () => link.send({ type: "ping" }));
+close.addEventListener("click", () => link.close());
 compress.addEventListener("change", () => link.connect());
 addEventListener("hashchange", () => {
   join();

@@ -188,6 +188,21 @@ def test_opening_handshake_ping_and_pong_are_among_the_frames(open_page):
     assert page.texts("#frames li") == []
 
 
+def test_closing_handshake_is_shown_and_the_page_stays_closed_until_told(open_page):
+    page = open_page()
+    page.find("#close").click()
+    page.wait_for_state("Disconnected")
+    wait_until(page.browser, lambda: len(page.texts('#frames [data-kind="CLOSE"]')) == 2)
+    page.find('#frames [data-kind="CLOSE"] button').click()
+    assert "Close code 1000 (normal closure)" in page.texts("#frames .detail")[0]
+    page.say("later")
+    page.wait_for("#log .waiting .words", "later")
+    page.find("#retry").click()
+    page.wait_for_state("Online")
+    page.wait_for("#log .said:not(.waiting) .words", "later")
+    page.wait_for("#frames .note", "A new connection:")
+
+
 def test_messages_are_compressed_if_one_says_so(open_page):
     page = open_page()
     page.find("#compress").click()
@@ -209,7 +224,7 @@ def test_page_comes_back_when_the_server_does(open_page, server):
     page.wait_for("#log .words", "before")
     page.find("#text").send_keys("half a mess")
     server.close(timeout=0)
-    wait_until(page.browser, lambda: "trying again" in page.texts("#state")[0])
+    wait_until(page.browser, lambda: page.texts("#state") != ["Online"])
     page.find("#text").send_keys("age", Keys.ENTER)  # nobody can be told yet
     page.find("#text").send_keys("not sent")
     page.wait_for("#log .waiting .words", "half a message")
