@@ -1,23 +1,25 @@
-"""``demo``: a page in the browser that talks to a server here."""
+"""``demo``: a chat for browsers, which shows the frames on the wire."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..demo import DEFAULT_PORT, make_server
+from ..demo import DEFAULT_PORT, find_network_url, make_server
 from .arguments import add_address, add_command
 from .showing import complain, describe
 
 __all__ = ["add_demo"]
 
 DESCRIPTION = """\
-Start a server that sends back what it gets, with a page to try it: type
-something, and see how long it takes to come back. Ctrl-C stops it.
+Start a chat with rooms, and open its page in two windows to talk to yourself.
+The page also shows each frame of its connection, with its bytes explained.
+WebSockets at other paths, such as /echo, get back what they send. Ctrl-C stops it.
 """
 
 EPILOG = """\
-example:
+examples:
   %(prog)s
+  %(prog)s --host 0.0.0.0     for phones and others in this network, too
 """
 
 
@@ -26,7 +28,7 @@ def add_demo(commands: Any) -> None:
     parser = add_command(
         commands,
         "demo",
-        "open a page in your browser that talks to a server here",
+        "a chat for your browser, which shows the frames on the wire",
         DESCRIPTION,
         EPILOG,
     )
@@ -40,6 +42,9 @@ def run_demo(args: Any) -> int:
         with make_server(args.host, args.port) as server:
             url = "http" + server.uri[len("ws") :]
             print(f"Open {url} in a browser; Ctrl-C stops it.", flush=True)
+            network_url = find_network_url(server, args.host)
+            if network_url is not None:
+                print(f"Other machines in this network find it at {network_url}", flush=True)
             server.serve_forever()
     except KeyboardInterrupt:
         pass  # just before serving, or again while it ended

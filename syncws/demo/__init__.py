@@ -11,6 +11,7 @@ import errno
 from urllib.parse import parse_qs, urlsplit
 
 from ..sansio.http11 import Request, Response
+from ..server.own_address import find_own_address
 from ..server.routing import Router
 from ..server.serve import ThreadingServer, serve
 from ..server.upgrade import ServerConnection
@@ -18,7 +19,7 @@ from .chat import Chat
 from .pages import read_files, refuse_names, serve_files
 from .tape import TapedConnection, create_connection
 
-__all__ = ["DEFAULT_PORT", "echo", "make_server"]
+__all__ = ["DEFAULT_PORT", "echo", "find_network_url", "make_server"]
 
 DEFAULT_PORT = 8765
 
@@ -89,6 +90,19 @@ def listen(host: str, port: int, chat: Chat | None = None) -> ThreadingServer:
         close_timeout=CLOSE_TIMEOUT,
         write_limit=WRITE_LIMIT,
     )
+
+
+def find_network_url(server: ThreadingServer, host: str) -> str | None:
+    """Return the page's URL for other machines, such as phones, in the network of this one.
+
+    Args:
+        server: the server.
+        host: what it was made with; ``None`` is returned if that isn't all IPv4 interfaces.
+    """
+    if host not in ("", "0.0.0.0"):
+        return None
+    address = find_own_address()
+    return None if address is None else f"http://{address}:{server.port}/"
 
 
 def make_router(chat: Chat) -> Router:

@@ -35,9 +35,6 @@ NO_SNIFFING = ("X-Content-Type-Options", "nosniff")
 HEADERS = [
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", POLICY),
-    # Isolated from other sites, a page gets a finer clock.
-    ("Cross-Origin-Embedder-Policy", "require-corp"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
     NO_SNIFFING,

@@ -72,6 +72,16 @@ def test_demo_serves_until_ctrl_c():
         assert ws.close_code == 1001
 
 
+def test_demo_for_all_machines_says_where_they_find_it(monkeypatch):
+    monkeypatch.setattr(demo, "find_own_address", lambda: "192.0.2.7")
+    with demo.make_server("0.0.0.0", 0) as server:
+        url = f"http://192.0.2.7:{server.port}/"
+        assert demo.find_network_url(server, "0.0.0.0") == url
+        assert demo.find_network_url(server, "localhost") is None
+        monkeypatch.setattr(demo, "find_own_address", lambda: None)
+        assert demo.find_network_url(server, "0.0.0.0") is None
+
+
 def test_demo_ends_cleanly_when_ctrl_c_comes_outside_of_serving(monkeypatch):
     def interrupted(host, port):
         raise KeyboardInterrupt
