@@ -13,12 +13,20 @@ export class Chat {
   name = "";
   #here = new Set(); // the names of those in the room
   #shown = new Set(); // messages that are in the log: of a room's history, some are already
-  #waiting = new Map(); // what was typed and hasn't come back, by its ref: text and row
+  #waiting = new Map(); // what was typed and hasn't come back, by its ref: text, row and target
+  #target = ""; // the room that was asked for
+  #settled = false; // whether that has been answered; before, nothing is said
   #notice = 0;
 
   // transmit(message) sends one if there is a connection.
   constructor(transmit) {
     this.transmit = transmit;
+  }
+
+  // Says which room is asked for.
+  aim(target) {
+    this.#target = target;
+    this.#settled = false;
   }
 
   // --- what the server tells ---
@@ -28,11 +36,8 @@ export class Chat {
     if (!again) {
       log.replaceChildren();
       this.#shown.clear();
-      // What was meant for another room isn't said here, unless the person says so.
-      const meant = [...this.#waiting.values()].map(({ text }) => text);
-      field.value = [field.value, ...meant].filter(Boolean).join("\n");
-      this.#waiting.clear();
     }
+    this.#settled = true;
     this.room = room;
     this.name = name;
     this.#here = new Set(members);
@@ -40,9 +45,13 @@ export class Chat {
     for (const message of history) this.said(message);
     if (!history.length && !again) this.#addEvent("Nobody has said anything here yet.");
     if (again) this.#addEvent(`Connected again, as ${name}`);
-    for (const [ref, { text, row }] of this.#waiting) {
-      this.#add(row);
-      this.transmit({ type: "say", text, ref });
+    for (const [ref, { text, row, target }] of this.#waiting) {
+      if (target === this.#target) {
+        this.#add(row);
+        this.transmit({ type: "say", text, ref });
+      } else {
+        this.#giveBack(ref); // what was meant for another room isn't said here by itself
+      }
     }
     scrollToEnd(pane);
   }
@@ -70,18 +79,23 @@ export class Chat {
 
   error({ code, text, ref }) {
     this.tell(text);
-    const refused = this.#waiting.get(ref);
-    if (!refused || code === "slow") return;
-    refused.row.remove();
+    if (this.#waiting.has(ref)) this.#giveBack(ref);
+    // Of a join: no answer to it will come.
+    else if (code !== "slow") this.#settled = true;
+  }
+
+  // Puts what can't be said back where it was typed.
+  #giveBack(ref) {
+    const { text, row } = this.#waiting.get(ref);
     this.#waiting.delete(ref);
-    field.value ||= refused.text; // nothing that was typed gets lost
+    row.remove();
+    field.value = [field.value, text].filter(Boolean).join("\n");
   }
 
   listRooms(list) {
     const links = list.map(({ name, members }) => {
-      const count = make("span", "", members);
-      count.setAttribute("aria-label", `${members} there`);
-      const link = make("a", "", name, count);
+      const link = make("a", "", name, make("span", "", members));
+      link.setAttribute("aria-label", `${name}, ${members} there`);
       link.href = `#${encodeURIComponent(name)}`;
       if (name === this.room) link.setAttribute("aria-current", "true");
       return make("li", "", link);
@@ -95,9 +109,9 @@ export class Chat {
     const ref = crypto.getRandomValues(new Uint32Array(3)).join("-").slice(0, 32);
     const row = this.#makeRow(this.name || "You", text, Date.now() / 1000, true);
     row.classList.add("waiting");
-    this.#waiting.set(ref, { text, row });
+    this.#waiting.set(ref, { text, row, target: this.#target });
     this.#add(row, true);
-    if (this.room) this.transmit({ type: "say", text, ref });
+    if (this.#settled) this.transmit({ type: "say", text, ref });
   }
 
   // Tells the person something, for a while.

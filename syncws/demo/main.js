@@ -84,7 +84,9 @@ function wantedRoom() {
 }
 
 function join(resume = "") {
-  link.send({ type: "join", room: wantedRoom(), name: name.value, resume });
+  const room = wantedRoom();
+  chat.aim(room);
+  link.send({ type: "join", room, name: name.value, resume });
 }
 
 // --- what people do ---

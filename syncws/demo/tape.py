@@ -21,8 +21,8 @@ from ..threaded.tap import Observe, tapped
 __all__ = ["Tape", "TapedConnection", "create_connection"]
 
 #: Frames of a connection that are kept, and bytes of each payload.
-KEPT = 200
-MAX_PAYLOAD = 512
+KEPT = 100
+MAX_PAYLOAD = 256
 
 #: Connections that may watch another one at the same time.
 MAX_WATCHERS = 4

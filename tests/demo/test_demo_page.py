@@ -130,6 +130,33 @@ def test_room_comes_from_the_link_and_links_change_it(open_page):
     other.look().wait_for("#rooms a", "attic\n1", "cellar\n1")
 
 
+def test_what_is_typed_while_a_room_is_entered_is_said_there(open_page):
+    page = open_page("#attic")
+    page.browser.execute_script(
+        """
+        history.replaceState(null, "", "#cellar");
+        dispatchEvent(new HashChangeEvent("hashchange"));
+        document.getElementById("text").value = "early";
+        document.getElementById("say").requestSubmit();
+        """
+    )
+    page.wait_for("#title", "cellar")
+    page.wait_for("#log .said:not(.waiting) .words", "early")
+    assert page.find("#text").get_attribute("value") == ""
+
+
+def test_what_was_meant_for_another_room_is_given_back(open_page):
+    page = open_page("#attic")
+    page.find("#close").click()
+    page.say("for the attic")
+    page.find("#text").send_keys("half")
+    page.browser.execute_script("location.hash = 'cellar'")
+    page.find("#retry").click()
+    page.wait_for("#title", "cellar")
+    assert page.texts("#log .words") == []
+    assert page.find("#text").get_attribute("value") == "half\nfor the attic"
+
+
 def test_name_is_remembered_and_made_unique(open_page):
     open_page().rename("Ada")
     second = open_page()

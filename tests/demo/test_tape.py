@@ -24,7 +24,10 @@ class Watcher:
     def __init__(self, server, token):
         self.ws = connect(f"{server.uri}wire")
         self.ws.send(token)
-        self.records = json.loads(self.ws.recv(SOON))
+        early = []  # what came before the array of what had been there before
+        while not isinstance(earlier := json.loads(self.ws.recv(SOON)), list):
+            early.append(earlier)
+        self.records = [*earlier, *early]
 
     def until(self, **wanted):
         """The next record that has these values."""
