@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 from typing import Any, Callable
 
@@ -18,6 +20,9 @@ from .tracing import Tracer
 __all__ = ["add_serve"]
 
 PORT = 8765
+
+#: An origin, which has no path (RFC 6454 §6.2).
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+", re.IGNORECASE)
 
 DESCRIPTION = """\
 Start a WebSocket server to try clients with. Ctrl-C stops it.
@@ -48,6 +53,7 @@ def add_serve(commands: Any) -> None:
     add_address(parser, PORT)
     parser.add_argument(
         "--origins",
+        type=origins,
         metavar="ORIGIN[,ORIGIN...]",
         help="origins of pages that may connect, or 'any'",
     )
@@ -55,6 +61,19 @@ def add_serve(commands: Any) -> None:
     parser.add_argument("--key", metavar="FILE", help="the certificate's key, if it isn't in there")
     add_trace(parser)
     parser.set_defaults(run=run_serve)
+
+
+def origins(text: str) -> list[str]:
+    """Return origins that an argument lists.
+
+    Raises:
+        ArgumentTypeError: one isn't an origin.
+    """
+    found = [each.strip() for each in text.split(",")]
+    for each in found:
+        if found != ["any"] and not ORIGIN.fullmatch(each):
+            raise argparse.ArgumentTypeError(f"{each!r} isn't an origin such as http://localhost")
+    return found
 
 
 def echo(ws: ServerConnection) -> None:
@@ -89,9 +108,8 @@ def _make_server(args: Any) -> ThreadingServer:
     """
     options: dict[str, Any] = {}
     if args.origins is not None:
-        origins = [each.strip() for each in args.origins.split(",")]
         # Programs that aren't browsers send no origin; they may connect, as by default.
-        options["origins"] = None if origins == ["any"] else [*origins, None]
+        options["origins"] = None if args.origins == ["any"] else [*args.origins, None]
     if args.cert is not None:
         options["ssl"] = as_context({"certfile": args.cert, "keyfile": args.key})
     if args.trace:

@@ -61,9 +61,6 @@ class Session:
         try:
             with self._ws:
                 self._talk()
-        except KeyboardInterrupt:
-            self._incoming.mute()  # who pressed it knows
-            raise
         finally:
             receiving.join()  # the connection is closed
         return self._status
@@ -74,6 +71,9 @@ class Session:
                 self._do(line)
         except ConnectionClosed:
             pass  # who prints messages says why
+        except KeyboardInterrupt:
+            self._incoming.mute()  # who pressed it knows
+            raise
 
     def _receive(self) -> None:
         try:

@@ -241,8 +241,10 @@ class Tracer:
 
 
 def _can_print(text: str, stream: TextIO) -> bool:
+    if stream.encoding is None:  # it keeps text as it is
+        return True
     try:
-        text.encode(stream.encoding or "ascii")
+        text.encode(stream.encoding)
     except (UnicodeError, LookupError):
         return False
     return True

@@ -3,20 +3,24 @@
 import contextlib
 import os
 import pathlib
+import re
+import select
 import signal
 import subprocess
 import sys
 import threading
 
 import syncws
+from syncws.threaded.deadline import Deadline
 
 DEADLINE = 20.0
 
 
 @contextlib.contextmanager
-def program(*args, **kwargs):
+def program(*args, env=None, **kwargs):
     """`python -m syncws` with these arguments, killed if it takes too long."""
-    env = {**os.environ, "PYTHONPATH": str(pathlib.Path(syncws.__file__).parents[1])}
+    path = str(pathlib.Path(syncws.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": path, **(env or {})}
     # A function as the handler becomes the default in the child; "ignored" would stay.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -87,3 +91,68 @@ class Recorder:
             ws.wait_closed(DEADLINE)
             self.code = ws.close_code
             self.closed.set()
+
+
+class Terminal:
+    """A program in a terminal of its own: what it prints, and a keyboard."""
+
+    def __init__(self, *args, env=()):
+        self._master, slave = os.openpty()
+        environment = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", **dict(env)}
+        with open(slave, "rb", buffering=0) as tty:
+            self._program = program(
+                *args, stdin=tty, stdout=tty, stderr=tty, env=environment, start_new_session=True
+            )
+            self.process = self._program.__enter__()
+        self.output = ""
+        self._read = 0
+
+    def type(self, text):
+        os.write(self._master, text.encode())
+
+    def expect(self, pattern):
+        """Wait until something is printed, after what was expected before; return the match."""
+        deadline = Deadline(DEADLINE)
+        while True:
+            found = re.compile(pattern).search(self.output, self._read)
+            if found:
+                self._read = found.end()
+                return found
+            assert self._receive(deadline), f"no {pattern!r} in {self.output[self._read :]!r}"
+
+    def end_input(self):
+        """Type Ctrl-D, once the program takes keys one by one: before, it would be lost."""
+        deadline = Deadline(DEADLINE)
+        while not re.search(r"(> |\x1b\[\d+B)$", self.output):
+            assert self._receive(deadline), f"no prompt at the end of {self.output!r}"
+        self.type("\x04")
+
+    def interrupt(self):
+        """Press Ctrl-C, until it is seen: just before readline waits for a key it isn't."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+
+    def end(self):
+        """The exit status, once the program has ended, and all that it printed is there."""
+        deadline = Deadline(DEADLINE)
+        while self._receive(deadline):
+            pass
+        return self.process.wait(DEADLINE)
+
+    def _receive(self, deadline):
+        ready, _, _ = select.select([self._master], [], [], deadline.remaining())
+        try:
+            data = os.read(self._master, 65536) if ready else b""
+        except OSError:  # nobody has the terminal any more
+            data = b""
+        self.output += data.decode()
+        return bool(data)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self._program.__exit__(None, None, None)
+        os.close(self._master)

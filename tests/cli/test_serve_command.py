@@ -1,0 +1,179 @@
+"""``serve``: echo and chat."""
+
+import contextlib
+import socket
+
+import pytest
+from support.certificates import authority
+from support.shell import DEADLINE, interrupt, program
+
+import syncws
+from syncws import cli
+from syncws.cli.chat_room import ChatRoom
+
+
+@contextlib.contextmanager
+def serve_command(*args):
+    """The program, and the URI that it prints."""
+    with program("serve", *args, "--port", "0") as process:
+        first, second = process.stdout.readline(), process.stdout.readline()
+        assert first.startswith("Serving ")
+        assert first.endswith("; Ctrl-C stops it.\n")
+        assert second.startswith("Connect with: python -m syncws connect ")
+        yield process, second.split()[-1]
+
+
+def test_echo_is_traced_and_ended_by_ctrl_c():
+    with serve_command("echo", "--trace") as (process, uri):
+        ws = syncws.connect(uri, compression=None)
+        ws.send("hello")
+        assert ws.recv(DEADLINE) == "hello"
+        assert interrupt(process) == (0, "")
+        assert ws.wait_closed(DEADLINE)
+        assert ws.close_code == 1001
+        out = process.stdout.read()
+    names = ["←  GET / HTTP/1.1", "→  HTTP/1.1 101 ", "←  TEXT ", "→  TEXT ", "→  CLOSE "]
+    places = [out.index(name) for name in names]
+    assert places == sorted(places)
+    assert all(line.startswith("#1 ") for line in out.splitlines())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certificate")
+    issued = authority().issue_cert("localhost")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    issued.private_key_pem.write_to_path(str(key))
+    return str(cert), str(key)
+
+
+def test_tls_origins_and_clients_of_our_own(certificate):
+    cert, key = certificate
+    arguments = ("--cert", cert, "--key", key, "--origins", "https://a.example, https://b.example")
+    with serve_command("echo", *arguments) as (process, uri):
+        assert uri.startswith("wss://localhost:")
+        client = ("connect", "--insecure", "--quiet", uri)
+        with program(*client, "--origin", "https://b.example") as talking:
+            assert talking.communicate("hello\n", DEADLINE)[0] == "hello\n"
+        with program(*client) as talking:
+            assert talking.communicate("program\n", DEADLINE)[0] == "program\n"
+        with program(*client, "--origin", "https://c.example") as talking:
+            _, err = talking.communicate("", DEADLINE)
+            assert talking.returncode == 4
+            assert "403" in err
+        status, _ = interrupt(process)
+        assert status == 0
+
+
+def test_any_origin_can_be_let_in():
+    with serve_command("--origins", "any") as (process, uri):
+        with syncws.connect(uri, origin="https://evil.example") as ws:
+            ws.send("hello")
+            assert ws.recv(DEADLINE) == "hello"
+        assert interrupt(process)[0] == 0
+
+
+def test_a_port_that_is_taken_is_said(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert cli.main(["serve", "--port", str(other.getsockname()[1])]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("syncws: the server can't start on localhost: can't listen on 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "text"),
+    [
+        (["--key", "key.pem"], 2, "give --cert"),
+        (["--cert", "/nonexistent"], 1, "No such file"),
+    ],
+)
+def test_what_can_not_be_served_is_said(capsys, args, status, text):
+    assert cli.main(["serve", *args, "--port", "0"]) == status
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("origins", ["", "http://a/", "any,http://a", "a.example"])
+def test_origins_that_are_none_end_with_status_2(capsys, origins):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["serve", "--origins", origins])
+    assert caught.value.code == 2
+    assert "isn't an origin such as http://localhost" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_it_serves_is_no_traceback(monkeypatch):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.serve_command, "_make_server", interrupted)
+    assert cli.main(["serve"]) == 0
+
+
+def test_a_chat_by_the_command():
+    with serve_command("chat") as (process, uri):
+        with syncws.connect(uri + "?name=anna") as anna:
+            assert "You are anna;" in anna.recv(DEADLINE)
+        assert interrupt(process)[0] == 0
+
+
+# --- the room --------------------------------------------------------------------
+
+
+@pytest.fixture
+def room():
+    with syncws.serve(ChatRoom(), "localhost", 0) as server, contextlib.ExitStack() as stack:
+
+        def enter(query=""):
+            return stack.enter_context(syncws.connect(server.uri + query))
+
+        yield enter
+
+
+def test_what_somebody_says_goes_to_all_others(room):
+    anna = room("?name=anna")
+    assert anna.recv(DEADLINE) == "* You are anna; /name NAME changes that. Here: nobody else."
+    ben = room("?name=ben")
+    assert ben.recv(DEADLINE) == "* You are ben; /name NAME changes that. Here: anna."
+    assert anna.recv(DEADLINE) == "* ben came."
+    guest = room()
+    assert guest.recv(DEADLINE).startswith("* You are guest-1;")
+    assert [each.recv(DEADLINE) for each in (anna, ben)] == ["* guest-1 came."] * 2
+    ben.send("hello")
+    assert [each.recv(DEADLINE) for each in (anna, guest)] == ["ben: hello"] * 2
+    anna.send("hi ben")
+    assert [each.recv(DEADLINE) for each in (ben, guest)] == ["anna: hi ben"] * 2
+    ben.close()
+    assert [each.recv(DEADLINE) for each in (anna, guest)] == ["* ben left."] * 2
+
+
+@pytest.mark.parametrize("wanted", ["anna", "", "x" * 31, "*", "a\x1bb"])
+def test_names_that_can_not_be_had(room, wanted):
+    anna, guest = room("?name=anna"), room("?name=anna")
+    assert anna.recv(DEADLINE).startswith("* You are anna;")
+    assert guest.recv(DEADLINE).startswith("* You are guest-1;")
+    guest.send(f"/name {wanted}")
+    line = guest.recv(DEADLINE)
+    assert line.endswith("can't be had; you are still guest-1.")
+    assert line.isprintable()
+
+
+def test_names_can_be_changed_and_are_free_again(room):
+    anna = room("?name=anna")
+    anna.send("/name zoe")
+    assert anna.recv(DEADLINE).startswith("* You are anna;")
+    assert anna.recv(DEADLINE) == "* anna is zoe now."
+    assert room("?name=anna").recv(DEADLINE).startswith("* You are anna;")
+
+
+def test_only_text_is_passed_on(room):
+    anna, ben = room("?name=anna"), room("?name=ben")
+    anna.send(b"\0")
+    ben.send("hello")
+    assert anna.recv(DEADLINE).startswith("* You are anna;")
+    assert {anna.recv(DEADLINE) for _ in range(3)} == {
+        "* ben came.",
+        "* Only text is passed on here.",
+        "ben: hello",
+    }
+    assert ben.recv(DEADLINE).startswith("* You are ben;")
