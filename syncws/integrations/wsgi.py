@@ -31,20 +31,20 @@ from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from ..sansio.headers import Headers, HeadersLike
-from ..sansio.http11 import Request, Response
 from ..server.callables import Handler
 from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
-from ..server.rejections import Rejections, log_refusal
+from ..server.rejections import Rejections
 from ..server.routing import Router
 from ..server.settings import find_router, make_settings
-from ..server.upgrade import SERVER_HEADER, ExtraHeaders, ServerConnection
+from ..server.upgrade import SERVER_HEADER, ExtraHeaders
 from ..server.url_maps import UrlMap
-from ..threaded.deadline import Deadline, clock
-from .takeover import PendingTransport, check_socket, take_over
-from .wsgi_connections import taken_over
-from .wsgi_request import read_request, wsgi_headers, wsgi_status
+from ..threaded.deadline import clock
+from .taken_over import taken_over
+from .takeover import PendingTransport, check_socket
+from .wsgi_connection import TAKEN, WsgiConnection
+from .wsgi_request import wsgi_headers, wsgi_status
 from .wsgi_servers import Found, UnsupportedServer, find_server
 
 if TYPE_CHECKING:
@@ -59,105 +59,8 @@ __all__ = [
     "application",
 ]
 
-#: Seconds for the kernel to take the response.
-RESPONSE_TIMEOUT = 10.0
-
-#: In the environ of a request whose connection was taken over.
-TAKEN = "syncws.taken"
-
 #: What was said already in this process.
 _warned: set[str] = set()
-
-
-class WsgiConnection(ServerConnection):
-    """A server's connection that was taken over from a WSGI server.
-
-    Attributes:
-        environ: the request's environ.
-    """
-
-    environ: WSGIEnvironment
-    _gateway: Gateway
-    _found: Found
-    _extra: Headers
-    _handled = False  # a handler runs, which Gateway.handle() called
-
-    @property
-    def secure(self) -> bool:
-        """Whether the client uses TLS: what a trusted proxy says, or else the environ."""
-        if self._client is not None and self._client.secure is not None:
-            return self._client.secure
-        return self.environ.get("wsgi.url_scheme") in ("https", "wss")
-
-    @property
-    def _rejections(self) -> Rejections | None:
-        return self._gateway._rejections
-
-    def _refusal(self) -> InvalidHandshake | None:
-        found = self._found
-        refusal = taken_over.enter(self, found, self._gateway._limit(found))
-        if refusal is None:
-            return None
-        self._refused_for = refusal.reason
-        return refusal.exc
-
-    def _respond(self, request: Request) -> Response:
-        response = super()._respond(request)
-        if response.status_code == 101:
-            response.headers.update(self._extra)
-        return response
-
-    def _decide_here(self) -> bytes:
-        """Answer the request without touching the connection; return what accepts it.
-
-        Raises:
-            InvalidHandshake: it is refused, with the ``response`` that says so.
-        """
-        protocol = self.protocol
-        answered = False
-        try:
-            request = read_request(self.environ)
-        except InvalidHandshake as exc:
-            self.response = protocol.refuse(exc)
-            protocol.send_response(self.response)
-        else:
-            answered = self._answer(request, Deadline(None))
-        output = b"".join(protocol.data_to_send())
-        refusal = protocol.handshake_exc
-        if refusal is None:
-            return output
-        log_refusal(self, answered)
-        assert isinstance(refusal, InvalidHandshake)
-        assert self.response is not None
-        refusal.response = replace(
-            self.response, headers=Headers.from_parsed(wsgi_headers(self.response))
-        )
-        raise refusal
-
-    def _take(self, output: bytes, start_response: StartResponse | None) -> None:
-        """Take the connection over, and begin with what accepts the request."""
-        if start_response is not None:
-            assert self.response is not None
-            start_response(wsgi_status(self.response), wsgi_headers(self.response))
-        transport, self.protocol._early = take_over(self._found)
-        self.environ[TAKEN] = True
-        self._transport = transport
-        self._writer = self._make_writer()
-        try:
-            transport.send_all(output, Deadline(RESPONSE_TIMEOUT))
-            self._start()
-        except OSError as exc:  # the client went away: whoever uses it learns of that
-            self._finish(exc)
-        except BaseException as exc:
-            if not self._started:
-                self._finish(exc)
-            else:  # interrupted just after it was open
-                self._abort(exc)
-            raise
-
-    def _finish(self, cause: BaseException | None) -> None:
-        super()._finish(cause)
-        self._gateway._ended(self)
 
 
 class Gateway:

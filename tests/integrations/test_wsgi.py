@@ -1,112 +1,35 @@
 """Taking connections over, without a server: what is asked, refused and left behind."""
 
 import contextlib
-import io
-import logging
 import os
 import pickle
 import socket
 import threading
 
 import pytest
-from support.certificates import contexts
 from support.pairs import SOON, run, socket_pair, wait_until
 from support.serving import echo, messages
-from support.wsgi_servers import running
+from support.wsgi_requests import (
+    KEY,
+    Started,
+    make_environ,
+    refusal_of,
+    request_pair,
+    say_goodbye,
+    taken,
+)
 
-from syncws import ClientConnection, ConnectionClosed, InvalidHandshake, InvalidOrigin, Router
+from syncws import ConnectionClosed, InvalidHandshake, InvalidOrigin, Router
 from syncws.exceptions import InvalidState, ServerBusy
-from syncws.integrations import takeover, wsgi, wsgi_connections, wsgi_servers
+from syncws.integrations import takeover, wsgi
+from syncws.integrations.taken_over import taken_over
 from syncws.integrations.takeover import sinks
-from syncws.integrations.wsgi_connections import taken_over
-from syncws.sansio.client_protocol import ClientProtocol
-from syncws.sansio.uri import parse_uri
-from syncws.threaded.transport import Transport
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-
-
-class Raw(io.RawIOBase):
-    """A socket's bytes, for a reader that doesn't keep the socket open."""
-
-    def __init__(self, sock):
-        self._sock = sock
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        return self._sock.recv_into(buffer)
-
-
-def make_environ(sock, path="/", **changes):
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "wsgi.url_scheme": "http",
-        "HTTP_HOST": "localhost:80",
-        "HTTP_UPGRADE": "websocket",
-        "HTTP_CONNECTION": "Upgrade",
-        "HTTP_SEC_WEBSOCKET_KEY": KEY,
-        "HTTP_SEC_WEBSOCKET_VERSION": "13",
-        "wsgi.input": io.BytesIO(),
-    }
-    if sock is not None:
-        environ["werkzeug.socket"] = sock
-        environ["wsgi.input"] = io.BufferedReader(Raw(sock))
-    environ.update(changes)
-    return {key: value for key, value in environ.items() if value is not None}
-
-
-class Started:
-    """What start_response() was called with."""
-
-    def __init__(self):
-        self.status = self.headers = None
-
-    def __call__(self, status, headers, exc_info=None):
-        self.status, self.headers = status, headers
-        return lambda data: None
 
 
 @pytest.fixture
 def pair(monkeypatch):
-    monkeypatch.setattr(wsgi_connections, "INTERVAL", 0.01)
-    client, server = socket_pair()
-    client.settimeout(SOON)
-    with client, server:
-        yield client, server
-    wait_until(lambda: not (len(taken_over) or len(sinks)))  # nothing is left behind
-
-
-@contextlib.contextmanager
-def taken(pair, gateway=None, **changes):
-    """A connection that was taken over, and the client's socket after the response."""
-    client, server = pair
-    ws = (gateway or wsgi.Gateway(compression=None)).accept(make_environ(server, **changes))
-    response = b""
-    while not response.endswith(b"\r\n\r\n"):
-        response += client.recv(1)
-    assert response.startswith(b"HTTP/1.1 101 ")
-    try:
-        yield ws, client
-    finally:
-        ws.abort()
-        assert ws.wait_closed(SOON)
-
-
-def say_goodbye(client, code=b""):
-    """Answer a close frame, or send the first one; nothing comes after it."""
-    client.sendall(b"\x88%c\0\0\0\0" % (0x80 + len(code)) + code)
-    client.shutdown(socket.SHUT_WR)
-
-
-def refusal_of(environ, **options):
-    with pytest.raises(InvalidHandshake) as raised:
-        wsgi.accept(environ, **options)
-    return raised.value
+    with request_pair(monkeypatch) as ends:
+        yield ends
 
 
 # --- taking over -----------------------------------------------------------------
@@ -435,11 +358,6 @@ def test_https_by_the_environ_is_secure(pair):
 # --- handlers --------------------------------------------------------------------
 
 
-def client_of(sock, path="/"):
-    protocol = ClientProtocol(parse_uri(f"ws://localhost{path}"))
-    return ClientConnection(Transport(sock), protocol)
-
-
 def serve_one(app, sock, path="/"):
     """Run an application for one request, whose client it returns first."""
     started = Started()
@@ -499,131 +417,3 @@ def test_handlers_that_raise_say_so_to_the_client(pair, caplog, exc, code, goes_
             gateway.handle(ws, handler)
         assert client.recv(100)[2:4] == code.to_bytes(2, "big")
         assert bool(messages(caplog, "ERROR")) is not goes_on
-
-
-# --- servers ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("environ", "why"),
-    [
-        ({"uwsgi.version": b"2.0"}, "uWSGI can't hand over a connection"),
-        ({"mod_wsgi.version": (5, 0)}, "mod_wsgi can't hand over a connection"),
-        ({"waitress.client_disconnected": None}, "waitress can't hand over a connection"),
-        ({"SERVER_SOFTWARE": "waitress"}, "waitress can't hand over a connection"),
-        ({"SERVER_SOFTWARE": "other/1.0"}, r"this WSGI server \(other/1.0\) isn't known"),
-        ({}, "this WSGI server isn't known"),
-    ],
-)
-def test_servers_that_cannot_work_are_explained(environ, why):
-    with pytest.raises(wsgi.UnsupportedServer, match=why) as raised:
-        wsgi.accept({"wsgi.input": io.BytesIO(), **environ})
-    assert "gthread" in str(raised.value)
-    assert "syncws.serve()" in str(raised.value)
-
-
-def test_waitress_is_told_from_the_others(tmp_path):
-    pytest.importorskip("waitress")
-    with running("waitress", tmp_path) as server:
-        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
-        status, body = server.get("/unsupported", upgrade)
-    assert status == 501
-    assert b"waitress can't hand over a connection: its main thread" in body
-
-
-@pytest.mark.parametrize("module", ["OpenSSL.SSL", "eventlet.greenio"])
-def test_sockets_of_other_libraries_are_explained(module):
-    attributes = {"__module__": module, "do_handshake": None} if "SSL" in module else {}
-    sock = type("Socket", (), {"__module__": module, **attributes})()
-    with pytest.raises(wsgi.UnsupportedServer, match="can't be taken over"):
-        wsgi.accept({"gunicorn.socket": sock, "wsgi.input": io.BytesIO()})
-
-
-def test_gevent_without_patched_threads_is_explained():
-    sock = type("socket", (), {"__module__": "gevent._socket3"})()
-    with pytest.raises(wsgi.UnsupportedServer, match=r"patch_all\(\) was not called"):
-        wsgi.accept({"gunicorn.socket": sock, "wsgi.input": io.BytesIO()})
-
-
-def test_gevent_that_patched_too_late_is_explained(monkeypatch):
-    sock = type("socket", (), {"__module__": "gevent._socket3"})()
-    lock = type("Lock", (), {"__module__": "gevent.thread"})
-    monkeypatch.setattr(takeover.threading, "Lock", lock)
-    with pytest.raises(wsgi.UnsupportedServer, match="imported before"):
-        wsgi.accept({"gunicorn.socket": sock, "wsgi.input": io.BytesIO()})
-
-
-def test_server_that_stops_refuses_with_503(pair, monkeypatch):
-    found = wsgi_servers.Found(pair[1], lambda: b"", is_stopping=lambda: True)
-    monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
-    exc = refusal_of(make_environ(pair[1]))
-    assert exc.response.status_code == 503
-    assert "shutting down" in str(exc)
-
-
-def test_server_that_stops_closes_what_is_open(pair, monkeypatch):
-    stopping = threading.Event()
-    found = wsgi_servers.Found(pair[1], lambda: b"", is_stopping=stopping.is_set, grace=1)
-    monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
-    with taken(pair) as (ws, client):
-        stopping.set()
-        assert client.recv(100) == b"\x88\x02\x03\xe9"
-        assert ws.wait_closed(SOON)  # in half of the grace, as the client says nothing
-
-
-@pytest.mark.parametrize(("threads", "limit"), [(None, None), (1, None), (2, 1), (8, 7)])
-def test_pool_leaves_one_thread(threads, limit):
-    found = wsgi_servers.Found(None, lambda: b"", threads=threads)
-    assert wsgi.Gateway()._limit(found) == limit
-    assert wsgi.Gateway(max_connections=None)._limit(found) is None
-    assert wsgi.Gateway(max_connections=3)._limit(found) == 3
-
-
-def test_what_users_should_know_is_said_once(pair, caplog, monkeypatch):
-    found = wsgi_servers.Found(pair[1], lambda: b"", warning="beware")
-    monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
-    monkeypatch.setattr(wsgi, "_warned", set())
-    for _ in range(2):
-        refusal_of(make_environ(pair[1], REQUEST_METHOD="POST"))
-    assert messages(caplog, "WARNING") == ["beware"]
-    assert logging.getLogger("syncws.server").name == "syncws.server"
-
-
-# --- TLS -------------------------------------------------------------------------
-
-
-def test_tls_is_taken_off_the_server_s_socket_at_the_end(pair):
-    server_context, client_context = contexts()
-    shaking = run(server_context.wrap_socket, pair[1], server_side=True)
-    client = client_context.wrap_socket(pair[0], server_hostname="localhost")
-    server = shaking.result()
-    server.settimeout(5)
-    number = server.fileno()
-    with client, server:
-        client.sendall(b"\x81\x82\0\0\0\0hi")
-        environ = make_environ(server, **{"wsgi.url_scheme": "https"})
-        ws = wsgi.Gateway(compression=None).accept(environ)
-        assert ws.secure
-        assert ws.recv(SOON) == "hi"
-        client.sendall(b"\x88\x80\0\0\0\0")
-        assert ws.wait_closed(SOON)
-        assert client.recv(1000).startswith(b"HTTP/1.1 101 ")
-        assert (server.fileno(), server.gettimeout()) == (number, 5)
-        server.sendall(b"HTTP/1.1 101 ")
-        assert server.recv(1) == b""
-
-
-def test_server_that_closed_its_socket_before_the_end_keeps_its_descriptor(pair):
-    server_context, client_context = contexts()
-    shaking = run(server_context.wrap_socket, pair[1], server_side=True)
-    with client_context.wrap_socket(pair[0], server_hostname="localhost"):
-        server = shaking.result()
-        ws = wsgi.accept(make_environ(server))
-        number = server.fileno()
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()  # though the connection is open, which is the program's mistake
-        with socket.socket() as other:
-            assert other.fileno() == number
-            ws.abort()
-            assert ws.wait_closed(SOON)
-            assert other.getsockname()[0] == "0.0.0.0"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from support.pairs import SOON
-from support.wsgi_servers import BAD, WsgiServer, running, wait_for
+from support.wsgi_servers import BAD, WsgiServer, wait_for
 
 from syncws import ConnectionClosed
 
@@ -19,7 +19,13 @@ OUTLIVED, TIMEOUT = ["gunicorn-gthread", "gunicorn-gevent"], 2
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    started = {}
+    started = {
+        # These are to end in their own ways.
+        "impatient": WsgiServer("gunicorn-sync", tmp_path_factory.mktemp("a"), "--timeout", "1"),
+        "replaced": WsgiServer(
+            "gunicorn-gthread", tmp_path_factory.mktemp("b"), "--max-requests", "3"
+        ),
+    }
     for kind in [*STOPPED, "werkzeug"]:
         options = ["--timeout", str(TIMEOUT)] if kind in OUTLIVED else []
         started[kind] = WsgiServer(kind, tmp_path_factory.mktemp(kind), *options)
@@ -85,24 +91,24 @@ def test_ctrl_c_closes_connections_of_the_development_server_with_1001(servers):
     assert "Exception in thread" not in server.log
 
 
-def test_sync_worker_that_runs_out_of_time_says_so_to_clients(tmp_path):
-    with running("gunicorn-sync", tmp_path, "--timeout", "1") as server:
-        with server.connect("/hold") as ws:
-            assert ws.recv(SOON) == "ready"
-            assert_goes_away(ws)
-        assert "WORKER TIMEOUT" in server.log
-        wait_for(lambda: server.log.count("Booting worker") == 2, server)
+def test_sync_worker_that_runs_out_of_time_says_so_to_clients(servers):
+    server = servers["impatient"]
+    with server.connect("/hold") as ws:
+        assert ws.recv(SOON) == "ready"
+        assert_goes_away(ws)
+    assert "WORKER TIMEOUT" in server.log
+    wait_for(lambda: server.log.count("Booting worker") == 2, server)
+    assert server.get("/")[0] == 200
+
+
+def test_worker_that_is_replaced_closes_its_connections(servers):
+    server = servers["replaced"]
+    with server.connect("/hold") as ws:
+        assert ws.recv(SOON) == "ready"
         assert server.get("/")[0] == 200
-
-
-def test_worker_that_is_replaced_closes_its_connections(tmp_path):
-    with running("gunicorn-gthread", tmp_path, "--max-requests", "3") as server:
-        with server.connect("/hold") as ws:
-            assert ws.recv(SOON) == "ready"
-            assert server.get("/")[0] == 200
-            assert server.get("/")[0] == 200
-            assert_goes_away(ws)
-        wait_for(lambda: "Worker exiting" in server.log, server)
-        with server.connect() as ws:  # the next worker's
-            ws.send("hello")
-            assert ws.recv(SOON) == "hello"
+        assert server.get("/")[0] == 200
+        assert_goes_away(ws)
+    wait_for(lambda: "Worker exiting" in server.log, server)
+    with server.connect() as ws:  # the next worker's
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"

@@ -11,10 +11,12 @@ import sys
 import threading
 
 from syncws.exceptions import InvalidHandshake
-from syncws.integrations import wsgi
+from syncws.integrations import taken_over, wsgi
 from syncws.integrations.takeover import sinks
 
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s %(message)s")
+
+taken_over.INTERVAL = 0.05  # the tests wait for what is left of connections
 
 PAGE = b"<!doctype html><title>page</title>"
 
@@ -77,7 +79,7 @@ def show_status(environ, start_response):
         "pid": os.getpid(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": sorted(thread.name for thread in threading.enumerate()),
-        "open": len(wsgi.taken_over),
+        "open": len(taken_over.taken_over),
         "sinks": len(sinks),
     }
     body = json.dumps(status).encode()

@@ -14,7 +14,7 @@ from ..threaded.timekeeper import call_later
 from .takeover import sinks
 
 if TYPE_CHECKING:
-    from .wsgi import WsgiConnection
+    from .wsgi_connection import WsgiConnection
     from .wsgi_servers import Found
 
 __all__ = ["TakenOver", "taken_over"]
