@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from typing import Any
 
 from ..client.route import Route
@@ -13,7 +12,7 @@ from ..exceptions import InvalidURI
 from ..sansio.uri import WebSocketURI, parse_uri
 from ..server.accepting import Acceptor
 from ..server.listeners import listen
-from ..threaded.deadline import Deadline
+from ..threaded.deadline import Deadline, Latch
 from .arguments import add_address, add_command
 from .exit_codes import OK, USAGE
 from .relay import Relays
@@ -84,7 +83,7 @@ def run_proxy(args: Any) -> int:
     try:
         acceptor.start()
         _announce(args.host, sockets[0].getsockname()[1], target)
-        threading.Event().wait()
+        Latch().wait()
     except KeyboardInterrupt:
         pass
     finally:

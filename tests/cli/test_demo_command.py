@@ -88,3 +88,10 @@ def test_demo_ends_cleanly_when_ctrl_c_comes_outside_of_serving(monkeypatch):
 
     monkeypatch.setattr(demo_command, "make_server", interrupted)
     assert cli.main(["demo"]) == 0
+
+
+def test_demo_says_where_its_page_is(monkeypatch, capsys):
+    monkeypatch.setattr(syncws.ThreadingServer, "serve_forever", lambda server: None)
+    assert cli.main(["demo", "--port", "0"]) == 0
+    line = capsys.readouterr().out
+    assert re.fullmatch(r"Open http://localhost:\d+/ in a browser; Ctrl-C stops it\.\n", line)

@@ -286,6 +286,21 @@ def test_the_command_relays_until_ctrl_c():
         assert "→  GET /path?q HTTP/1.1" in process.stdout.read()
 
 
+def test_relaying_ends_what_is_open(monkeypatch, capsys):
+    visits = []
+
+    class Visit:
+        def wait(self):
+            uri = capsys.readouterr().out.split()[-1]
+            visits.append(syncws.connect(uri))
+            raise KeyboardInterrupt
+
+    with serving(echo) as target:
+        monkeypatch.setattr(proxy_command, "Latch", Visit)
+        assert cli.main(["proxy", target, "--port", "0"]) == 0
+        assert visits[0].wait_closed(DEADLINE)
+
+
 @pytest.mark.parametrize(
     ("args", "status", "text"),
     [

@@ -1,10 +1,11 @@
 """``serve``: echo and chat."""
 
 import contextlib
+import re
 import socket
 
 import pytest
-from support.certificates import authority
+from support.certificates import authority, client_context
 from support.shell import DEADLINE, interrupt, program
 
 import syncws
@@ -72,6 +73,32 @@ def test_any_origin_can_be_let_in():
             ws.send("hello")
             assert ws.recv(DEADLINE) == "hello"
         assert interrupt(process)[0] == 0
+
+
+def test_what_is_served_is_said(certificate, monkeypatch, capsys):
+    cert, key = certificate
+
+    def visit(server):
+        with syncws.connect(server.uri, ssl=client_context()) as ws:
+            ws.send("hello")
+            assert ws.recv(DEADLINE) == "hello"
+
+    monkeypatch.setattr(syncws.ThreadingServer, "serve_forever", visit)
+    arguments = ["--cert", cert, "--key", key, "--origins", "http://a", "--trace", "--port", "0"]
+    assert cli.main(["serve", *arguments]) == 0
+    first, second, *trace = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"Serving echo on wss://localhost:\d+/; Ctrl-C stops it\.", first)
+    assert re.fullmatch(r"Connect with: .* connect --insecure wss://localhost:\d+/", second)
+    assert trace[0].startswith("#")
+
+
+def test_nobody_reads_what_is_said(monkeypatch):
+    def broken(args, server):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(cli.serve_command, "_announce", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.serve_command.run_serve(cli.make_parser().parse_args(["serve", "--port", "0"]))
 
 
 def test_a_port_that_is_taken_is_said(capsys):

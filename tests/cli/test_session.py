@@ -1,17 +1,12 @@
 """``connect`` in a terminal: a pseudo-terminal, with readline in the program."""
 
 import os
-import pathlib
-import re
 import stat
 import threading
 
 import pytest
 from support.shell import DEADLINE, Recorder, Terminal, serving
 
-import syncws
-from syncws.cli import screen, session
-from syncws.cli.screen import count_rows, history_file
 from syncws.cli.serve_command import echo
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals")
@@ -190,138 +185,3 @@ def test_a_home_that_can_not_be_written_to_costs_only_the_history(tmp_path):
         terminal.end_input()
         assert terminal.end() == 0
     assert "Traceback" not in terminal.output
-
-
-# --- in this process -------------------------------------------------------------
-
-
-def test_history_is_kept_where_the_environment_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert history_file() == tmp_path / "syncws" / "history"
-    monkeypatch.setenv("XDG_STATE_HOME", "relative")
-    assert history_file() == pathlib.Path.home() / ".local" / "state" / "syncws" / "history"
-
-
-@pytest.mark.parametrize(
-    ("text", "rows"),
-    [
-        ("", 1),
-        ("x" * 10, 1),
-        ("x" * 11, 2),
-        ("a\nb", 2),
-        ("漢" * 5, 1),
-        ("漢" * 6, 2),
-        ("e\N{COMBINING ACUTE ACCENT}" * 10, 1),
-        ("\x1b[36m" + "x" * 10 + "\x1b[0m", 1),
-    ],
-)
-def test_rows_that_a_text_takes_are_known(text, rows):
-    assert count_rows(text, 10) == rows
-
-
-class Typist:
-    """Input that is typed by the test; each line may do something first."""
-
-    def __init__(self, lines):
-        self._lines = iter(lines)
-
-    def __call__(self, prompt):
-        line = next(self._lines, None)
-        if line is None:
-            raise EOFError
-        if callable(line):
-            line = line()
-        return line
-
-
-@pytest.fixture
-def typing(monkeypatch, tmp_path):
-    """Make a screen on which lines are typed, without readline."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-
-    def make(*lines):
-        monkeypatch.setattr("builtins.input", Typist(lines))
-        monkeypatch.setattr(screen, "_import_readline", lambda: None)
-        return screen.Screen()
-
-    return make
-
-
-def test_without_readline_all_else_works(typing, capsys):
-    with typing("one", "two") as each:
-        assert each.isatty()
-        assert each.encoding
-        each.write("before\n")
-        each.flush()
-        assert [each.read_line() for _ in range(3)] == ["one", "two", None]
-    assert capsys.readouterr().out == "before\n\n"
-
-
-def test_what_others_print_while_a_line_is_typed_is_above_it(typing, capsys):
-    def line():
-        printing = threading.Thread(target=each.print, args=("from another thread",))
-        printing.start()
-        printing.join(DEADLINE)
-        assert not printing.is_alive()
-        return "typed"
-
-    with typing(line) as each:
-        assert each.read_line() == "typed"
-    out = capsys.readouterr().out
-    assert re.fullmatch(r".*\r\x1b\[Jfrom another thread\n> .*", out, re.DOTALL)
-
-
-def test_what_does_not_fit_is_printed_without_going_back(typing, capsys, monkeypatch):
-    monkeypatch.setattr(screen.shutil, "get_terminal_size", lambda: (80, 3))
-
-    def line():
-        printing = threading.Thread(target=each.print, args=("1\n2\n3",))
-        printing.start()
-        printing.join(DEADLINE)
-        return "typed"
-
-    with typing(line) as each:
-        assert each.read_line() == "typed"
-    assert capsys.readouterr().out == "\r\x1b[J1\n2\n3\n> "
-
-
-def test_what_was_to_be_printed_is_printed_after_a_line_that_was_faster(typing, capsys):
-    printed = threading.Event()
-
-    def line():
-        each._waiting.append(("late", printed))
-        return "typed"
-
-    with typing(line) as each:
-        assert each.read_line() == "typed"
-        assert printed.is_set()
-        each._woken()  # a signal that comes later than all of this does nothing
-    assert capsys.readouterr().out == "late\n"
-
-
-def test_ending_wakes_who_waits_for_a_line(typing, capsys):
-    waiting = threading.Event()
-
-    def line():
-        ending = threading.Thread(target=each.end)
-        ending.start()
-        waiting.wait(DEADLINE)  # until the signal
-        raise AssertionError("not woken")
-
-    with typing(line) as each:
-        assert each.read_line() is None
-        assert each.read_line() is None
-        each.end()
-
-
-def test_a_pong_that_does_not_come_is_told(typing, capsys, monkeypatch):
-    monkeypatch.setattr(session, "PONG_TIMEOUT", 0.01)
-    with typing() as each, serving(lambda ws: list(ws)) as uri, syncws.connect(uri) as ws:
-        monkeypatch.setattr(ws, "ping", lambda text: type("Ping", (), {"wait": never})())
-        talk = session.Session(ws, None, each, as_hex=False)
-        talk._do("/ping")
-    assert capsys.readouterr().out == "No pong came within 0 s.\n"
-
-
-def never(ping, timeout):
-    return False
