@@ -1,11 +1,15 @@
 """The chat of the demo, with clients of ours: rooms, presence, limits."""
 
+import contextlib
 import json
+import socket
 import time
 
 import pytest
 from support.chatting import chatting
 from support.pairs import SOON, wait_until
+from support.scripted import build_request, read_head
+from support.wire import build_frame
 
 from syncws.demo.chat import Pace
 
@@ -274,7 +278,8 @@ def test_window_that_does_not_read_costs_only_itself():
             if kind == "departed":
                 break
             kind = None
-        assert kind == "departed"
+        if kind is None:  # it is being closed
+            assert ada.expect("departed")["name"] == "Slow"
         assert ada.join("Ada")["members"] == ["Ada"]
 
 
@@ -282,6 +287,34 @@ def test_ping_is_a_real_one_and_its_latency_comes_back(chat):
     ada = chat()
     ada.send(type="ping")
     assert 0 < ada.expect("pong")["latency"] < SOON * 1000
+
+
+@contextlib.contextmanager
+def unanswered_ping(server):
+    """A socket that had a ping sent to it, and doesn't answer that."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as sock:
+        sock.sendall(build_request("/chat"))
+        read_head(sock)
+        sock.sendall(build_frame(0x81, b'{"type": "ping"}', key=b"1234"))
+        data = b""
+        while b"\x89\x04" not in data:
+            data += sock.recv(1 << 12)
+        yield sock
+
+
+def test_ping_without_an_answer_is_said_to_have_none(monkeypatch):
+    monkeypatch.setattr("syncws.demo.chat.ANSWER_TIMEOUT", 0.05)
+    with chatting() as (server, _), unanswered_ping(server) as sock:
+        data = b""
+        while b'{"type":"pong","latency":null}' not in data:
+            data += sock.recv(1 << 12)
+
+
+def test_window_that_goes_away_instead_of_answering_a_ping_is_not_waited_for():
+    with chatting() as (server, _), unanswered_ping(server):
+        (connection,) = server.connections
+        connection.abort()
+        wait_until(lambda: not server.connections)
 
 
 # --- the pace --------------------------------------------------------------------
