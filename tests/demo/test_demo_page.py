@@ -1,9 +1,11 @@
 """The demo's page in a browser: what two people see, on a desktop and on a phone."""
 
 import contextlib
+import re
 
 import pytest
 from support.browser import By, Keys, needs_chromium, running_chromium, wait_until
+from support.shell import interrupt, program
 
 from syncws.demo import make_server
 
@@ -30,7 +32,7 @@ def server():
 class Page:
     """The demo's page in a window of its own."""
 
-    def __init__(self, browser, server, fragment="", size=DESKTOP):
+    def __init__(self, browser, port, fragment="", size=DESKTOP):
         self.browser = browser
         browser.switch_to.new_window("tab")
         self.handle = browser.current_window_handle
@@ -43,7 +45,7 @@ class Page:
                 "mobile": size == PHONE,
             },
         )
-        browser.get(f"http://localhost:{server.port}/{fragment}")
+        browser.get(f"http://localhost:{port}/{fragment}")
         self.wait_for_state("Online")
 
     def look(self):
@@ -85,8 +87,8 @@ def open_page(chromium, server):
     first = chromium.current_window_handle
     pages = []
 
-    def open_one(fragment="", size=DESKTOP):
-        pages.append(Page(chromium, server, fragment, size))
+    def open_one(fragment="", size=DESKTOP, port=server.port):
+        pages.append(Page(chromium, port, fragment, size))
         return pages[-1]
 
     yield open_one
@@ -270,6 +272,14 @@ def test_page_comes_back_when_the_server_does(open_page, server):
         page.wait_for_state("Online")
         page.say("")
         page.wait_for("#log .words", "before", "half a message", "not sent")
+
+
+def test_ctrl_c_ends_the_demo_though_pages_are_open(open_page):
+    with program("demo", "--port", "0") as process:
+        port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
+        page = open_page(port=port)
+        assert interrupt(process) == (0, "")
+        page.wait_for_state("Reconnecting…")
 
 
 def test_phone_shows_one_view_at_a_time_and_nothing_is_too_wide(open_page):
