@@ -45,6 +45,8 @@ const receivers = {
     const resume = token;
     token = message.token;
     rooms = message.rooms;
+    name.maxLength = find("room").maxLength = message.limits.name;
+    text.maxLength = message.limits.text;
     wire.watch(token);
     join(resume);
   },

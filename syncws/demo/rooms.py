@@ -74,7 +74,7 @@ class Member:
         return self.ws.server.group(name)
 
 
-@dataclass
+@dataclass(eq=False)
 class Room:
     """A room with somebody in it."""
 
@@ -126,7 +126,7 @@ class Rooms:
         with self._lock:
             self._members.pop(member.ws.tape.token, None)
             if member.room is not None:
-                self._take_out(member)
+                self._announce_departure(member, self._take_out(member))
                 self._announce_rooms(member)
 
     def find(self, token: str) -> Member | None:
@@ -152,15 +152,18 @@ class Rooms:
             both = dict.fromkeys((member, earlier))
             leaving = [each for each in both if each is not None and each.room is not None]
             room = self._get_room(room_name, leaving)
-            # Nobody else needs to know that somebody was gone for a moment.
-            stays = any(each.room is room and each.name == name for each in leaving)
-            for each in leaving:
-                self._take_out(each, into=room, quietly=stays and each.name == name)
+            left = [self._take_out(each, into=room) for each in leaving]
             member.name, member.room = self._find_name(room, name), room
             room.members[member.name.casefold()] = member
-            if not stays:
-                tell(member.group(room.group), type="arrived", name=member.name)
-            member.group(room.group).add(member.ws)
+            # Nobody else needs to know that somebody was gone for a moment.
+            here = (room, member.name)
+            for place in left:
+                if place != here:
+                    self._announce_departure(member, place)
+            group = member.group(room.group)
+            if here not in left:
+                tell(group, type="arrived", name=member.name)
+            group.add(member.ws)
             tell(
                 [member.ws],
                 type="joined",
@@ -182,7 +185,7 @@ class Rooms:
         with self._lock:
             if member.room is None:
                 raise Refused("no-room", "You are in no room.")
-            self._take_out(member)
+            self._announce_departure(member, self._take_out(member))
             tell([member.ws], type="left")
             self._announce_rooms(member)
 
@@ -224,18 +227,19 @@ class Rooms:
             raise Refused("room-full", f"There is no place left in {room.name}.")
         return room
 
-    def _take_out(self, member: Member, *, into: Room | None = None, quietly: bool = False) -> None:
-        """Take somebody out of their room; forget it if that was the last, unless they go in."""
+    def _take_out(self, member: Member, *, into: Room | None = None) -> tuple[Room, str]:
+        """Take somebody out of their room; return it, and the name that they had there.
+
+        A room without anybody is forgotten, unless it is the one that they go into.
+        """
         room = member.room
         assert room is not None
         del room.members[member.name.casefold()]
         member.room = None
-        group = member.group(room.group)
-        group.discard(member.ws)
+        member.group(room.group).discard(member.ws)
         if not room.members and room is not into:
             del self._rooms[room.name.casefold()]
-        elif not quietly:
-            tell(group, type="departed", name=member.name)
+        return room, member.name
 
     def _find_name(self, room: Room, wanted: str) -> str:
         """Return a name that nobody in the room has."""
@@ -251,6 +255,10 @@ class Rooms:
     def _list_rooms(self) -> list[dict[str, Any]]:
         rooms = sorted(self._rooms.items())
         return [{"name": room.name, "members": len(room.members)} for _, room in rooms]
+
+    def _announce_departure(self, member: Member, place: tuple[Room, str]) -> None:
+        room, name = place
+        tell(member.group(room.group), type="departed", name=name)
 
     def _announce_rooms(self, member: Member) -> None:
         tell(member.group(EVERYBODY), type="rooms", rooms=self._list_rooms())

@@ -142,6 +142,19 @@ def test_window_that_comes_back_takes_the_place_of_its_lost_connection(chat):
     assert "departed" not in kinds
 
 
+def test_name_that_was_made_unique_stays_when_its_window_comes_back(chat):
+    ada, lost, back = chat(), chat(), chat()
+    ada.join("Ada")
+    assert lost.join("Ada")["name"] == "Ada 2"
+    assert back.join("Ada", resume=lost.welcome["token"])["name"] == "Ada 2"
+    back.say("back again")
+    kinds = []
+    while not kinds or kinds[-1] != "said":
+        kinds.append(ada.receive()["type"])
+    assert kinds.count("arrived") == 1
+    assert "departed" not in kinds
+
+
 def test_room_of_one_keeps_its_history_when_its_window_comes_back(chat):
     lost, back = chat(), chat()
     lost.join("Ada")
