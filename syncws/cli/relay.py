@@ -141,7 +141,7 @@ class Relay:
             self._forward(self._server, head, rest)
         except _Refused as exc:
             self._refuse(exc)
-        except OSError as exc:
+        except (OSError, RuntimeError) as exc:  # no thread is to be had is one of the latter
             self._tell(f"failed: {describe(exc)}")
         finally:
             self.abort()

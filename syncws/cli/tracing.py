@@ -203,8 +203,9 @@ class Tracer:
         self._clock = clock
         self._colour = uses_colour(stream)
         self.arrows = ARROWS if _can_print("".join(ARROWS), stream) else ASCII_ARROWS
-        # So that lines of one record, of several connections, stay together.
+        # So that lines of one record, of several connections, stay together. Guards the next, too.
         self._lock = threading.Lock()
+        self._broken = False
 
     def observer(self, label: str = "") -> Observe:
         """Return what is called with the bytes of a connection; see :mod:`~syncws.threaded.tap`.
@@ -236,8 +237,13 @@ class Tracer:
 
     def _write(self, lines: list[str]) -> None:
         with self._lock:
-            self._stream.write("".join(f"{line}\n" for line in lines))
-            self._stream.flush()
+            if self._broken:
+                return
+            try:
+                self._stream.write("".join(f"{line}\n" for line in lines))
+                self._stream.flush()
+            except OSError:  # who read it is gone; connections go on
+                self._broken = True
 
 
 def _can_print(text: str, stream: TextIO) -> bool:

@@ -162,6 +162,22 @@ def test_it_says_why_it_shows_no_more():
     ]
 
 
+def test_a_reader_who_is_gone_costs_only_the_trace():
+    class Broken(io.StringIO):
+        writes = 0
+
+        def write(self, text):
+            self.writes += 1
+            raise BrokenPipeError
+
+    tracer, stream = make_tracer(Broken())
+    observe = tracer.observer()
+    for _ in range(3):
+        observe(True, b"GET / HTTP/1.1\r\n\r\n" + build_frame(0x81, b"hi", KEY))
+        tracer.tell("more")
+    assert stream.writes == 1
+
+
 def test_what_is_told_about_a_connection_is_safe():
     tracer, stream = make_tracer()
     tracer.tell("from \x1b[2J", "#1 ")
