@@ -20,6 +20,7 @@ shut down.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -213,17 +214,28 @@ class _LentTlsTransport(TlsSocketTransport):
         super().__init__(sock)
         self._ending_of_server = ending
 
+    def flush(self) -> bool:
+        if self.sock is _CLOSED:
+            raise OSError(errno.EBADF, "the socket is closed")
+        return super().flush()
+
     def close(self) -> None:
         with self._ending:
+            sock, self.sock = self.sock, _CLOSED  # late calls are not to meet the server's
             # Takes TLS off, so that the server's code can write without.
             with contextlib.suppress(OSError):  # the client is gone already
-                self.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
             self._ending_of_server.end()
 
     def after_fork(self) -> None:
         self._ending = threading.RLock()
+        self.sock = _CLOSED
         self._ending_of_server.discard()
 
+
+#: What a transport has whose socket is the server's again.
+_CLOSED: Any = socket.socket()
+_CLOSED.close()
 
 #: Whether a descriptor can be put in place of another, also of a socket.
 _CAN_REPLACE = os.name != "nt"
@@ -267,6 +279,10 @@ def take_over(found: Found) -> tuple[Transport, bytes]:
     sock = found.sock
     if found.is_ours:
         return Transport(sock), b""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        # Small frames go out at once, rather than wait for the answer to the last one.
+        with contextlib.suppress(OSError):  # the client is gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     timeout, blocking = sock.gettimeout(), _is_blocking(sock)
     if _is_tls(sock):
         transport: Transport = _LentTlsTransport(sock, _Ending(sock, timeout, blocking))
@@ -289,11 +305,7 @@ def take_over(found: Found) -> tuple[Transport, bytes]:
 
 
 def _duplicate(sock: Any) -> socket.socket:
-    own = socket.socket(fileno=os.dup(sock.fileno())) if _CAN_REPLACE else sock.dup()
-    if own.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):  # the client is gone already
-            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return own
+    return socket.socket(fileno=os.dup(sock.fileno())) if _CAN_REPLACE else sock.dup()
 
 
 def _is_tls(sock: Any) -> bool:

@@ -100,7 +100,7 @@ class TlsSocketTransport(Transport):
         except ssl.SSLWantReadError:
             self._reads_to_send = True
             return 0
-        except ssl.SSLEOFError as exc:
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as exc:
             raise BrokenPipeError(errno.EPIPE, "the peer closed the connection") from exc
         self.bytes_sent += sent
         return sent

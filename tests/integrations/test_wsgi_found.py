@@ -112,7 +112,8 @@ def test_what_users_should_know_is_said_once(pair, caplog, monkeypatch):
 # --- TLS -------------------------------------------------------------------------
 
 
-def test_tls_is_taken_off_the_server_s_socket_at_the_end(pair):
+@pytest.mark.parametrize("cut", [False, True])
+def test_tls_is_taken_off_the_server_s_socket_at_the_end(pair, cut):
     server_context, client_context = contexts()
     shaking = run(server_context.wrap_socket, pair[1], server_side=True)
     client = client_context.wrap_socket(pair[0], server_hostname="localhost")
@@ -125,9 +126,13 @@ def test_tls_is_taken_off_the_server_s_socket_at_the_end(pair):
         ws = wsgi.Gateway(compression=None).accept(environ)
         assert ws.secure
         assert ws.recv(SOON) == "hi"
-        client.sendall(b"\x88\x80\0\0\0\0")
-        assert ws.wait_closed(SOON)
         assert client.recv(1000).startswith(b"HTTP/1.1 101 ")
+        if not cut:
+            client.sendall(b"\x88\x80\0\0\0\0")
+        client.shutdown(socket.SHUT_WR)
+        assert ws.wait_closed(SOON)
+        ws.close()  # late, as the socket is the server's again
+        ws.abort()
         assert (server.fileno(), server.gettimeout()) == (number, 5)
         server.sendall(b"HTTP/1.1 101 ")
         assert server.recv(1) == b""

@@ -5,7 +5,7 @@ import ssl
 import threading
 
 import pytest
-from support.certificates import client_context
+from support.certificates import contexts
 from support.pairs import SOON
 from support.wsgi_servers import BAD, WsgiServer, wait_for
 
@@ -82,7 +82,7 @@ def test_what_came_right_after_the_request_is_not_lost(server):
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     plain = socket.create_connection(("127.0.0.1", server.port), timeout=SOON)
-    with client_context().wrap_socket(plain, server_hostname="localhost") as sock:
+    with contexts()[1].wrap_socket(plain, server_hostname="localhost") as sock:
         sock.sendall(request.encode() + b"\x81\x82\0\0\0\0hi")
         data = b""
         while not data.endswith(b"\x81\x02hi"):
@@ -114,4 +114,4 @@ def test_client_without_tls_costs_only_itself(server):
 
 def test_clients_know_the_authority():
     """Or else none of the above shows anything."""
-    assert client_context().verify_mode is ssl.CERT_REQUIRED
+    assert contexts()[1].verify_mode is ssl.CERT_REQUIRED

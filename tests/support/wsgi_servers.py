@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-from support.certificates import authority, client_context
+from support.certificates import authority, contexts
 from support.pairs import SOON
 
 from syncws import connect
@@ -100,7 +100,7 @@ class WsgiServer:
         request = urllib.request.Request(
             f"{scheme}://127.0.0.1:{self.port}{path}", headers=dict(headers)
         )
-        context = client_context() if self.secure else None
+        context = contexts()[1] if self.secure else None
         try:
             with urllib.request.urlopen(request, timeout=SOON, context=context) as response:
                 return response.status, response.read()
@@ -116,7 +116,7 @@ class WsgiServer:
     def connect(self, path="/echo", **options):
         scheme = "wss" if self.secure else "ws"
         if self.secure:
-            options["ssl"] = client_context()
+            options["ssl"] = contexts()[1]
         return connect(f"{scheme}://127.0.0.1:{self.port}{path}", max_size=None, **options)
 
     def terminate(self):
