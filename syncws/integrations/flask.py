@@ -25,11 +25,12 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
-from flask import Blueprint, Flask, current_app, got_request_exception, request, session
+from flask import Blueprint, Flask, abort, current_app, got_request_exception, request, session
 from flask.testing import EnvironBuilder, FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.routing import WebsocketMismatch
+from werkzeug.wrappers import Response as WerkzeugResponse
 from werkzeug.wsgi import get_current_url
 
 from ..exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -263,7 +264,13 @@ def _make_view(
 
 
 def _call(handler: Callable[..., Any], values: dict[str, Any], ws: Any) -> None:
-    handler(ws, **values)
+    """Call a handler; what it returns is dropped, unless it is an answer that refuses.
+
+    A decorator such as ``login_required`` that stands below the route's returns one.
+    """
+    result = handler(ws, **values)
+    if isinstance(result, WerkzeugResponse) and result.status_code >= 300:
+        abort(result)
 
 
 def _serve(app: Flask, gateway: Gateway, handler: Callable[[Any], None]) -> FlaskResponse:

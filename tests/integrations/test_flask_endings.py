@@ -9,7 +9,7 @@ from syncws import ConnectionClosed
 
 pytest.importorskip("flask")
 
-from flask import Flask, abort, got_request_exception, redirect
+from flask import Flask, Response, abort, got_request_exception, redirect
 
 from syncws.integrations.flask import Sock
 
@@ -97,6 +97,21 @@ def test_the_end_of_another_connection_is_said_in_one_line(sock, caplog):
 )
 def test_http_errors_close_with_1008_and_their_description(sock, caplog, make_args, reason):
     assert closing(sock, lambda ws: abort(*make_args())) == (1008, reason)
+    assert errors(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("make_answer", "expected"),
+    [
+        (lambda: redirect("/login"), (1008, "302 FOUND")),
+        (lambda: Response("no", 401), (1008, "401 UNAUTHORIZED")),
+        (lambda: Response("fine"), (1000, "")),
+        (lambda: "fine", (1000, "")),
+    ],
+)
+def test_answers_that_refuse_close_with_1008(sock, caplog, make_answer, expected):
+    # As a decorator below the route's gives them, which comes too late for HTTP.
+    assert closing(sock, lambda ws: make_answer()) == expected
     assert errors(caplog) == []
 
 
