@@ -67,6 +67,7 @@ class Screen:
         self._lock = threading.Lock()
         self._typing = False
         self._ended = False
+        self._woke = False
         self._waiting: deque[tuple[str, threading.Event]] = deque()
         self._handler: Any = None
 
@@ -126,22 +127,29 @@ class Screen:
                 if self._ended:
                     return None
                 self._typing = True
-            return input(self._prompt)
-        except EOFError:
-            _put("\n")
+            try:
+                return input(self._prompt)
+            except EOFError:
+                _put("\n")
+                return None
+            finally:
+                self._settle()
+        except _Woken:  # perhaps on the way out, just before it would have done nothing
+            self._settle()
             return None
-        except _Woken:
-            return None
-        finally:
-            self._typing = False  # first: from here on the signal's handler does nothing
-            with self._lock:
-                self._print_waiting()
+
+    def _settle(self) -> None:
+        """Print what others left, now that no line is typed."""
+        self._typing = False  # first: from here on the signal's handler does nothing
+        with self._lock:
+            self._print_waiting()
 
     def _woken(self, *_: Any) -> None:
         """Handle the signal: on the main thread, while it waits for a key."""
         if not self._typing:
             return  # it prints what waits by itself
-        if self._ended:
+        if self._ended and not self._woke:
+            self._woke = True  # once: a second one could come while the first is handled
             _put(REMOVE_LINE)
             raise _Woken
         while self._waiting:
