@@ -4,15 +4,18 @@ import io
 import logging
 import socket
 import threading
+import types
 
 import pytest
 from support.certificates import contexts
-from support.pairs import SOON, run
+from support.pairs import SOON, run, wait_until
 from support.serving import messages
 from support.wsgi_requests import make_environ, refusal_of, request_pair, taken
 from support.wsgi_servers import running
 
+from syncws import ServerConnection
 from syncws.integrations import takeover, wsgi, wsgi_servers
+from syncws.integrations.taken_over import TakenOver
 
 
 @pytest.fixture
@@ -152,3 +155,141 @@ def test_server_that_closed_its_socket_before_the_end_keeps_its_descriptor(pair)
             ws.abort()
             assert ws.wait_closed(SOON)
             assert other.getsockname()[0] == "0.0.0.0"
+
+
+# --- what servers tell about themselves ------------------------------------------
+
+
+class Worker:
+    """What gunicorn's workers have, as far as it is looked at."""
+
+    def __init__(self, threads, graceful_timeout=30, timeout=30):
+        self.alive = True
+        self.cfg = types.SimpleNamespace(
+            threads=threads, graceful_timeout=graceful_timeout, timeout=timeout
+        )
+
+    def handle_exit(self, sig, frame):
+        self.alive = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "threads", "warned"),
+    [("ThreadWorker", 4, False), ("SyncWorker", None, True), ("GeventWorker", None, False)],
+)
+def test_gunicorn_s_worker_is_known_by_its_signal_handler(monkeypatch, kind, threads, warned):
+    worker = type(kind, (Worker,), {})(4)
+    monkeypatch.setattr(wsgi_servers.signal, "getsignal", lambda number: worker.handle_exit)
+    unreader = types.SimpleNamespace(buf=io.BytesIO(b"early"), read=lambda: b"early")
+    body = types.SimpleNamespace(reader=types.SimpleNamespace(unreader=unreader))
+    found = wsgi_servers.find_server({"gunicorn.socket": object(), "wsgi.input": body})
+    assert found.take_early() == b"early"
+    unreader.buf = io.BytesIO()
+    assert found.take_early() == b""  # without reading from the socket
+    assert found.threads == threads
+    assert bool(found.warning) is warned
+    assert found.grace == 30
+    assert not found.is_stopping()
+    worker.handle_exit(None, None)
+    assert found.is_stopping()
+
+
+def test_gunicorn_whose_signal_handler_is_another_s_is_used_all_the_same(monkeypatch):
+    monkeypatch.setattr(wsgi_servers.signal, "getsignal", lambda number: print)
+    found = wsgi_servers.find_server({"gunicorn.sock": object(), "wsgi.input": io.BytesIO(b"x")})
+    assert found.take_early() == b"x"
+    assert found.threads is None
+    assert not found.is_stopping()
+
+
+def test_cheroot_is_known_by_its_thread():
+    server = types.SimpleNamespace(
+        ready=True, shutdown_timeout=5, requests=types.SimpleNamespace(min=10)
+    )
+    conn = types.SimpleNamespace(socket=object(), rfile=io.BytesIO(b"early"))
+    kind = type("WorkerThread", (threading.Thread,), {"__module__": "cheroot.workers"})
+    result = []
+    for conn_of_thread in (conn, None):
+        thread = kind(target=lambda: result.append(wsgi_servers._find_cheroot({})))
+        thread.server, thread.conn = server, conn_of_thread
+        thread.start()
+        thread.join()
+    found, none = result
+    assert none is None
+    assert found.sock is conn.socket
+    assert found.take_early() == b"early"
+    assert (found.threads, found.grace) == (10, 5)
+    assert not found.is_stopping()
+    server.ready = False
+    assert found.is_stopping()
+
+
+# --- what goes wrong -------------------------------------------------------------
+
+
+def test_without_a_thread_for_the_time_nothing_is_taken_over(pair, monkeypatch):
+    def fail(delay, callback):
+        raise RuntimeError("can't start new thread")
+
+    registry = TakenOver()
+    monkeypatch.setattr("syncws.integrations.taken_over.call_later", fail)
+    monkeypatch.setattr("syncws.integrations.wsgi_connection.taken_over", registry)
+    exc = refusal_of(make_environ(pair[1]))
+    assert exc.response.status_code == 500
+    pair[1].sendall(b"as before")
+    assert pair[0].recv(100) == b"as before"
+
+
+def test_connection_that_cannot_begin_is_closed(pair, monkeypatch):
+    def fail(ws):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(wsgi.WsgiConnection, "_start", fail)
+    with pytest.raises(RuntimeError, match="can't start"):
+        wsgi.accept(make_environ(pair[1]))
+    assert pair[0].recv(1000).startswith(b"HTTP/1.1 101 ")
+    assert pair[0].recv(1) == b""
+
+
+def test_trouble_of_one_connection_does_not_keep_others_open(pair, monkeypatch, caplog):
+    def fail(*args):
+        raise ZeroDivisionError
+
+    found = wsgi_servers.Found(pair[1], lambda: b"", is_stopping=lambda: False)
+    monkeypatch.setattr(wsgi, "find_server", lambda environ: found)
+    with taken(pair) as (ws, _):
+        monkeypatch.setattr(ws, "_begin_close", fail)
+        found.is_stopping = lambda: True
+        wait_until(lambda: "closing a connection failed" in messages(caplog, "ERROR"))
+        found.is_stopping = lambda: False
+
+
+def test_pages_without_an_end_are_cut_off(pair, monkeypatch):
+    monkeypatch.setattr(takeover, "MAX_WASTE", 1_000_000)
+
+    def write():
+        while True:
+            pair[1].sendall(bytes(10_000))
+
+    with taken(pair), pytest.raises(BrokenPipeError):
+        run(write).result()
+
+
+def test_connections_of_other_classes_are_refused(pair):
+    with pytest.raises(TypeError, match="makes a WsgiConnection"):
+        wsgi.accept(make_environ(pair[1]), create_connection=ServerConnection)
+
+
+def test_forked_children_forget_what_is_the_parent_s(pair):
+    """In this process, which then is the child; the connection's part is tested with a fork."""
+    registry, others = TakenOver(), takeover.Sinks()
+    near, far = socket.socketpair()
+    others.add(near)
+    registry._connections[object()] = None
+    registry._armed = True
+    registry.after_fork()
+    others.after_fork()
+    assert len(registry) == len(others) == 0
+    assert not registry._armed
+    assert near.fileno() == -1
+    far.close()
