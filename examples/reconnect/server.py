@@ -1,5 +1,6 @@
 """Send the time, every second. Usage: python server.py [PORT]."""
 
+import contextlib
 import sys
 import time
 
@@ -7,12 +8,11 @@ from syncws import ConnectionClosed, serve
 
 
 def tell_the_time(websocket):
-    try:
-        while True:
+    with contextlib.suppress(ConnectionClosed):
+        over = False
+        while not over:
             websocket.send(time.strftime("%H:%M:%S"))
-            time.sleep(1)
-    except ConnectionClosed:
-        pass
+            over = websocket.wait_closed(1)  # sleeps, but not longer than there is somebody
 
 
 def main(port):
