@@ -97,6 +97,9 @@ ROLE = re.compile(r":(\w+):`(~?)([^`]+)`")
 
 PRIVATE = re.compile(r"_(?!_iter__)")
 
+#: Public methods that are for the library's own use, at the end of the process and after a fork.
+OWN = {"begin_exit", "end_exit", "after_fork"}
+
 
 class Entry(NamedTuple):
     """Something on a page: how programs import it, and what it is."""
@@ -362,7 +365,9 @@ def is_documented(node: ast.FunctionDef) -> bool:
     """Tell whether a method is for programs; setters are their properties' other half."""
     decorators = [each for each in node.decorator_list if isinstance(each, ast.Attribute)]
     is_setter = any(each.attr == "setter" for each in decorators)
-    return not (PRIVATE.match(node.name) or is_setter) and ast.get_docstring(node) is not None
+    if is_setter or node.name in OWN or PRIVATE.match(node.name):
+        return False
+    return ast.get_docstring(node) is not None
 
 
 def anchor(heading: str) -> str:
