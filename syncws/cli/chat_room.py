@@ -56,7 +56,7 @@ class ChatRoom:
             others = ", ".join(self._names.values()) or "nobody else"
             self._tell(f"* {name} came.")
             self._names[ws] = name
-        ws.send(f"* You are {name}; /name NAME changes that. Here: {others}.")
+            broadcast([ws], f"* You are {name}; /name NAME changes that. Here: {others}.")
 
     def _is_free(self, name: str) -> bool:
         """Tell whether somebody may have a name; with the lock held."""
