@@ -36,7 +36,7 @@ class Stopped(BaseException):
 class Link:
     """A connected socket, whose every wait has a deadline and ends with the test.
 
-    One thread uses it; any may call :meth:`stop` and :meth:`kill`.
+    One thread uses it; any may call ``_stop()`` and ``_kill()``.
 
     Args:
         sock: the socket; the link owns it from now on.
@@ -58,7 +58,7 @@ class Link:
         self._name = name
         self._stopping = threading.Event()  # stalls and delays end
         self._killed = False  # all other waits, too
-        # Keeps kill() from shutting down what has the descriptor's number after closing.
+        # Keeps _kill() from shutting down what has the descriptor's number after closing.
         self._ending = threading.Lock()
         self._gone = False  # we closed the socket
 
@@ -152,13 +152,13 @@ class Link:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         self._close("* resets the connection")
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End delays and stalls, now and from now on: the test is over."""
         self._stopping.set()
 
-    def kill(self) -> None:
+    def _kill(self) -> None:
         """End all other waits, too."""
-        self.stop()
+        self._stop()
         self._shut_down()
 
     def _shut_down(self) -> None:

@@ -109,13 +109,13 @@ class ServerPeer(Peer):
         if self._stopping.is_set():
             raise Stopped
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End delays and stalls, now and from now on: the test is over."""
-        super().stop()
+        super()._stop()
         if self._swallows:
             self._shut_down()
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """End the connection as a server does whose handler returns, if it hasn't ended."""
         if self._is_open and not self._gone:
             self.close()
@@ -244,11 +244,11 @@ class ScriptedServer:
             self._accepting.join(KILL_TIMEOUT)
         deadline = Deadline(GRACE)
         for peer in self._peers:
-            peer.stop()
+            peer._stop()
         for thread in self._threads:
             thread.join(deadline.remaining())
         for peer in self._peers:
-            peer.kill()
+            peer._kill()
         for thread in self._threads:
             thread.join(KILL_TIMEOUT)
 
@@ -275,7 +275,7 @@ class ScriptedServer:
         try:
             script(peer)
             with contextlib.suppress(AssertionError):  # its last step was done
-                peer.finish()
+                peer._finish()
         except Stopped:
             pass
         except BaseException as exc:
