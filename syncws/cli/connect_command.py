@@ -28,7 +28,7 @@ from .piping import Piping
 from .screen import Screen
 from .session import Session
 from .showing import complain, describe, escape, note
-from .tracing import Tracer
+from .trace_lines import Tracer
 
 __all__ = ["add_connect"]
 

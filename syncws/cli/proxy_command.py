@@ -17,7 +17,7 @@ from .arguments import add_address, add_command
 from .exit_codes import OK, USAGE
 from .relay import Relays
 from .showing import complain, describe
-from .tracing import Tracer
+from .trace_lines import Tracer
 
 __all__ = ["add_proxy"]
 

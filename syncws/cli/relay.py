@@ -24,7 +24,7 @@ from ..threaded.tap import Observe
 from ..threaded.timekeeper import call_later
 from ..threaded.transport import Transport
 from .showing import describe, escape
-from .tracing import Tracer
+from .trace_lines import Tracer
 
 if TYPE_CHECKING:
     import socket

@@ -15,7 +15,7 @@ from .arguments import add_address, add_command, add_trace
 from .chat_room import ChatRoom
 from .exit_codes import OK, USAGE
 from .showing import complain, describe
-from .tracing import Tracer
+from .trace_lines import Tracer
 
 __all__ = ["add_serve"]
 

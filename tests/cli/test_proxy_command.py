@@ -21,7 +21,7 @@ from syncws import cli
 from syncws.cli import proxy_command, relay
 from syncws.cli.relay import Relays, rewrite
 from syncws.cli.serve_command import echo
-from syncws.cli.tracing import Tracer
+from syncws.cli.trace_lines import Tracer
 from syncws.client.route import Route
 from syncws.sansio.uri import parse_uri
 from syncws.server.accepting import Acceptor

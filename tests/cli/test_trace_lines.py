@@ -7,7 +7,7 @@ import pytest
 from support.wire import KEY, build_frame
 from vectors import rfc6455, rfc7692
 
-from syncws.cli.tracing import Tracer, trace_lines, uses_colour
+from syncws.cli.trace_lines import Tracer, trace_lines, uses_colour
 from syncws.sansio.dissector import Dissector, Exchange, Record, Unreadable
 
 WHEN = datetime(2024, 5, 17, 12, 3, 22, 123456)
