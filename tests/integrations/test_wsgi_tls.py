@@ -58,7 +58,8 @@ def test_connections_come_and_go(server):
             ws.close()
             assert ws.close_code == 1000
         assert ws.wait_closed(SOON)
-    assert settled(server)["descriptors"] <= before["descriptors"]
+    settled(server)
+    wait_for(lambda: server.status()["descriptors"] <= before["descriptors"], server)
     assert server.get("/")[0] == 200
     wait_for(lambda: server.log.count("INFO syncws.server connection 9 ") == 2, server)
     log = server.log[size:]
