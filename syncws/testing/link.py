@@ -55,6 +55,8 @@ class Link:
         self.byte_interval: float | None = None
         self.transcript: list[str] = []
         self._sock = sock
+        with contextlib.suppress(OSError):  # the other end is gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # single bytes are to go out
         self._name = name
         self._stopping = threading.Event()  # stalls and delays end
         self._killed = False  # all other waits, too
@@ -165,7 +167,8 @@ class Link:
         self._killed = True
         with self._ending, contextlib.suppress(OSError):
             if not self._gone:
-                self._sock.shutdown(socket.SHUT_RDWR)
+                # Not the method of a TLS socket, which isn't for other threads.
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def _close(self, note: str) -> None:
         with self._ending:

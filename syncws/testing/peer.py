@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Peer", "replace_headers"]
 
+#: Bytes of a payload up to which the transcript has (some of) it.
+MAX_SHOWN = 1000
+
 
 class Peer(Link):
     """One end of a WebSocket connection that does what a test tells it, and nothing else.
@@ -84,7 +87,7 @@ class Peer(Link):
         self._ensure_open()
         frame = Frame(*_encode(message))
         data = self._serialize(frame)[:size]
-        self._note(f"> the first {len(data)} bytes of {frame}")
+        self._note(f"> the first {len(data)} bytes of {_show(frame)}")
         self._write(data)
 
     def ping(self, data: bytes = b"") -> None:
@@ -96,7 +99,15 @@ class Peer(Link):
         self.send_frame(Frame(Opcode.PONG, data))
 
     def send_close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Send a close frame, without waiting for the answer; 1005 sends none of a code."""
+        """Send a close frame, without waiting for the answer.
+
+        Args:
+            code: the close code; 1005 sends a frame without one.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            ProtocolError: code or reason can't be sent; :meth:`send_frame` can.
+        """
         self.send_frame(Frame(Opcode.CLOSE, Close(code, reason).serialize()))
 
     def send_frame(self, frame: Frame, *, masked: bool | None = None) -> None:
@@ -107,7 +118,7 @@ class Peer(Link):
             masked: whether it is masked; as it must be of this role, by default.
         """
         self._ensure_open()
-        self._note(f"> {frame}")
+        self._note(f"> {_show(frame)}")
         if frame.opcode is Opcode.CLOSE:
             self._close_sent = True
         self._write(self._serialize(frame, masked))
@@ -180,7 +191,15 @@ class Peer(Link):
         self.cut()
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Close the connection with a closing handshake, ignoring messages that still come."""
+        """Close the connection with a closing handshake, ignoring messages that still come.
+
+        Args:
+            code: the close code; 1005 sends none.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            ProtocolError: code or reason can't be sent.
+        """
         if not self._close_sent:
             self.send_close(code, reason)
         deadline = Deadline(self.timeout)
@@ -258,7 +277,7 @@ class Peer(Link):
                 return None
             self._receive(data)
         event = self._events.popleft()
-        self._note(f"< {event if isinstance(event, Frame) else shorten(event)}")
+        self._note(f"< {_show(event) if isinstance(event, Frame) else shorten(event)}")
         return event
 
     def _receive(self, data: bytes) -> None:
@@ -285,13 +304,19 @@ def _encode(message: DataLike) -> tuple[Opcode, bytes]:
     return Opcode.BINARY, bytes(message)
 
 
+def _show(frame: Frame) -> str:
+    """Return a frame as text, a large one without looking at all of it."""
+    size = len(frame.data)
+    return str(frame) if size <= MAX_SHOWN else f"{frame.opcode.name} [{size} bytes]"
+
+
 def _describe(event: DecoderEvent | None) -> str:
     if event is None:
         return "the end of the connection"
     if isinstance(event, Frame):
         if event.opcode is Opcode.CLOSE:
             return f"a close frame with {_describe_close(event.data)}"
-        return f"the frame {event}"
+        return f"the frame {_show(event)}"
     return shorten(event)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 from types import TracebackType
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import InvalidHandshake
 from ..sansio.handshake import accept_value
@@ -19,6 +19,9 @@ from ..server.callables import refuse_coroutine
 from ..threaded.deadline import Deadline
 from .link import READ_SIZE, Stopped
 from .peer import Peer, replace_headers
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Script", "ScriptedServer", "ServerPeer", "scripted_server"]
 
@@ -34,6 +37,21 @@ class ServerPeer(Peer):
 
     _role = Role.SERVER
     _swallows = False  # it reads until the test is over
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Shake hands by TLS, before anything else; for clients of ``tls_uri``.
+
+        Args:
+            context: the certificate and rules, as for ``serve(ssl=)``.
+        """
+        self._sock = context.wrap_socket(
+            self._sock, server_side=True, do_handshake_on_connect=False
+        )
+        self._sock.settimeout(self.timeout)
+        try:
+            self._sock.do_handshake()
+        except OSError as exc:
+            self._fail(f"expected a TLS handshake, but it failed: {exc}", exc)
 
     def read_request(self) -> Request:
         """Wait for the opening handshake's request, and return it, without answering it."""
@@ -177,6 +195,8 @@ class ScriptedServer:
     Attributes:
         port: where it listens.
         uri: the same, for :func:`~syncws.connect`.
+        tls_uri: the same with ``wss://``, for scripts that begin with ``start_tls()``; the host is
+            ``localhost``, as certificates for tests have it.
     """
 
     def __init__(
@@ -204,6 +224,7 @@ class ScriptedServer:
             raise
         self.port: int = self._listener.getsockname()[1]
         self.uri = f"ws://127.0.0.1:{self.port}/"
+        self.tls_uri = f"wss://localhost:{self.port}/"
 
     def check(self) -> None:
         """Raise what went wrong in a script so far, the first failure; return if nothing did."""

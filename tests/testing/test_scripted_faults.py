@@ -1,10 +1,12 @@
 """What clients see of each fault of a scripted server."""
 
 import functools
+import ssl
 import threading
 import time
 
 import pytest
+from support.certificates import contexts
 from support.pairs import SOON
 
 import syncws
@@ -98,6 +100,60 @@ def test_slow_response():
 
     with scripted_server(script) as server, connect(server.uri) as ws:
         assert ws.recv(SOON) == "slow"
+
+
+def test_tls():
+    server_context, client_context = contexts()
+
+    def fine(peer):
+        peer.start_tls(server_context)
+        peer.expect("hello")
+        peer.send("welcome")
+        peer.expect_close(1000)
+
+    def cut(peer):
+        peer.start_tls(server_context)
+        peer.expect("hello")
+        peer.cut()
+
+    with scripted_server(fine, cut) as server:
+        with connect(server.tls_uri, ssl=client_context) as ws:
+            ws.send("hello")
+            assert ws.recv(SOON) == "welcome"
+        with connect(server.tls_uri, ssl=client_context) as ws:
+            ws.send("hello")
+            with pytest.raises(ConnectionClosedError) as info:
+                ws.recv(SOON)
+            assert info.value.code == 1006
+
+
+def test_tls_that_the_client_refuses():
+    failures = []
+
+    def script(peer):
+        with pytest.raises(AssertionError) as info:
+            peer.start_tls(contexts()[0])
+        failures.append(str(info.value))
+
+    with scripted_server(script) as server, pytest.raises(ssl.SSLCertVerificationError):
+        connect(server.tls_uri)
+    assert "expected a TLS handshake, but it failed" in failures[0]
+
+
+def test_end_of_the_test_wakes_who_waits_by_tls():
+    def script(peer):
+        peer.start_tls(contexts()[0])
+        peer.accept()
+        accepted.set()
+        peer.swallow()
+
+    accepted = threading.Event()
+    began = time.monotonic()
+    with scripted_server(script, timeout=30) as server:
+        ws = connect(server.tls_uri, ssl=contexts()[1])
+        assert accepted.wait(SOON)
+    assert time.monotonic() - began < 1
+    ws.abort()
 
 
 # --- faults of an open connection ---

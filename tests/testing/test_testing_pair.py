@@ -155,6 +155,13 @@ def test_closing_is_quick_whatever_the_ends_are_in():
         each.result()
 
 
+def test_what_does_not_end_is_cut(monkeypatch):
+    monkeypatch.setattr("syncws.testing.pairing.END_TIMEOUT", 0)
+    ends = pair()
+    ends.close()
+    assert [end.wait_closed(SOON) for end in ends] == [True, True]
+
+
 def test_one_end_may_be_gone_already():
     ends = pair()
     ends.client.abort()
