@@ -1,7 +1,11 @@
-"""Every program of the documentation is run: by a test of its own, or by a transcript's."""
+"""Every program of the documentation is run, by a test of its own or a transcript's.
+
+And its links lead somewhere.
+"""
 
 import pathlib
 import re
+from collections import Counter
 
 import pytest
 from support.snippets import DOCS, blocks
@@ -23,3 +27,27 @@ def test_every_block_has_a_name_and_a_test(page):
     tested = [name for name in names if name not in played] + list(transcripts(page))
     tests = [f"def test_{prefix}_{name.replace('-', '_')}(" for name in tested]
     assert [test for test in tests if test not in TESTS] == []
+
+
+#: A link to a file, to a heading of a file, or to a heading of the same page.
+LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors(path):
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    seen = Counter()
+    for heading in re.findall(r"^#+ (.*)$", text, re.M):
+        anchor = re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
+        yield f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor
+        seen[anchor] += 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    path = DOCS / f"{page}.md"
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for file, anchor in LINK.findall(text):
+        target = path if not file else (path.parent / file).resolve()
+        assert target.exists(), file
+        assert not anchor or anchor in anchors(target), f"{file}#{anchor}"

@@ -4,7 +4,6 @@ import inspect
 import re
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 from support.snippets import DOCS
@@ -12,7 +11,6 @@ from support.snippets import DOCS
 import syncws
 
 REFERENCE = DOCS / "reference"
-LINK = re.compile(r"\]\(([\w-]+\.md)?(?:#([\w-]+))?\)")
 
 #: The list of all names.
 INDEX = (REFERENCE / "README.md").read_text(encoding="utf-8")
@@ -27,26 +25,10 @@ def made(tmp_path_factory):
     return {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.md")}
 
 
-def anchors(text):
-    """The anchors of a page, as GitHub makes them of its headings."""
-    seen = Counter()
-    for heading in re.findall(r"^#+ (.*)$", text, re.M):
-        anchor = re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
-        yield f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor
-        seen[anchor] += 1
-
-
 def test_it_is_up_to_date(made):
     committed = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.glob("*.md")}
     outdated = [name for name in {**made, **committed} if made.get(name) != committed.get(name)]
     assert not outdated, "run: python docs/make_reference.py"
-
-
-def test_links_lead_somewhere(made):
-    places = {name: set(anchors(text)) for name, text in made.items()}
-    for name, text in made.items():
-        for file, anchor in LINK.findall(text):
-            assert not anchor or anchor in places[file or name], (name, file, anchor)
 
 
 def test_docstrings_leave_no_markup_behind(made):
