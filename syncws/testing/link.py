@@ -19,6 +19,9 @@ __all__ = ["Link", "Stopped", "shorten"]
 #: Bytes that are read at once.
 READ_SIZE = 1 << 16
 
+#: Bytes that are read before closing, at most: the other end may go on sending.
+MAX_UNREAD = 1 << 24
+
 #: SO_LINGER for a reset: on, for 0 seconds.
 LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -142,8 +145,9 @@ class Link:
                 self._sock.shutdown(socket.SHUT_WR)
                 # Closing with something unread would be a reset.
                 self._sock.setblocking(False)
-                while self._sock.recv(READ_SIZE):
-                    pass
+                for _ in range(MAX_UNREAD // READ_SIZE):
+                    if not self._sock.recv(READ_SIZE):
+                        break
         self._close("* cuts the connection")
 
     def reset(self) -> None:

@@ -26,6 +26,9 @@ OPEN_TIMEOUT = 10.0
 #: Seconds that closing both ends properly may take, before they are cut.
 END_TIMEOUT = 1.0
 
+#: Bytes that are to fit between the ends. Systems may allow less, and count some for each message.
+BUFFER_SIZE = 1 << 20
+
 #: Where the ends say that they are, if the sockets have no addresses (Unix sockets).
 CLIENT_ADDRESS = ("127.0.0.1", 50000)
 SERVER_ADDRESS = ("127.0.0.1", 80)
@@ -132,8 +135,9 @@ def pair(
     sockets; no name is looked up, no port is used, no proxy. By default nothing happens by
     itself: no pings, no compression. Without a ``with`` block close both.
 
-    Messages of more than about 100 KiB don't fit between the two: sending them blocks until
-    the other end receives, on another thread.
+    What isn't received yet stays between the two, up to 1 MiB or what the system allows: about
+    a hundred small messages at least. Sending more blocks until the other end receives, on
+    another thread.
 
     Args:
         path: what the client asks for, path and query.
@@ -180,6 +184,8 @@ def pair(
     }
     near, far = socket.socketpair()
     try:
+        for sock in (near, far):  # by default, a Unix socket holds a few dozen messages
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_SIZE)
         with Accepting(far, make_server) as accepting:
             try:
                 client = connect(f"ws://localhost{path}", sock=near, proxy=None, **options)

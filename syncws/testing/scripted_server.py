@@ -250,7 +250,8 @@ class ScriptedServer:
             self.check()
             if len(self._peers) < len(self._scripts):
                 raise AssertionError(
-                    f"expected {len(self._scripts)} connections, {len(self._peers)} came"
+                    f"expected a connection for each script, {len(self._scripts)} in all; "
+                    f"{len(self._peers)} came"
                 )
         elif self._failures:
             _add_cause(exc, self._failures[0])

@@ -20,6 +20,13 @@ def test_messages_go_both_ways():
         assert client.recv(SOON) == b"\x00\xff"
 
 
+def test_messages_wait_for_who_receives():
+    with pair() as (client, server):
+        for number in range(100):
+            client.send(str(number), timeout=SOON)
+        assert [server.recv(SOON) for _ in range(100)] == [str(number) for number in range(100)]
+
+
 def test_ends_are_what_programs_have():
     with pair() as ends:
         assert isinstance(ends, Pair)
