@@ -85,6 +85,8 @@ def test_6_lasting_server_stops_when_it_is_told_so(tmp_path):
     try:
         server.expect("The server is running; Ctrl-C ends it.")
         with connect(f"ws://localhost:{port}/chat/garden") as ws:
+            ws.send('{"name": "ann"}')
+            assert "ann has come" in ws.recv(SOON)
             server.process.send_signal(signal.SIGTERM)
             assert ws.wait_closed(SOON)
             assert ws.close_code == 1012
