@@ -40,7 +40,7 @@ def greet(ws):
 def greet_browser(ws):
     """Pages can't set headers of WebSockets, so the token is in the first message."""
     with contextlib.suppress(TimeoutError):  # no token is a wrong one
-        ws.username = find_user(ws.recv(timeout=10))
+        ws.username = find_user(ws.recv(timeout=10, decode=True))
     if ws.username is None:
         ws.close(1008, "wrong token")
     else:

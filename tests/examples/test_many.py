@@ -19,10 +19,10 @@ def test_chat():
         assert bob.recv(timeout=SOON) == "* ann is here"
         bob.send("hello, ann")
         read_until(ann, "bob: hello, ann")
-        assert outcome(ann, "hello, bob\n").splitlines() == [
-            "ann: hello, bob",
-            "the chat is over: 1000 ",
-        ]
+        ann.stdin.write("hello, bob\n")
+        ann.stdin.flush()
+        read_until(ann, "ann: hello, bob")
+        assert outcome(ann, "") == "the chat is over: 1000 \n"
         heard = [bob.recv(timeout=SOON) for _ in range(3)]
         assert heard == ["bob: hello, ann", "ann: hello, bob", "* ann has left"]
         bob.close()
@@ -36,10 +36,10 @@ def test_chat():
 @needs_signals
 def test_broadcast():
     with Programs() as programs:
-        server, uri = programs.serve("broadcast/server.py", "0.005")
-        lines = outcome(programs.start("broadcast/client.py", uri, 3, 150)).splitlines()
-        assert lines[0] == "3 listeners got 150 messages each"
-        assert 0 < int(lines[1].rpartition(" ")[2]) < 150
+        server, uri = programs.serve("broadcast/server.py", "0.01")
+        lines = outcome(programs.start("broadcast/client.py", uri, 3, 120)).splitlines()
+        assert lines[0] == "3 listeners got 120 messages each"
+        assert 0 < int(lines[1].rpartition(" ")[2]) < 120
         assert lines[1].startswith("the slow one was closed after ")
         server.terminate()
         assert "broadcasting failed: " in server.communicate(timeout=SOON)[1]
