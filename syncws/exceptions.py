@@ -236,7 +236,7 @@ class SendTimeout(WebSocketException, TimeoutError):
 
 
 class SlowPeer(WebSocketException):
-    """A peer reads too slowly: more bytes than allowed wait for it.
+    """A peer reads too slowly: more bytes than allowed wait for it, or would with one message more.
 
     Attributes:
         buffered: bytes that wait.
@@ -249,7 +249,9 @@ class SlowPeer(WebSocketException):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.buffered} bytes wait for a slow peer, more than the limit of {self.limit}"
+        with_it = "" if self.buffered > self.limit else "with the next message "
+        text = f"{self.buffered} bytes wait for a slow peer, {with_it}more than the limit of"
+        return f"{text} {self.limit}"
 
 
 # --- the opening handshake -------------------------------------------------------

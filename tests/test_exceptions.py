@@ -258,6 +258,11 @@ EXAMPLES = [
         "70000 bytes wait for a slow peer, more than the limit of 65536",
     ),
     (
+        SlowPeer(60000, 65536),
+        {"buffered": 60000, "limit": 65536},
+        "60000 bytes wait for a slow peer, with the next message more than the limit of 65536",
+    ),
+    (
         MultipleValuesError("Host"),
         {"args": ("Host",)},
         "'Host' occurs several times; use get_all()",
