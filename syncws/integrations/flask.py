@@ -24,19 +24,19 @@ import itertools
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
+from urllib.parse import quote
 
 from flask import Blueprint, Flask, abort, current_app, got_request_exception, request, session
 from flask.testing import EnvironBuilder, FlaskClient
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException, default_exceptions
+from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
 from werkzeug.routing import WebsocketMismatch
 from werkzeug.wrappers import Response as WerkzeugResponse
-from werkzeug.wsgi import get_current_url
 
 from ..exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from ..sansio.http11 import Response
 from ..server.callables import refuse_coroutine
-from .in_memory import InMemoryConnection, connect_wsgi
+from .in_memory import FAILURES, InMemoryConnection, connect_wsgi
 from .sock_connection import SockConnection
 from .sock_handling import run_view
 from .sock_options import check_names, merge_options, split_options
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionClosed", "Sock", "SockClient", "SockConnection"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+#: What a query may have as it is.
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 #: Where an application has its gateways, in ``app.extensions``.
 EXTENSION = "syncws"
@@ -83,6 +86,8 @@ class Sock:
         self.app: Flask | None = None
         self._options = options
         self._early: list[tuple[str, dict[str, Any]]] = []  # routes from before there was an app
+        # Handlers, their options and decorators, and what Flask calls for them.
+        self._views: list[tuple[Any, Any, Any, Callable[..., Any]]] = []
         if app is not None:
             self.init_app(app)
 
@@ -125,13 +130,13 @@ class Sock:
                 function.
             ValueError: an option has a wrong value.
         """
-        decorators = options.pop("decorators", ())
+        decorators = tuple(options.pop("decorators", ()))
         ours, theirs = split_options(options)
         Gateway(**{**self._options, **ours})
 
         def decorate(handler: Handler) -> Handler:
             refuse_coroutine(handler, "a handler")
-            view = _make_view(handler, [self._options, ours], decorators)
+            view = self._find_view(handler, ours, decorators)
             name = getattr(handler, "__name__", None)
             rule = {"endpoint": name, **theirs, "view_func": view, "websocket": True}
             if bp is not None:
@@ -143,6 +148,20 @@ class Sock:
             return handler
 
         return decorate
+
+    def _find_view(
+        self, handler: Callable[..., Any], ours: dict[str, Any], decorators: tuple[Any, ...]
+    ) -> Callable[..., Any]:
+        """Return what Flask calls for a handler: the same for all routes that are stacked on it.
+
+        Flask has one view for an endpoint.
+        """
+        for known, options, above, view in self._views:
+            if known is handler and (options, above) == (ours, decorators):
+                return view
+        view = _make_view(handler, [self._options, ours], decorators)
+        self._views.append((handler, ours, decorators, view))
+        return view
 
     def test_client(self, app: Flask | None = None, **kwargs: Any) -> SockClient:
         """Return a test client of the application, which can open WebSockets without a network.
@@ -212,7 +231,6 @@ class SockClient(FlaskClient):
             environ_base=self.environ_base,
         )
         environ = builder.get_environ()
-        url = get_current_url(environ)
         _add_cookies(self, environ)
         fields = [(key, value) for key, value in builder.headers.items() if key != "Cookie"]
         if "HTTP_COOKIE" in environ:
@@ -223,7 +241,7 @@ class SockClient(FlaskClient):
         try:
             connection = connect_wsgi(
                 self.application,
-                f"ws{url[len('http') :]}",
+                _find_uri(environ),
                 headers=fields,
                 environ=more,
                 user_agent_header=environ.get("HTTP_USER_AGENT"),
@@ -269,6 +287,8 @@ def _call(handler: Callable[..., Any], values: dict[str, Any], ws: Any) -> None:
     A decorator such as ``login_required`` that stands below the route's returns one.
     """
     result = handler(ws, **values)
+    if isinstance(result, tuple) and result[1:] and result[1] in range(300, 600):
+        result = current_app.response_class(status=result[1])  # of (body, status)
     if isinstance(result, WerkzeugResponse) and result.status_code >= 300:
         abort(result)
 
@@ -281,19 +301,17 @@ def _serve(app: Flask, gateway: Gateway, handler: Callable[[Any], None]) -> Flas
         if exc.response is None:
             raise
         raise _refuse(app, exc.response) from exc
-    failures: list[Exception] = []
+    _forget_changes()
 
     def report(exc: Exception) -> str:
-        if "syncws.socket" in request.environ and _propagates(app):
-            failures.append(exc)  # of a test, which wants to see it: Flask reports it
+        got_request_exception.send(app, exception=exc)
+        if FAILURES in request.environ and _propagates(app):
+            request.environ[FAILURES].append(exc)  # of a test, which wants to see it
         else:
-            got_request_exception.send(app, exception=exc)
             app.log_exception(sys.exc_info())
         return f"{type(exc).__name__}: {exc}" if app.debug else ""
 
     run_view(gateway, ws, handler, _describe_refusal, report)
-    if failures:
-        raise failures[0]
     return app.response_class(status=101)
 
 
@@ -311,6 +329,16 @@ def _save_session(app: Flask) -> list[tuple[str, str]]:
     if not app.session_interface.is_null_session(current):
         app.session_interface.save_session(app, current, carrier)
     return list(carrier.headers.items())
+
+
+def _forget_changes() -> None:
+    """Let the session be saved again only if the handler changes it.
+
+    What other requests have stored on the server meanwhile would be overwritten.
+    """
+    current = cast(Any, session)._get_current_object()
+    if "modified" in getattr(current, "__dict__", ()):  # it takes notice of changes
+        current.modified = False
 
 
 def _refuse(app: Flask, response: Response) -> HTTPException:
@@ -333,11 +361,19 @@ def _describe_refusal(exc: Exception) -> str | None:
 def _answer_mismatch(exc: Exception) -> Any:
     """Answer plain HTTP to a WebSocket's route with 426; what is the other way round with 400."""
     if request.headers.get("Upgrade", "").lower() == "websocket":
-        return exc
+        return current_app.handle_http_exception(BadRequest())
     return current_app.handle_http_exception(UpgradeRequired())
 
 
-# --- the test client's cookies ----------------------------------------------------
+# --- the test client --------------------------------------------------------------
+
+
+def _find_uri(environ: dict[str, Any]) -> str:
+    """Return the URI that an environ was made for."""
+    path = quote((environ["SCRIPT_NAME"] + environ["PATH_INFO"]).encode("latin-1"))
+    query = quote(environ["QUERY_STRING"].encode("latin-1"), safe=PRINTABLE)
+    scheme = environ["wsgi.url_scheme"].replace("http", "ws")
+    return f"{scheme}://{environ['HTTP_HOST']}{path}{'?' if query else ''}{query}"
 
 
 def _add_cookies(client: Any, environ: dict[str, Any]) -> None:

@@ -32,6 +32,9 @@ __all__ = ["InMemoryConnection", "WsgiApplication", "connect_wsgi"]
 #: A WSGI application (PEP 3333): called with environ and start_response.
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
+#: In the environ: a list for exceptions that an integration catches and a test is to see.
+FAILURES = "syncws.failures"
+
 #: Seconds that one read or write between the two threads may take.
 IO_TIMEOUT = 10.0
 
@@ -197,7 +200,9 @@ class ApplicationCall:
             request = self._read_request()
             if request is not None:
                 self._environ = build_environ(request, self._sock, self._environ)
+                failures = self._environ[FAILURES] = []
                 self._call(self._environ)
+                self._failure = next(iter(failures), None)
         except BaseException as exc:
             self._failure = exc
         finally:
@@ -290,7 +295,7 @@ def build_environ(request: Request, sock: socket.socket, more: Mapping[str, Any]
         "syncws.socket": sock,
     }
     name = unquote_to_bytes(path).decode("latin-1")
-    if name.startswith(environ["SCRIPT_NAME"]):
+    if f"{name}/".startswith(f"{environ['SCRIPT_NAME']}/"):
         name = name[len(environ["SCRIPT_NAME"]) :]
     environ["PATH_INFO"] = name
     for name in request.headers:

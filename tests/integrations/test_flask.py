@@ -20,6 +20,10 @@ def echo(ws):
         ws.send(message)
 
 
+def keep_view(view):
+    return view
+
+
 @pytest.fixture
 def app():
     app = Flask(__name__)
@@ -151,6 +155,27 @@ def test_426_goes_to_error_handlers(app, sock):
         return f"sorry: {exc.code}", exc.code
 
     assert app.test_client().get("/echo").text == "sorry: 426"
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+def test_routes_may_be_stacked(app, is_early):
+    sock = Sock() if is_early else Sock(app)
+
+    @sock.route("/a", max_size=10, decorators=iter([keep_view]))
+    @sock.route("/b", max_size=10, decorators=[keep_view])
+    def greet(ws):
+        ws.send(request.path)
+
+    if is_early:
+        sock.init_app(app)
+    assert say(sock, "/a") == "/a"
+    assert say(sock, "/b") == "/b"
+
+
+def test_a_websocket_to_plain_http_goes_to_error_handlers(app, sock):
+    app.get("/page")(lambda: "page")
+    app.register_error_handler(400, lambda exc: ("no such thing", 400))
+    assert refused(sock, "/page").body == b"no such thing"
 
 
 def test_a_websocket_to_plain_http_is_answered_with_400(app, sock):

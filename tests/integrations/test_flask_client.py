@@ -10,6 +10,7 @@ from syncws import InvalidStatus
 pytest.importorskip("flask")
 
 from flask import Flask, request, session
+from flask.sessions import SecureCookieSession, SessionInterface
 from flask.testing import FlaskClient
 
 from syncws.integrations.flask import Sock, SockClient
@@ -75,6 +76,41 @@ def test_the_session_is_saved_when_the_connection_is_accepted(app, sock):
             assert state["count"] == 1
     with client.connect("/name"), client.session_transaction() as state:
         assert state["count"] == 2
+
+
+class StoredSessions(SessionInterface):
+    """Sessions on the server; there is one."""
+
+    def __init__(self):
+        self.stored = {}
+
+    def open_session(self, app, request):
+        return SecureCookieSession(self.stored)
+
+    def save_session(self, app, session, response):
+        if session.modified:
+            self.stored = dict(session)
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"), [("", {"visits": 2}), ("ann", {"visits": 1, "name": "ann"})]
+)
+def test_a_session_on_the_server_is_saved_again_only_if_the_handler_changes_it(
+    app, sock, message, kept
+):
+    sessions = app.session_interface = StoredSessions()
+    app.before_request(lambda: session.update(visits=1))
+
+    @sock.route("/rename")
+    def rename(ws):
+        if name := ws.recv():
+            session["name"] = name
+
+    with sock.test_client().connect("/rename") as ws:
+        assert sessions.stored == {"visits": 1}
+        sessions.stored = {"visits": 2}  # by another request
+        ws.send(message)
+    assert sessions.stored == kept
 
 
 def test_permanent_sessions(app, sock):
@@ -157,6 +193,18 @@ def test_arguments_are_those_of_flasks_client(app, sock):
     )
     assert answer == ["example.com", "https", "a=1", "yes", "test", "1.2.3.4", "/app", "/request"]
     assert ask("/request?a=2")[2] == "a=2"
+
+
+@pytest.mark.parametrize("path", ["/é/ü b%25%3F%2F?q=ü&r=%26", "/%C3%A9/ü?q", "/é/x"])
+def test_paths_are_what_they_are_by_http(app, sock, path):
+    app.get("/é/<path:name>")(lambda name: repr((name, request.args)))
+
+    @sock.route("/é/<path:name>")
+    def repeat(ws, name):
+        ws.send(repr((name, request.args)))
+
+    client = sock.test_client()
+    assert say(client, path) == client.get(path).text
 
 
 def test_options_are_those_of_connect(sock):

@@ -105,6 +105,9 @@ def test_http_errors_close_with_1008_and_their_description(sock, caplog, make_ar
     [
         (lambda: redirect("/login"), (1008, "302 FOUND")),
         (lambda: Response("no", 401), (1008, "401 UNAUTHORIZED")),
+        (lambda: ("no", 401), (1008, "401 UNAUTHORIZED")),
+        (lambda: ("fine", 200), (1000, "")),
+        (lambda: ("fine", "too"), (1000, "")),
         (lambda: Response("fine"), (1000, "")),
         (lambda: "fine", (1000, "")),
     ],
@@ -155,6 +158,20 @@ def test_exceptions_are_raised_to_the_test_where_flask_would(app, sock, caplog):
         ws.recv(SOON)
     assert len(signals) == 1
     assert errors(caplog) == []
+
+
+def test_error_handlers_do_not_hide_exceptions_from_the_test(app, sock):
+    app.testing = True
+    called = []
+
+    @app.errorhandler(Exception)
+    def answer(exc):
+        called.append(exc)
+        return "sorry", 500
+
+    with pytest.raises(ValueError, match="broken"):
+        closing(sock, fail)
+    assert called == []
 
 
 def test_exceptions_before_the_handler_are_raised_by_connecting(app, sock):

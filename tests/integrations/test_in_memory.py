@@ -115,6 +115,8 @@ def test_environ_may_be_given():
     environ = environ_of("/app/page", environ={"REMOTE_ADDR": "1.2.3.4", "SCRIPT_NAME": "/app"})
     assert environ["REMOTE_ADDR"] == "1.2.3.4"
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/app", "/page")
+    environ = environ_of("/application", environ={"SCRIPT_NAME": "/app"})
+    assert environ["PATH_INFO"] == "/application"
 
 
 # --- plain HTTP ---
