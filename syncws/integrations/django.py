@@ -26,15 +26,19 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+import django
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest, ImproperlyConfigured, PermissionDenied
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import got_request_exception
-from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
+from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
-from ..exceptions import InvalidHandshake, InvalidStatus
+from ..exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from ..sansio.close import CloseCode
 from ..sansio.http11 import Response
 from ..server.callables import refuse_coroutine
 from .in_memory import InMemoryConnection, connect_wsgi
@@ -105,7 +109,7 @@ def connect_client(client: Client, path: str = "/", **options: Any) -> InMemoryC
 
     Args:
         client: Django's test client; its cookies are sent, and those of the response kept.
-        path: path and query.
+        path: path and query, of the host ``testserver`` as for ``client.get()``; or a whole URI.
         options: as for :func:`syncws.integrations.in_memory.connect_wsgi`.
 
     Raises:
@@ -119,6 +123,9 @@ def connect_client(client: Client, path: str = "/", **options: Any) -> InMemoryC
     if cookies:
         headers["Cookie"] = cookies
     environ = {**client.defaults, **options.pop("environ", {})}
+    if path.startswith("/"):
+        host = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "testserver")
+        path = f"ws://{host}{path}"
     application = _Raising(client.raise_request_exception)
     try:
         connection = connect_wsgi(application, path, headers=headers, environ=environ, **options)
@@ -184,7 +191,7 @@ def _serve(
         return _refuse(exc.response)
     if hasattr(request, "session"):
         request.session.modified = False  # it is saved; again only if the view changes it
-    close_old_connections()
+    _close_old_connections()
 
     def report(exc: Exception) -> str:
         got_request_exception.send(sender=_serve, request=request)
@@ -192,8 +199,36 @@ def _serve(
         logger.error("WebSocket view failed: %s", request.path, exc_info=exc, extra=extra)
         return f"{type(exc).__name__}: {exc}" if settings.DEBUG else ""
 
-    run_view(gateway, ws, view, _describe_refusal, report)
+    run_view(gateway, ws, functools.partial(_call, view), _describe_refusal, report)
+    if hasattr(request, "session"):
+        _save_only_changes(request.session)
     return HttpResponse(status=101)
+
+
+def _call(view: Callable[[WsgiConnection], Any], ws: WsgiConnection) -> None:
+    """Call a view; what it returns is dropped, unless it is an answer that refuses.
+
+    A decorator such as ``login_required`` that stands below ``@websocket`` returns one. An
+    exception undoes what was written, with ``ATOMIC_REQUESTS``, as it does in any view.
+    """
+    try:
+        result = view(ws)
+    except ConnectionClosed:
+        raise
+    except Exception:
+        for database in connections.all():
+            if database.settings_dict["ATOMIC_REQUESTS"] and database.in_atomic_block:
+                database.set_rollback(True)
+        raise
+    if isinstance(result, HttpResponseBase) and result.status_code >= 300:
+        ws.close(CloseCode.POLICY_VIOLATION, f"{result.status_code} {result.reason_phrase}")
+
+
+def _close_old_connections() -> None:
+    """Close database connections that are too old, but for those in a transaction."""
+    for database in connections.all():
+        if not database.in_atomic_block:  # ATOMIC_REQUESTS
+            database.close_if_unusable_or_obsolete()
 
 
 def _save_session(request: HttpRequest) -> list[tuple[str, str]]:
@@ -206,6 +241,17 @@ def _save_session(request: HttpRequest) -> list[tuple[str, str]]:
     if carrier.has_header("Vary"):
         headers.append(("Vary", carrier["Vary"]))
     return headers
+
+
+def _save_only_changes(session: Any) -> None:
+    """Keep ``SESSION_SAVE_EVERY_REQUEST`` from overwriting what others have stored meanwhile."""
+    save = session.save
+
+    def save_changes(*args: Any, **kwargs: Any) -> None:
+        if session.modified:
+            save(*args, **kwargs)
+
+    session.save = save_changes
 
 
 def _refuse(response: Response) -> HttpResponse:
@@ -233,7 +279,9 @@ class _Raising:
     """
 
     def __init__(self, raises: bool) -> None:
-        self._application = get_wsgi_application()
+        if not apps.ready:  # again, it would configure the logging again
+            django.setup(set_prefix=False)
+        self._application = WSGIHandler()
         self._raises = raises
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

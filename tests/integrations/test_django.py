@@ -1,7 +1,9 @@
 """Views with WebSockets in Django applications."""
 
+import contextlib
 import logging
 import os
+import unittest
 
 import pytest
 from support.django_settings import DATABASE
@@ -16,7 +18,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import BadRequest, ImproperlyConfigured, PermissionDenied
 from django.core.management import call_command
 from django.core.signals import got_request_exception
-from django.db import close_old_connections, connection
+from django.db import connection, connections
 from django.http import Http404, HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.urls import path
@@ -77,8 +79,48 @@ def count(view):
     return counting
 
 
+def use_database(view):
+    def using(request, *args):
+        connection.ensure_connection()
+        return view(request, *args)
+
+    return using
+
+
+@use_database
+@websocket
+def database_connection(request, ws):
+    ws.send(str(connection.connection))
+
+
+@websocket
+def writing(request, ws, kind):
+    User.objects.create(username=kind)
+    ws.send("written")
+    if kind == "closed":
+        ws.recv()
+    elif kind != "none":
+        raise {"ValueError": ValueError, "Http404": Http404}[kind]
+
+
+@websocket
+@login_required
+def too_late(request, ws):
+    ws.send("hello")
+
+
+@websocket
+def host(request, ws):
+    ws.send(request.get_host())
+
+
 def page(request):
     return HttpResponse(request.session.get("last", ""))
+
+
+def set_last(request, name):
+    request.session["last"] = name
+    return HttpResponse()
 
 
 def breaking(request):
@@ -94,6 +136,11 @@ urlpatterns = [
     path("refusing/<kind>", refusing),
     path("session", session),
     path("counting", count(session)),
+    path("database", database_connection),
+    path("writing/<kind>", writing),
+    path("late", too_late),
+    path("host", host),
+    path("set/<name>", set_last),
     path("page", page),
     path("breaking", breaking),
 ]
@@ -111,6 +158,17 @@ def database():
 def client():
     with override_settings(ROOT_URLCONF=__name__):
         yield Client()
+
+
+@contextlib.contextmanager
+def atomic_requests():
+    """Let the application's thread have a transaction for each request."""
+    with override_settings(ROOT_URLCONF=__name__):
+        connections.settings["default"]["ATOMIC_REQUESTS"] = True
+        try:
+            yield
+        finally:
+            connections.settings["default"]["ATOMIC_REQUESTS"] = False
 
 
 def say(client, uri, **options):
@@ -192,7 +250,7 @@ def test_other_pages_are_refused(client):
     response = refused(client, "/echo/ann", origin="http://evil.example")
     assert response.status_code == 403
     assert response.body.startswith(b"Failed to open a WebSocket connection: invalid Origin")
-    assert say(client, "/limits", origin="http://localhost") == str(2**20)
+    assert say(client, "/limits", origin="http://testserver") == str(2**20)
 
 
 def test_asgi_is_an_error_that_says_so():
@@ -202,14 +260,21 @@ def test_asgi_is_an_error_that_says_so():
         limits(request)
 
 
-def test_database_connections_that_are_too_old_are_closed_before_a_view(client, monkeypatch):
-    closed = []
-    monkeypatch.setattr(
-        "syncws.integrations.django.close_old_connections",
-        lambda: closed.append(close_old_connections()),
-    )
-    say(client, "/limits")
-    assert closed == [None]
+# --- the database ---
+
+
+def test_database_connections_that_are_too_old_are_closed_before_a_view(client):
+    assert say(client, "/database") == "None"
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("ValueError", False), ("Http404", False), ("closed", True), ("none", True)]
+)
+def test_atomic_requests_roll_back_if_the_view_fails(kind, kept):
+    client = Client(raise_request_exception=False)
+    with atomic_requests(), connect_client(client, f"/writing/{kind}") as ws:
+        assert ws.recv(SOON) == "written"
+    assert User.objects.filter(username=kind).exists() == kept
 
 
 # --- sessions and users ---
@@ -243,6 +308,15 @@ def test_a_session_that_a_view_changes_is_saved_at_its_end(client):
     assert client.get("/page").content == b"hello"
 
 
+def test_a_session_that_others_change_meanwhile_stays(client):
+    with override_settings(SESSION_SAVE_EVERY_REQUEST=True):
+        client.get("/set/first")
+        with connect_client(client, "/session") as ws:
+            assert ws.recv(SOON) == "None"
+            client.get("/set/second")
+        assert client.get("/page").content == b"second"
+
+
 def test_an_untouched_session_sets_no_cookie(client):
     with connect_client(client, "/session") as ws:
         assert "Set-Cookie" not in ws.response.headers
@@ -269,6 +343,10 @@ def test_without_sessions_there_is_none(client):
 def test_http_errors_close_with_1008(client, caplog, kind, reason):
     assert closing(client, f"/refusing/{kind}") == (1008, reason)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_an_answer_that_comes_too_late_closes_with_1008(client, caplog):
+    assert closing(client, "/late") == (1008, "302 Found")
 
 
 def test_exceptions_are_raised_to_the_test(client):
@@ -299,3 +377,22 @@ def test_exceptions_close_with_1011_and_are_logged(caplog):
     finally:
         got_request_exception.disconnect(note)
     assert sent == ["/failing", "/failing", "/breaking"]
+
+
+# --- the test client ---
+
+
+def test_the_host_is_that_of_djangos_client(client):
+    with override_settings(ALLOWED_HOSTS=["testserver", "example.com"]):
+        assert say(client, "/host") == "testserver"
+        assert say(Client(SERVER_NAME="example.com"), "/host") == "example.com"
+        assert say(Client(HTTP_HOST="example.com:81"), "/host") == "example.com:81"
+        assert say(client, "ws://example.com/host") == "example.com"
+
+
+class LogsTest(unittest.TestCase):
+    def test_connecting_leaves_the_logging_as_it_is(self):
+        changes = {"LOGGING_CONFIG": "logging.config.dictConfig", "ROOT_URLCONF": __name__}
+        with override_settings(**changes), self.assertLogs("django.request") as logs:
+            closing(Client(raise_request_exception=False), "/failing")
+        assert len(logs.records) == 1
