@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from docstring_parts import parts, table
 from reference_source import (
     ROOT,
     Found,
@@ -90,8 +91,7 @@ PAGES = [
     ("legacy", "Older names", ["syncws.legacy"]),
 ]
 
-#: Lines of a docstring that begin a section.
-SECTION = re.compile(r"(Args|Attributes|Raises[^.:]*|Returns|Yields):")
+#: A field of a section.
 FIELD = re.compile(r"(\*{0,2}[\w.]+): (.*)")
 ROLE = re.compile(r":(\w+):`(~?)([^`]+)`")
 
@@ -301,24 +301,20 @@ class Reference:
     # --- docstrings ---
 
     def _docstring(self, page: str, text: str, within: str) -> Iterator[str]:
-        lines = self._linked(page, text, within).splitlines()
-        position = 0
-        while position < len(lines):
-            line = lines[position]
-            if SECTION.fullmatch(line):
-                end = position + 1
-                while end < len(lines) and (not lines[end] or lines[end].startswith(" ")):
-                    end += 1
-                yield from self._section(page, line[:-1], lines[position + 1 : end])
-                position = end
-            elif line == "::":
-                position += 1
-            elif line.endswith("::"):
-                yield line[:-1]
-                position += 1
+        for kind, lines in parts(text):
+            yield ""
+            if kind == "code":
+                yield from lines
+            elif kind == "table":
+                head, *rows = (f"| {' | '.join(row)} |" for row in table(lines))
+                rule = "|---" * len(table(lines)[0]) + "|"
+                yield self._linked(page, "\n".join([head, rule, *rows]), within)
             else:
-                yield line
-                position += 1
+                linked = self._linked(page, "\n".join(lines), within).splitlines()
+                if kind == "text":
+                    yield from linked
+                else:
+                    yield from self._section(page, self._linked(page, kind, within), linked)
         yield ""
 
     def _section(self, page: str, name: str, lines: list[str]) -> Iterator[str]:
@@ -335,7 +331,7 @@ class Reference:
         yield ""
 
     def _linked(self, page: str, text: str, within: str) -> str:
-        """Return a docstring with links, and code as Markdown has it, but for indented blocks."""
+        """Return a part of a docstring with links, and code as Markdown has it."""
 
         def replace(match: re.Match[str]) -> str:
             kind, short, target = match.groups()
