@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from ..server.broadcast import broadcast
 from ..server.upgrade import ServerConnection
@@ -32,10 +32,7 @@ class ChatRoom:
 
     def __call__(self, ws: ServerConnection) -> None:
         """Let somebody in, pass on what they say, and see them off."""
-        wanted = (
-            parse_qs(urlsplit(ws.request.path).query).get("name", [""])[0] if ws.request else ""
-        )
-        self._enter(ws, wanted)
+        self._enter(ws, _wanted_name(ws))
         try:
             for message in ws:
                 if not isinstance(message, str):
@@ -89,5 +86,6 @@ class ChatRoom:
 
 
 def _wanted_name(ws: ServerConnection) -> str:
-    query = "" if ws.request is None else urlsplit(ws.request.path).query
+    # Not urlsplit(), which raises for some paths that anybody may ask for, such as "//[".
+    query = "" if ws.request is None else ws.request.path.partition("?")[2]
     return parse_qs(query).get("name", [""])[0]

@@ -8,7 +8,7 @@ connection at ``/wire`` (see :mod:`~syncws.demo.tape`). WebSockets at all other 
 from __future__ import annotations
 
 import errno
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from ..sansio.http11 import Request, Response
 from ..server.own_address import find_own_address
@@ -124,12 +124,13 @@ def echo(ws: ServerConnection, anything: str = "") -> None:
 def prepare(ws: ServerConnection, request: Request) -> Response | None:
     """Prepare a connection for what it is opened for: only the chat's are watched."""
     assert isinstance(ws, TapedConnection)
-    url = urlsplit(request.path)
-    if url.path != "/chat":
+    # Not urlsplit(), which raises for some paths that anybody may ask for, such as "//[".
+    path, _, query = request.path.partition("?")
+    if path != "/chat":
         ws.tape.stop()
     # What wasn't offered isn't agreed on. The tape shows what came over the wire. What is sent
     # over /wire is sent by threads that send and receive for the chat: not compressed, for speed.
-    plain = url.path == "/chat" and parse_qs(url.query).get("compress") != ["1"]
-    if (plain or url.path == "/wire") and OFFERS in request.headers:
+    plain = path == "/chat" and parse_qs(query).get("compress") != ["1"]
+    if (plain or path == "/wire") and OFFERS in request.headers:
         del request.headers[OFFERS]
     return None

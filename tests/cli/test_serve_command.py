@@ -194,6 +194,10 @@ def test_names_can_be_changed_and_are_free_again(room):
     assert room("?name=anna").recv(DEADLINE).startswith("* You are anna;")
 
 
+def test_a_path_that_is_no_uri_is_let_in(room):
+    assert room("/[?name=anna").recv(DEADLINE).startswith("* You are anna;")
+
+
 def test_only_text_is_passed_on(room):
     anna = room("?name=anna")
     assert anna.recv(DEADLINE).startswith("* You are anna;")

@@ -173,3 +173,9 @@ def test_other_paths_echo(server, path):
         for message in ("text", b"\x00\xff", "x" * 100_000):
             ws.send(message)
             assert ws.recv(SOON) == message
+
+
+def test_path_that_is_no_uri_is_nowhere(server, caplog):
+    with pytest.raises(syncws.InvalidStatus, match="404"):
+        syncws.connect(f"{server.uri}/[")
+    assert not caplog.records
