@@ -13,6 +13,10 @@ __all__ = ["pretty"]
 #: Strings, brackets, colons and commas, and all else: numbers and names.
 TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
+#: Levels that are indented; deeper ones as the last of them. A short message may be so deep that
+#: its indentation would fill the memory.
+MAX_INDENTED = 32
+
 OPENING, CLOSING = ("{", "["), ("}", "]")
 
 
@@ -45,7 +49,7 @@ def _indented(tokens: list[str]) -> Iterator[str]:
 
 
 def _new_line(depth: int) -> str:
-    return "\n" + "  " * depth
+    return "\n" + "  " * min(depth, MAX_INDENTED)
 
 
 def _refuse(name: str) -> None:

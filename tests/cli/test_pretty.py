@@ -35,3 +35,10 @@ def test_what_is_not_json_is_left_alone(text):
 
 def test_numbers_of_any_length_are_json():
     assert pretty("9" * 10_000) == "9" * 10_000
+
+
+def test_what_is_short_and_deep_stays_short():
+    text = f"{'[' * 500}{'0,' * 10_000}0{']' * 500}"
+    shown = pretty(text)
+    assert json.loads(shown) == json.loads(text)
+    assert len(shown) < 50 * len(text)
