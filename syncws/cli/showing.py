@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 
@@ -14,7 +15,7 @@ MAX_HEX = 32
 
 #: What must not reach a terminal as it is: control characters, and those that break lines or
 #: change the direction of text.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def show(message: Data) -> str:
@@ -36,8 +37,9 @@ def describe(exc: Exception) -> str:
 
 
 def note(text: str) -> None:
-    """Tell the person something; not on standard output, which is for messages."""
-    print(escape(text), file=sys.stderr, flush=True)
+    """Tell the person something, if they hear it; not on standard output: it is for messages."""
+    with contextlib.suppress(OSError):
+        print(escape(text), file=sys.stderr, flush=True)
 
 
 def complain(text: str, status: int = 1) -> int:

@@ -7,6 +7,7 @@ import pytest
 from support.wire import KEY, build_frame
 from vectors import rfc6455, rfc7692
 
+from syncws.cli.showing import escape
 from syncws.cli.trace_lines import Tracer, trace_lines, uses_colour
 from syncws.sansio.dissector import Dissector, Exchange, Record, Unreadable
 
@@ -176,6 +177,13 @@ def test_a_reader_who_is_gone_costs_only_the_trace():
         observe(True, b"GET / HTTP/1.1\r\n\r\n" + build_frame(0x81, b"hi", KEY))
         tracer.tell("more")
     assert stream.writes == 1
+
+
+@pytest.mark.parametrize(
+    "character", "\x00\x1b\x7f\x85\x9b\u061c\u200e\u200f\u2028\u202e\u2066\u2069"
+)
+def test_characters_that_do_something_are_escaped(character):
+    assert escape(f"a{character}b") == f"a{ascii(character)[1:-1]}b"
 
 
 def test_what_is_told_about_a_connection_is_safe():
