@@ -19,7 +19,7 @@ from .demo_command import add_demo
 from .exit_codes import CLOSED, INTERRUPTED, OK
 from .proxy_command import add_proxy
 from .serve_command import add_serve
-from .showing import show
+from .showing import complain, describe, show
 
 __all__ = ["main", "show"]
 
@@ -39,9 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments; those of the process by default.
     """
+    if sys.stdout is None:  # closed by whoever started this; else a socket would get its number
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # rather than fail at an emoji
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # half a character may be typed
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.run is None:
@@ -52,8 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output is gone. Nothing is left to be flushed at exit.
+    except OSError as exc:
+        if not isinstance(exc, BrokenPipeError):  # of that, who read our output knows
+            complain(f"can't go on: {describe(exc)}")
+        # Nothing is left to be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     return status

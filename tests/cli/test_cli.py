@@ -1,10 +1,15 @@
 """The command line as a whole: help, versions, exit codes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
-from support.shell import end, program
+from support.shell import DEADLINE, end, program, serving
 
 import syncws
 from syncws import cli
+from syncws.cli.serve_command import echo
 
 
 @pytest.mark.parametrize(
@@ -44,3 +49,22 @@ def test_the_program_ends_with_the_status_of_its_command():
         status, err = end(process)
     assert status == 2
     assert err.startswith("syncws: 'http://localhost/' isn't")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+@pytest.mark.parametrize(("redirection", "status"), [(">&-", 0), (">/dev/full", 1)])
+def test_output_that_can_not_be_written_is_no_traceback(redirection, status):
+    with serving(echo) as uri:
+        command = f'"{sys.executable}" -W error -m syncws connect {uri} {redirection}'
+        ended = subprocess.run(
+            command, shell=True, input="hello\n", capture_output=True, text=True, timeout=DEADLINE
+        )
+    assert ended.returncode == status
+    assert "Traceback" not in ended.stderr
+    assert ("syncws: can't go on: No space left on device\n" in ended.stderr) == bool(status)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+def test_the_status_is_right_although_nothing_can_be_said():
+    with open("/dev/full", "w") as full, program("connect", "x", stderr=full) as process:
+        assert process.wait(DEADLINE) == 2
