@@ -298,7 +298,10 @@ def _headers(args: Any) -> list[tuple[str, str]]:
         if not colon:
             if not _is_terminal(sys.stdin):
                 raise ValueError("--auth has no password, and there is no terminal to ask for it")
-            password = getpass.getpass(f"Password of {user}: ")
+            try:
+                password = getpass.getpass(f"Password of {user}: ")
+            except EOFError:
+                raise ValueError("no password was typed") from None
         headers.append(("Authorization", build_authorization_basic(user, password)))
     return headers
 

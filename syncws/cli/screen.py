@@ -26,8 +26,9 @@ __all__ = ["Screen", "history_file"]
 #: Lines of history that are kept.
 HISTORY_LENGTH = 1000
 
-#: Seconds after which a signal is sent again.
-SIGNAL_AGAIN = 0.05
+#: Seconds after which a signal is sent again, at first and at most. Those that come one after the
+#: other are often lost: the first wait is what each of many messages takes.
+SIGNAL_SOON, SIGNAL_AGAIN = 0.0005, 0.05
 
 #: What wakes the main thread; there is none on Windows, where readline isn't, either.
 WAKE = getattr(signal, "SIGUSR1", None)
@@ -107,12 +108,14 @@ class Screen:
         self._wake(seen)
 
     def _wake(self, seen: threading.Event) -> None:
+        wait = SIGNAL_SOON
         while True:
             if WAKE is None:  # pragma: no cover  # Windows: it is printed after the next line
                 return
             signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
-            if seen.wait(SIGNAL_AGAIN):
+            if seen.wait(wait):
                 return
+            wait = min(2 * wait, SIGNAL_AGAIN)
 
     def read_line(self) -> str | None:
         """Return a line that was typed; ``None`` at the end of input, or after :meth:`end`.
@@ -128,7 +131,7 @@ class Screen:
                     return None
                 self._typing = True
             try:
-                return input(self._prompt)
+                line = input(self._prompt)
             except EOFError:
                 _put("\n")
                 return None
@@ -137,6 +140,8 @@ class Screen:
         except _Woken:  # perhaps on the way out, just before it would have done nothing
             self._settle()
             return None
+        self._save_history()  # now: the terminal may be closed, which ends the program at once
+        return line
 
     def _settle(self) -> None:
         """Print what others left, now that no line is typed."""
@@ -190,11 +195,15 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         if WAKE is not None:  # pragma: no branch
             signal.signal(WAKE, self._handler)
-        if self._readline is not None:
-            with contextlib.suppress(OSError):  # a home that can't be written to
-                self._save_history()
+        self._save_history()
 
     def _save_history(self) -> None:
+        """Add to the history's file what isn't there yet, unless that can't be written."""
+        if self._readline is not None:
+            with contextlib.suppress(OSError):
+                self._append_history()
+
+    def _append_history(self) -> None:
         path = history_file()
         new = self._readline.get_current_history_length() - self._known
         if new <= 0:
@@ -207,6 +216,7 @@ class Screen:
             self._readline.append_history_file(new, str(path))
         else:  # pragma: no cover  # editline
             self._readline.write_history_file(str(path))
+        self._known += new
 
 
 def count_rows(text: str, columns: int) -> int:

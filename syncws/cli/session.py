@@ -126,8 +126,8 @@ class Session:
 
     def _do_close(self, text: str) -> None:
         code, _, reason = text.partition(" ")
-        if code and not code.isdecimal():
-            self._say("The code is a number: /close 1000 bye")
+        if code and not (code.isdecimal() and len(code) == 4):
+            self._say("The code is a number of four digits: /close 1000 bye")
             return
         try:
             self._ws.close(int(code or 1000), reason.strip())

@@ -120,6 +120,24 @@ def test_what_was_to_be_printed_is_printed_after_a_line_that_was_faster(typing, 
     assert capsys.readouterr().out == "late\n"
 
 
+def test_lines_that_were_typed_are_kept_at_once(monkeypatch, tmp_path):
+    readline = pytest.importorskip("readline")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    readline.clear_history()
+
+    def typed(prompt):
+        readline.add_history("a line")
+        return "a line"
+
+    monkeypatch.setattr("builtins.input", typed)
+    with screen.Screen() as each:
+        for number in (1, 2):
+            assert each.read_line() == "a line"
+            assert history_file().read_text() == "a line\n" * number
+    readline.clear_history()
+    assert history_file().read_text() == "a line\n" * 2
+
+
 def test_ending_wakes_who_waits_for_a_line(typing, capsys):
     waiting = threading.Event()
 
@@ -184,7 +202,7 @@ def talk(typing, capsys):
 def test_commands_do_what_they_say(talk):
     status, out = talk(
         *("//slash", "/ping", "/ping " + "x" * 126, "/binary 00 ff", "/binary zz"),
-        *("/help", "/nonsense \x1b", "/close x", "/close 1005"),
+        *("/help", "/nonsense \x1b", "/close x", "/close " + "9" * 5000, "/close 1005"),
         answers=2,
         last="/close",
     )
@@ -198,7 +216,7 @@ def test_commands_do_what_they_say(talk):
         r"Nothing was sent: it isn't hexadecimal, such as 00 ff: .*",
         r"  /help +show this",
         r"There is no command /nonsense\. /help shows them; // sends a line with /\.",
-        r"The code is a number: /close 1000 bye",
+        r"The code is a number of four digits: /close 1000 bye",
         r"The connection is still open: .*",
         r"Connection closed: 1000 \(normal closure\)",
     ):
@@ -283,3 +301,14 @@ def test_a_password_is_asked_for_where_there_is_a_terminal(typing, monkeypatch):
     with serving(echo, process_request=check) as uri:
         assert cli.main(["connect", "--auth", "anna", uri]) == 0
     assert seen == ["Basic YW5uYTpzZWNyZXQ="]
+
+
+def test_without_a_password_nothing_is_sent(typing, monkeypatch, capsys):
+    def nobody(prompt):
+        raise EOFError
+
+    typing()
+    monkeypatch.setattr(connect_command, "_is_terminal", lambda stream: True)
+    monkeypatch.setattr(connect_command.getpass, "getpass", nobody)
+    assert cli.main(["connect", "--auth", "anna", "ws://localhost:1/"]) == 2
+    assert capsys.readouterr().err == "syncws: no password was typed\n"

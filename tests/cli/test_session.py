@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 
 import pytest
 from support.shell import DEADLINE, Recorder, Terminal, serving
@@ -185,3 +186,27 @@ def test_a_home_that_can_not_be_written_to_costs_only_the_history(tmp_path):
         terminal.end_input()
         assert terminal.end() == 0
     assert "Traceback" not in terminal.output
+
+
+def test_a_flood_of_messages_is_printed_while_nobody_types(state):
+    def handler(ws):
+        for number in range(1000):
+            ws.send(f"message {number}")
+        list(ws)
+
+    with serving(handler) as uri, Terminal("connect", uri, env=state) as terminal:
+        terminal.expect("> ")
+        start = time.monotonic()
+        terminal.expect("< message 999\r\n")
+        assert time.monotonic() - start < 10  # not a twentieth of a second for each
+        terminal.end_input()
+        assert terminal.end() == 0
+
+
+def test_half_a_character_is_sent_as_its_replacement(state):
+    with serving(echo) as uri, Terminal("connect", uri, env=state) as terminal:
+        terminal.expect("> ")
+        terminal.type(b"a\xffb\n")
+        terminal.expect("< a\ufffdb\r\n")
+        terminal.end_input()
+        assert terminal.end() == 0

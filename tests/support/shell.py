@@ -1,5 +1,6 @@
 """The command line for tests: in this process, or as a program of its own."""
 
+import codecs
 import contextlib
 import os
 import pathlib
@@ -105,10 +106,11 @@ class Terminal:
             )
             self.process = self._program.__enter__()
         self.output = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._read = 0
 
     def type(self, text):
-        os.write(self._master, text.encode())
+        os.write(self._master, text if isinstance(text, bytes) else text.encode())
 
     def expect(self, pattern):
         """Wait until something is printed, after what was expected before; return the match."""
@@ -147,7 +149,7 @@ class Terminal:
             data = os.read(self._master, 65536) if ready else b""
         except OSError:  # nobody has the terminal any more
             data = b""
-        self.output += data.decode()
+        self.output += self._decode(data)
         return bool(data)
 
     def __enter__(self):
