@@ -78,7 +78,7 @@ def run_proxy(args: Any) -> int:
         return complain(str(exc), USAGE)
     except (OSError, ValueError) as exc:
         return complain(f"the proxy can't start on {args.host}: {describe(exc)}")
-    relays = Relays(target, route, Tracer(sys.stdout))
+    relays = Relays(target, route, Tracer(sys.stdout), args.host)
     acceptor = Acceptor(sockets, relays.accepted, logging.getLogger("syncws.proxy"))
     try:
         acceptor.start()

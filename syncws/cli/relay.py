@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..client.dial import adopt
 from ..client.route import Route
+from ..demo.pages import is_own_host
 from ..exceptions import WebSocketException
 from ..sansio.fields import build_authorization_basic, build_host
 from ..sansio.refusals import build_response
@@ -49,9 +50,13 @@ class Relays:
         target: the server.
         route: how it is reached.
         tracer: shows what is said.
+        name: by which clients may ask for the proxy, besides those of this machine.
     """
 
-    def __init__(self, target: WebSocketURI, route: Route, tracer: Tracer) -> None:
+    def __init__(
+        self, target: WebSocketURI, route: Route, tracer: Tracer, name: str = "localhost"
+    ) -> None:
+        self._name = name
         self._target = target
         self._route = route
         self._tracer = tracer
@@ -66,7 +71,10 @@ class Relays:
         Raises:
             OSError: no thread is to be had.
         """
-        relay = Relay(adopt(sock), self._target, self._route, self._tracer, next(self._numbers))
+        label = f"#{next(self._numbers)} "
+        relay = Relay(
+            adopt(sock), self._target, self._route, self._tracer, label=label, name=self._name
+        )
         thread = threading.Thread(target=self._run, args=(relay,), name="syncws-proxy", daemon=True)
         with self._lock:
             if self._stopping:
@@ -107,19 +115,28 @@ class Relay:
         target: the server.
         route: how it is reached.
         tracer: shows what is said.
-        number: the connection's.
+        label: what lines about it begin with.
+        name: see :class:`Relays`.
     """
 
     def __init__(
-        self, client: Transport, target: WebSocketURI, route: Route, tracer: Tracer, number: int
+        self,
+        client: Transport,
+        target: WebSocketURI,
+        route: Route,
+        tracer: Tracer,
+        *,
+        label: str,
+        name: str,
     ) -> None:
         self.client = client
         self._server: Transport | None = None
         self._target = target
         self._route = route
-        self._label = f"#{number} "
+        self._label = label
+        self._name = name
         self._tracer = tracer
-        self._observe: Observe = tracer.observer(self._label)
+        self._observe: Observe = tracer.observer(label)
         self._aborted = False
 
     def abort(self) -> None:
@@ -135,6 +152,7 @@ class Relay:
         self._tell(f"connected: {_shown(self.client.remote_address)}")
         try:
             head, rest = self._read_head()
+            self._check_host(head)
             self._server = self._dial()
             if self._aborted:  # meanwhile
                 self._server.abort()
@@ -174,6 +192,23 @@ class Relay:
                 return bytes(data[: end + 4]), bytes(data[end + 4 :])
             if len(data) > MAX_HEAD:
                 raise _Refused(431, f"the head of the request is over {MAX_HEAD} bytes")
+
+    def _check_host(self, head: bytes) -> None:
+        """Check that the request isn't for a name that others have pointed here (DNS rebinding).
+
+        A page of theirs would be of the proxy's own origin, which becomes the server's; and it
+        would have the use of the credentials.
+
+        Raises:
+            _Refused: it is.
+        """
+        for line in head.decode("latin-1").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            host = value.strip(" \t").lower()
+            if name.lower() != "host" or host.partition(":")[0] == self._name.lower():
+                continue
+            if not is_own_host(host):
+                raise _Refused(421, "the proxy goes by its addresses and this machine's name only")
 
     def _dial(self) -> Transport:
         """Return a connection to the server.

@@ -12,7 +12,7 @@ import pytest
 import websockets.sync.client
 from support.certificates import client_context, server_context
 from support.pairs import wait_until
-from support.scripted import scripted_server, silent
+from support.scripted import build_request, read_head, scripted_server, silent
 from support.shell import DEADLINE, Recorder, interrupt, program, serving
 from support.wire import build_frame
 
@@ -30,10 +30,10 @@ from syncws.threaded.deadline import Deadline
 
 
 @contextlib.contextmanager
-def proxying(target, context=None):
+def proxying(target, context=None, **kwargs):
     """A proxy in this process: its URI, and what it shows."""
     shown = io.StringIO()
-    relays = Relays(parse_uri(target), Route(ssl=context, proxy=None), Tracer(shown))
+    relays = Relays(parse_uri(target), Route(ssl=context, proxy=None), Tracer(shown), **kwargs)
     sockets = listen("127.0.0.1", 0, backlog=16, reuse_port=False, family=0)
     acceptor = Acceptor(sockets, relays.accepted, logging.getLogger("test"))
     acceptor.start()
@@ -175,11 +175,23 @@ def test_a_server_that_can_not_be_reached_is_told(target, status, monkeypatch):
             assert f"answered with {status}: the server can't be reached" in shown.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example", 421), ("evil.example:8766", 421), ("", 421), ("Proxy.Example:8766", 101)],
+)
+def test_only_names_of_the_proxy_are_relayed(host, status):
+    with serving(echo) as target, proxying(target, name="proxy.example") as (uri, _):
+        at = parse_uri(uri)
+        with socket.create_connection((at.host, at.port), DEADLINE) as sock:
+            sock.sendall(build_request(Host=host, Origin=f"http://{host}"))
+            assert read_head(sock).startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_pages_are_relayed_too():
     page = {"process_request": lambda ws, request: ws.respond(200, "a page")}
     with serving(echo, **page) as target, proxying(target) as (uri, shown):
         with connected(uri) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = receive_all(sock)
         assert answer.endswith(b"a page")
     assert "no WebSocket: the server answered with status 200" in shown.getvalue()
@@ -199,7 +211,7 @@ def test_a_side_that_does_not_read_keeps_the_other_from_sending():
     server = serving(flood, send_timeout=0.3, compression=None)
     with server as target, proxying(target) as (uri, _), connected(uri) as sock:
         sock.sendall(
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             b"Sec-WebSocket-Version: 13\r\n\r\n"
         )
