@@ -81,6 +81,7 @@ class Closing(Handling):
             first = self._closer is None
             if first:
                 self._closer = threading.current_thread()
+                self._farewell = (code, reason)
                 self._closing = True
         deadline = Deadline(timeout)
         try:

@@ -66,6 +66,8 @@ class Handling:
         self._accepted_total = 0
         self._tally = Tally()
         self._closing = False
+        # What connections are told that open while the server closes: code and reason.
+        self._farewell: tuple[int, str] = (CloseCode.GOING_AWAY, "")
         self._drained: Latch | None = None  # set when no connections are left to be drained
         # These have locks of their own.
         self._groups = Groups()
@@ -90,7 +92,7 @@ class Handling:
             late = self._closing
         self._groups.enter(connection)
         if late:
-            connection._begin_close(CloseCode.GOING_AWAY, "", self.options.close_timeout)
+            connection._begin_close(*self._farewell, self.options.close_timeout)
 
     def unregister(self, connection: ServerConnection) -> None:
         """Forget a connection. Idempotent."""
@@ -268,7 +270,7 @@ class Handling:
         self._groups.enter(connection)
         try:
             if late:  # opened while the server closed
-                connection.close(CloseCode.GOING_AWAY)
+                connection.close(*self._farewell)
                 return
             if self._idle is not None:
                 self._idle.add(connection)

@@ -167,7 +167,10 @@ def test_clients_that_say_nothing_do_not_hold_up_closing(monkeypatch):
         assert read_all(sock) == b""
 
 
-def test_a_connection_that_opens_while_the_server_closes_is_closed():
+@pytest.mark.parametrize(
+    ("args", "told"), [({}, (1001, "")), ({"code": 1012, "reason": "later"}, (1012, "later"))]
+)
+def test_a_connection_that_opens_while_the_server_closes_is_closed(args, told):
     def process_response(ws, request, response):
         answering.set()
         released.wait(SOON)
@@ -177,12 +180,12 @@ def test_a_connection_that_opens_while_the_server_closes_is_closed():
     server = serve(handled.append, "127.0.0.1", process_response=process_response).start()
     client = run(connect, server.uri)
     assert answering.wait(SOON)
-    closing = run(server.close)
+    closing = run(server.close, **args)
     wait_until(lambda: not server.is_serving())
     released.set()
     ws = client.result()
     assert ws.wait_closed(SOON)
-    assert ws.close_code == 1001
+    assert (ws.close_code, ws.close_reason) == told
     closing.result()
     assert not handled
 
@@ -457,10 +460,10 @@ def test_connections_adopted_too_late_are_closed():
     with serving(handler) as elsewhere, connect(elsewhere.uri) as ws:
         wait_until(lambda: opened)
         server = serve(echo, "127.0.0.1")
-        server.close()
+        server.close(code=1012)
         server.register(opened[0])
         assert ws.wait_closed(SOON)
-        assert ws.close_code == 1001
+        assert ws.close_code == 1012
         ended.set()
 
 
