@@ -6,7 +6,7 @@ from support.wsgi_servers import BAD, WsgiServer, wait_for
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
-KINDS = ["werkzeug", "gunicorn-gthread", "cheroot"]
+KINDS = ["werkzeug", "gunicorn-gthread", "gunicorn-gevent", "cheroot", "pywsgi"]
 
 # Twenty connections one after the other; reports what came back, and how each was closed.
 COME_AND_GO = """
