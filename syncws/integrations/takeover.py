@@ -26,7 +26,7 @@ import select
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, Callable
 
 from ..threaded import timekeeper
 from ..threaded.tls_socket import TlsSocketTransport
@@ -168,12 +168,12 @@ sinks = Sinks()
 class _Ending:
     """Puts a stand-in in place of a server's socket that was used until now."""
 
-    def __init__(self, sock: Any, timeout: float | None, blocking: bool) -> None:
+    def __init__(self, sock: Any, stand_in: StandIn | None) -> None:
         self._sock = sock
-        self._timeout = timeout
-        self._blocking = blocking
+        self._timeout = sock.gettimeout()
+        self._blocking = _is_blocking(sock)
         self._descriptor = sock.fileno()
-        self._stand_in: StandIn | None = StandIn() if _CAN_REPLACE else None
+        self._stand_in = stand_in
 
     def end(self) -> None:
         stand_in, self._stand_in = self._stand_in, None
@@ -270,35 +270,54 @@ def check_socket(found: Found) -> None:
         )
 
 
-def take_over(found: Found) -> tuple[Transport, bytes]:
+def take_over(found: Found, begin: Callable[[], None]) -> tuple[Transport, bytes]:
     """Take a request's connection over; return it, and what came after the request.
+
+    Args:
+        found: whose.
+        begin: called when all that is needed is there, and nothing was changed yet; what it
+            raises is raised.
 
     Raises:
         OSError: no descriptors are to be had; the server has the connection as before.
     """
     sock = found.sock
     if found.is_ours:
+        begin()
         return Transport(sock), b""
+    stand_in = StandIn() if _CAN_REPLACE else None
+    own = None
+    try:
+        own = None if _is_tls(sock) else _duplicate(sock)
+        begin()
+    except BaseException:
+        if own is not None:
+            own.close()
+        if stand_in is not None:
+            stand_in.discard()
+        raise
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         # Small frames go out at once, rather than wait for the answer to the last one.
         with contextlib.suppress(OSError):  # the client is gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    timeout, blocking = sock.gettimeout(), _is_blocking(sock)
-    if _is_tls(sock):
-        transport: Transport = _LentTlsTransport(sock, _Ending(sock, timeout, blocking))
+    return _exchange(found, own, stand_in)
+
+
+def _exchange(
+    found: Found, own: socket.socket | None, stand_in: StandIn | None
+) -> tuple[Transport, bytes]:
+    """Take the server's socket out of its hands."""
+    sock = found.sock
+    if own is None:
+        transport: Transport = _LentTlsTransport(sock, _Ending(sock, stand_in))
         return transport, _take_early(found)
-    if _is_gevent(sock) or not _CAN_REPLACE:
-        ending = _Ending(sock, timeout, blocking)
+    if _is_gevent(sock) or stand_in is None:
+        ending, timeout = _Ending(sock, stand_in), sock.gettimeout()
         sock.settimeout(0)
         early = _take_early(found)
         sock.settimeout(timeout)
-        return _LentTransport(_duplicate(sock), ending), early
-    stand_in = StandIn()
-    try:
-        own = _duplicate(sock)
-    except BaseException:
-        stand_in.discard()
-        raise
+        return _LentTransport(own, ending), early
+    blocking = _is_blocking(sock)
     transport = Transport(own)
     stand_in.replace(sock.fileno(), blocking=blocking)
     return transport, _take_early(found)

@@ -178,7 +178,8 @@ class Gateway:
             InvalidHandshake: it is refused, and the server still has the connection: answer with
                 the exception's ``response``; see :func:`answer`.
             InvalidState: it was taken over before.
-            OSError: no descriptors are to be had; the server still has it.
+            OSError: no descriptors are to be had; the server still has it, and
+                ``start_response`` wasn't called.
             TypeError: a header isn't a ``str``.
             UnsupportedServer: nothing can be taken over from this server.
             ValueError: a header can't be sent.

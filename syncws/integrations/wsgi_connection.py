@@ -97,10 +97,14 @@ class WsgiConnection(ServerConnection):
 
     def _take(self, output: bytes, start_response: StartResponse | None) -> None:
         """Take the connection over, and begin with what accepts the request."""
-        if start_response is not None:
-            assert self.response is not None
-            start_response(wsgi_status(self.response), wsgi_headers(self.response))
-        transport, self.protocol._early = take_over(self._found)
+
+        def begin() -> None:
+            # Not before: it can't be called again, to say that nothing was taken over.
+            if start_response is not None:
+                assert self.response is not None
+                start_response(wsgi_status(self.response), wsgi_headers(self.response))
+
+        transport, self.protocol._early = take_over(self._found, begin)
         self.environ[TAKEN] = True
         self._transport = transport
         self._writer = self._make_writer()

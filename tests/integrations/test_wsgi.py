@@ -130,18 +130,22 @@ def test_failing_to_duplicate_leaves_the_connection_to_the_server(pair, monkeypa
 
     monkeypatch.setattr(takeover.os, "dup", fail)
     before = len(os.listdir("/proc/self/fd"))
-    environ = make_environ(pair[1])
+    environ, started = make_environ(pair[1]), Started()
     with pytest.raises(OSError, match="Too many"):
-        wsgi.accept(environ)
+        wsgi.accept(environ, started)
     assert len(os.listdir("/proc/self/fd")) == before
+    assert started.status is None  # the program can answer
 
 
 def test_start_response_that_fails_leaves_the_connection_to_the_server(pair):
     def start_response(status, headers):
         raise AssertionError("called before")
 
+    environ = make_environ(pair[1])
+    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(AssertionError):
-        wsgi.accept(make_environ(pair[1]), start_response)
+        wsgi.accept(environ, start_response)
+    assert len(os.listdir("/proc/self/fd")) == before
     pair[1].sendall(b"500")
     assert pair[0].recv(100) == b"500"
 
