@@ -16,7 +16,6 @@ from ..exceptions import (
     InvalidStatus,
     InvalidURI,
     ProxyError,
-    WebSocketException,
 )
 from ..sansio.fields import build_authorization_basic
 from ..sansio.uri import WebSocketURI, parse_uri
@@ -27,7 +26,7 @@ from .incoming import Incoming
 from .piping import Piping
 from .screen import Screen
 from .session import Session
-from .showing import complain, describe, escape, note
+from .showing import complain, describe, escape, note, with_cause
 from .trace_lines import Tracer
 
 __all__ = ["add_connect"]
@@ -250,7 +249,7 @@ def _open(args: Any, tracer: Tracer | None) -> ClientConnection | int:
         reason = f" {response.reason_phrase}" if response.reason_phrase else ""
         return complain(f"{exc}{reason}", REFUSED)
     except InvalidHandshake as exc:
-        return complain(f"the opening handshake failed: {_with_cause(exc)}", REFUSED)
+        return complain(f"the opening handshake failed: {with_cause(exc)}", REFUSED)
     except (InvalidProxy, ValueError) as exc:
         return complain(str(exc), USAGE)
 
@@ -315,7 +314,3 @@ def _explain(exc: OSError) -> str:
         f"its certificate isn't trusted: {str(reason).rstrip('.')}; --cafile FILE trusts an"
         " authority of your own, --insecure doesn't check"
     )
-
-
-def _with_cause(exc: WebSocketException) -> str:
-    return str(exc) if exc.__cause__ is None else f"{exc} ({exc.__cause__})"

@@ -10,7 +10,7 @@ from ..client.client_connection import ClientConnection
 from ..exceptions import ConnectionClosedError
 from .exit_codes import CLOSED, OK
 from .pretty import pretty
-from .showing import show
+from .showing import show, with_cause
 
 __all__ = ["Incoming"]
 
@@ -84,8 +84,7 @@ class Incoming:
         if exc.rcvd is not None:
             self._say(f"syncws: connection closed: {exc.rcvd}")
         else:
-            cause = "" if exc.__cause__ is None else f" ({exc.__cause__})"
-            self._say(f"syncws: connection lost: {exc}{cause}")
+            self._say(f"syncws: connection lost: {with_cause(exc)}")
         return CLOSED
 
     def _say(self, text: str) -> None:

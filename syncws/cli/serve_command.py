@@ -28,7 +28,8 @@ DESCRIPTION = """\
 Start a WebSocket server to try clients with. Ctrl-C stops it.
 
   echo  sends each message back
-  chat  sends each text to all others, with a name; '/name NAME' chooses it
+  chat  sends each text to all others, with a name; '/name NAME' chooses it,
+        which is typed as '//name NAME' in the connect command
 """
 
 EPILOG = """\

@@ -8,7 +8,7 @@ import sys
 
 from ..aliases import Data
 
-__all__ = ["complain", "describe", "escape", "note", "show"]
+__all__ = ["complain", "describe", "escape", "note", "show", "with_cause"]
 
 #: Bytes of a binary message that are printed.
 MAX_HEX = 32
@@ -34,6 +34,12 @@ def escape(text: str) -> str:
 def describe(exc: Exception) -> str:
     """Return what went wrong, without the error's number."""
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def with_cause(exc: Exception) -> str:
+    """Return what went wrong, and what caused that unless it says so already."""
+    text, cause = str(exc), str(exc.__cause__ or "")
+    return text if cause in text else f"{text} ({cause})"
 
 
 def note(text: str) -> None:

@@ -21,6 +21,7 @@ from support.wire import build_frame
 from syncws import cli
 from syncws.cli import connect_command, piping
 from syncws.cli.serve_command import echo
+from syncws.cli.showing import with_cause
 from syncws.sansio.handshake import accept_value
 
 
@@ -301,3 +302,17 @@ def test_ctrl_c_while_connecting_is_no_traceback(monkeypatch):
 
     monkeypatch.setattr(connect_command, "connect", interrupted)
     assert cli.main(["connect", "ws://localhost/"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "said"),
+    [
+        ("lost", None, "lost"),
+        ("lost", "reset by peer", "lost (reset by peer)"),
+        ("lost: reset by peer", "reset by peer", "lost: reset by peer"),
+    ],
+)
+def test_what_went_wrong_is_said_once(text, cause, said):
+    exc = ValueError(text)
+    exc.__cause__ = None if cause is None else OSError(cause)
+    assert with_cause(exc) == said
