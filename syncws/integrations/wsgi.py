@@ -226,16 +226,12 @@ class Gateway:
         """
         opened_at = clock()
         ws._handled = True
-        log_open(ws)
         try:
-            handler(ws, *args, **kwargs)
-        except Exception as exc:
-            close_after(ws, exc)
-        except BaseException:  # the thread is to end
+            log_open(ws)
+            _run(ws, handler, args, kwargs)
+        except BaseException:  # the thread is to end, perhaps while it waits for the close
             ws._close_quickly()
             raise
-        else:
-            ws.close()
         finally:
             ws._handled = False
             self._ended(ws)
@@ -260,6 +256,17 @@ class Gateway:
         taken_over.leave(ws)
         if self._idle is not None:
             self._idle.discard(ws)
+
+
+def _run(
+    ws: WsgiConnection, handler: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> None:
+    try:
+        handler(ws, *args, **kwargs)
+    except Exception as exc:
+        close_after(ws, exc)
+    else:
+        ws.close()
 
 
 def accept(

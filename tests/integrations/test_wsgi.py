@@ -112,6 +112,20 @@ def test_client_that_is_gone_is_met_by_the_handler(pair):
         ws.send("x")
 
 
+def test_thread_that_is_to_end_while_it_closes_leaves_nothing_open(pair):
+    class Interrupted(wsgi.WsgiConnection):
+        def close(self, code=1000, reason=""):
+            raise SystemExit
+
+    gateway = wsgi.Gateway(create_connection=Interrupted, close_timeout=0.1)
+    with taken(pair, gateway) as (ws, client):
+        with pytest.raises(SystemExit):
+            gateway.handle(ws, lambda ws: None)
+        assert ws.wait_closed(0)
+        assert client.recv(4) == b"\x88\x02\x03\xe9"
+        assert len(taken_over) == 0
+
+
 def test_no_descriptors_leave_the_connection_to_the_server(pair, monkeypatch):
     def fail():
         raise OSError(24, "Too many open files")
