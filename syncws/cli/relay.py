@@ -207,8 +207,9 @@ class Relay:
             host = value.strip(" \t").lower()
             if name.lower() != "host" or host.partition(":")[0] == self._name.lower():
                 continue
-            if not is_own_host(host):
-                raise _Refused(421, "the proxy goes by its addresses and this machine's name only")
+            # A name without a dot, as of a container, is of this network: nobody else can give it.
+            if "." in host and not is_own_host(host):
+                raise _Refused(421, f"{host!r} isn't a name of the machine that the proxy is on")
 
     def _dial(self) -> Transport:
         """Return a connection to the server.
