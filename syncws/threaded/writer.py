@@ -88,7 +88,7 @@ class Writer:
         # long as the peer likes. Never taken by who holds the state lock; only tried, never
         # waited for, by the reader and the timekeeper. It knows its owner, so that it can
         # be released when a signal handler raised right after it was taken.
-        self.lock: Lock = WriteLock()  # type: ignore[assignment]
+        self.lock: Lock = _make_write_lock()
         # Guarded by the write lock:
         self.frames_sent = self.messages_sent = 0
         # Guarded by the state lock: messages sent by post(), a frame each.
@@ -469,6 +469,13 @@ class Writer:
             # Somebody has the lock, and may have counted on us: not at once again, as the
             # kernel may go on taking more without their writing any.
             self._timer = call_later(DRAIN_INTERVAL, self._has_room)
+
+
+def _make_write_lock() -> Lock:
+    # To the accelerator's lock all green threads (gevent, eventlet) are one and the same.
+    is_green = type(threading.Lock()).__module__ != "_thread"
+    lock: Lock = threading.RLock() if is_green else WriteLock()  # type: ignore[assignment]
+    return lock
 
 
 def as_message(message: DataLike, text: bool | None) -> DataLike:

@@ -40,12 +40,37 @@ with syncws.serve(echo, "127.0.0.1", 0) as server:
 print("done")
 """
 
+#: Several green threads send at once, more than the peer reads at first.
+SENDERS = """
+from gevent import monkey
+monkey.patch_all()
+import threading
+import syncws
+
+def send_much(ws):
+    def send():
+        for _ in range(20):
+            ws.send(bytes(100_000))
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+with syncws.serve(send_much, "127.0.0.1", 0, compression=None) as server:
+    with syncws.connect(server.uri, compression=None) as ws:
+        assert [len(message) for message in ws] == [100_000] * 80
+    assert ws.close_code == 1000
+print("done")
+"""
+
 
 @pytest.mark.interop
-def test_patched_sockets_are_used_by_their_own_methods_only():
+@pytest.mark.parametrize("program", [PROGRAM, SENDERS], ids=["sockets", "senders"])
+def test_patched_sockets_and_locks_are_used_by_their_own_methods_only(program):
     pytest.importorskip("gevent")
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM)],
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
         timeout=50,
