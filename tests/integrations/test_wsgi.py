@@ -305,6 +305,7 @@ def test_handler_that_runs_on_keeps_its_place(pair):
     [
         ({"max_connections": 0}, ValueError),
         ({"max_connections": "all"}, ValueError),
+        ({"max_connections": [1]}, TypeError),
         ({"idle_timeout": 0}, ValueError),
         ({"ping_interval": 0}, ValueError),
         ({"subprotocols": "chat"}, TypeError),
