@@ -148,7 +148,9 @@ class Gateway:
         )
         if isinstance(max_connections, str):
             if max_connections != "pool":
-                raise ValueError(f"max_connections is a number, None or 'pool': {max_connections!r}")
+                raise ValueError(
+                    f"max_connections is a number, None or 'pool': {max_connections!r}"
+                )
         elif max_connections is not None and max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
         self._max_connections = max_connections
