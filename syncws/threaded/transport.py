@@ -223,7 +223,8 @@ class Transport:
             view = view[sent:]
 
     def _send_without_waiting(self, data: Buffer) -> int:
-        if not DONT_WAIT:  # pragma: no cover  # Windows
+        is_native = isinstance(self.sock, _socket.socket)
+        if not (DONT_WAIT and is_native):  # pragma: no cover  # Windows and gevent: send() waits
             if not self._wait(select_read=False, deadline=Deadline(0)):
                 return 0
             data = data[: 1 << 14]

@@ -64,9 +64,38 @@ with syncws.serve(send_much, "127.0.0.1", 0, compression=None) as server:
 print("done")
 """
 
+#: What is sent to many waits for none of them, and goes out as they read.
+SLOW_PEERS = """
+from gevent import monkey
+monkey.patch_all()
+import threading
+import syncws
+
+peers, sent = [], threading.Event()
+
+def join(ws):
+    peers.append(ws)
+    if len(peers) == 2:
+        for _ in range(40):
+            syncws.broadcast(peers, bytes(1_000_000))
+        sent.set()
+    list(ws)
+
+options = {"compression": None, "max_queue": 1}
+with syncws.serve(join, "127.0.0.1", 0, compression=None, write_limit=10**8) as server:
+    one, other = (syncws.connect(server.uri, **options) for _ in range(2))
+    assert sent.wait(5)
+    for ws in (one, other):
+        with ws:
+            assert [len(ws.recv(5)) for _ in range(40)] == [1_000_000] * 40
+print("done")
+"""
+
 
 @pytest.mark.interop
-@pytest.mark.parametrize("program", [PROGRAM, SENDERS], ids=["sockets", "senders"])
+@pytest.mark.parametrize(
+    "program", [PROGRAM, SENDERS, SLOW_PEERS], ids=["sockets", "senders", "slow peers"]
+)
 def test_patched_sockets_and_locks_are_used_by_their_own_methods_only(program):
     pytest.importorskip("gevent")
     process = subprocess.run(
