@@ -227,7 +227,7 @@ class Transport:
         if not (DONT_WAIT and is_native):  # pragma: no cover  # Windows and gevent: send() waits
             if not self._wait(select_read=False, deadline=Deadline(0)):
                 return 0
-            data = data[: 1 << 14]
+            data = data if DONT_WAIT else data[: 1 << 14]
         try:
             sent = self.sock.send(data, DONT_WAIT)
         except BlockingIOError:
