@@ -30,6 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
 
+# Of this run, not of those that tests start.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 if os.environ.get("SYNCWS_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["SYNCWS_SWITCH_INTERVAL"]))
 
