@@ -80,15 +80,13 @@ def test_echo(run):
     with run(ECHO) as (port, program):
         for end in ((1000, ""), (4001, "bye"), (None, "")):
             with connect(uri(port, "echo")) as ws:
+                assert program.readline() == "open"
                 for message in ("hello", "k\u00fcche", b"\x00\xff", "", "x" * 100_000):
                     ws.send(message)
                     assert ws.recv(SOON) == message
                 ws.close(*end)
-        assert [program.readline() for _ in range(6)] == [
-            *("open", "close 1000 None"),
-            *("open", "close 4001 bye"),
-            *("open", "close None None"),
-        ]
+            # Read before the next connection opens: its thread may be faster than this one's.
+            assert program.readline() == f"close {end[0]} {end[1] or None}"
         with pytest.raises(InvalidStatus) as info:
             connect(uri(port))
         assert info.value.response.status_code == 404
