@@ -446,11 +446,11 @@ class Writer:
             output = self._protocol.data_to_send()
             self._moving = sum(map(len, output))
         for data in output:
+            self._moving -= len(data)  # from here on the transport counts it
             if data == SEND_EOF:
                 self._transport.finish_sending()
             else:
                 self._transport.send_now(data)
-        self._moving = 0
         return self._transport.flush()
 
     def _come_back(self) -> None:

@@ -326,6 +326,25 @@ def test_messages_can_be_skipped_for_a_slow_peer(audience):
     assert clients[0].recv(SOON) == "reads again"
 
 
+def test_what_is_being_written_waits_once(audience, monkeypatch):
+    server, connections, clients = audience(1, {"compression": None})
+    ws = connections[0]
+    transport = ws._transport
+    amounts = []
+
+    def send(data):
+        amounts.append(ws.buffered_amount)
+        return real(data)
+
+    real = transport._send_without_waiting
+    monkeypatch.setattr(transport, "_send_without_waiting", send)
+    with ws._writer.lock:
+        run(broadcast, server, bytes(1000)).result()
+    ws._writer.drain()
+    assert clients[0].recv(SOON) == bytes(1000)
+    assert amounts == [1004]  # with its header
+
+
 def test_a_message_larger_than_the_limit_is_fine_if_nothing_waits(audience):
     server, _, clients = audience(1, {"compression": None, "max_size": None}, write_limit=1000)
     message = bytes(8_000_000)

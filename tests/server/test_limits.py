@@ -277,7 +277,7 @@ def test_more_than_can_be_told_at_a_time_are_just_closed(monkeypatch, caplog):
         first.sendall(build_request())
         first.shutdown(socket.SHUT_WR)
         assert read_all(first).startswith(b"HTTP/1.1 503 ")
-        assert server.stats().refusals == {"full": 2}
+        wait_until(lambda: server.stats().refusals == {"full": 2})
     assert not messages(caplog, "ERROR")
 
 
