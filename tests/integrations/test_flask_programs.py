@@ -62,6 +62,7 @@ def test_broadcasting_and_waiting(library):
     # Its threads send at once, and without a lock they break what they compress together.
     options = {"compression": None} if library == "flask-sock" else {}
     with starting(library, "BROADCAST", "python") as server:
+
         def join():
             return open_socket(server, "/chat", **options)
 
