@@ -29,6 +29,7 @@ import threading
 from typing import Any, Callable
 
 from ..threaded import timekeeper
+from ..threaded.deadline import is_green
 from ..threaded.tls_socket import TlsSocketTransport
 from ..threaded.transport import Transport
 from .wsgi_servers import Found, UnsupportedServer
@@ -253,7 +254,7 @@ def check_socket(found: Found) -> None:
             (threading.Lock(), "gevent.monkey.patch_all() was not called"),
             (timekeeper._timekeeper._bell, "syncws was imported before it"),
         ):
-            if type(lock).__module__ == "_thread":
+            if not is_green(lock):
                 raise UnsupportedServer(
                     "with gevent, threads must be monkey-patched first of all, before any "
                     f"other import: {wrong}"

@@ -12,6 +12,7 @@ __all__ = [
     "Deadline",
     "Latch",
     "clock",
+    "is_green",
     "is_main_thread",
     "release",
     "wait_for_lock",
@@ -28,6 +29,14 @@ SIGNAL_INTERVAL = 0.25
 def is_main_thread() -> bool:
     """Tell whether this is the thread that signal handlers run in."""
     return threading.get_ident() == threading.main_thread().ident
+
+
+def is_green(lock: Any) -> bool:
+    """Tell whether a lock of :mod:`threading` is for green threads (gevent, eventlet).
+
+    It is, where threads were monkey-patched before it was made.
+    """
+    return type(lock).__module__ != "_thread"
 
 
 def wait_for_lock(lock: Any, timeout: float) -> bool:

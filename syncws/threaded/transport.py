@@ -27,7 +27,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Union
 
-from .deadline import SIGNAL_INTERVAL, Deadline, is_main_thread
+from .deadline import SIGNAL_INTERVAL, Deadline, is_green, is_main_thread
 
 if TYPE_CHECKING:
     import ssl
@@ -89,9 +89,8 @@ class Transport:
         Not where the socket or the threads are others than the interpreter's (gevent,
         eventlet): only their own methods know how to wait.
         """
-        lock = threading.Lock()
         plain = type(self.sock) is socket.socket and issubclass(socket.socket, _socket.socket)
-        return self.sock.fileno() if plain and type(lock).__module__ == "_thread" else None
+        return self.sock.fileno() if plain and not is_green(threading.Lock()) else None
 
     def handshake(self, deadline: Deadline) -> None:
         """Shake hands, as a server's TLS does; nothing here. Before anything else is called.

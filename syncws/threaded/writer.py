@@ -13,7 +13,7 @@ from ..exceptions import ConcurrencyError, InvalidState, SendTimeout, SlowPeer
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
-from .deadline import Deadline, Latch, wait_for_lock
+from .deadline import Deadline, Latch, is_green, wait_for_lock
 from .flusher import call_when_writable
 from .timekeeper import Timer, call_later
 from .transport import Transport
@@ -473,8 +473,8 @@ class Writer:
 
 def _make_write_lock() -> Lock:
     # To the accelerator's lock all green threads (gevent, eventlet) are one and the same.
-    is_green = type(threading.Lock()).__module__ != "_thread"
-    lock: Lock = threading.RLock() if is_green else WriteLock()  # type: ignore[assignment]
+    green = is_green(threading.Lock())
+    lock: Lock = threading.RLock() if green else WriteLock()  # type: ignore[assignment]
     return lock
 
 
