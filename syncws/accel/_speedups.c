@@ -1089,7 +1089,7 @@ parser_feed(Parser *self, const uint8_t *data, size_t size, Sink *sink)
 }
 
 static int
-get_limit(PyObject *value, int64_t *limit)
+get_limit(PyObject *value, const char *name, int64_t *limit)
 {
     int overflow;
     *limit = -1;
@@ -1098,6 +1098,10 @@ get_limit(PyObject *value, int64_t *limit)
     }
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (overflow < 0 || (!overflow && number < 0)) {
+        PyErr_Format(PyExc_ValueError, "%s is negative: %S", name, value);
         return -1;
     }
     *limit = overflow > 0 ? INT64_MAX : number;
@@ -1122,8 +1126,8 @@ parser_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    if (get_limit(max_message, &self->max_message) < 0 ||
-        get_limit(max_fragment, &self->max_fragment) < 0) {
+    if (get_limit(max_message, "max_message", &self->max_message) < 0 ||
+        get_limit(max_fragment, "max_fragment", &self->max_fragment) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -1236,15 +1240,15 @@ typedef struct {
     PyObject *room; /* a lock that is held until there is room; or None */
 } Queue;
 
-/* The bytes that a message takes. */
+/* The memory that a message takes, as its __sizeof__() says: an empty one isn't free. */
 static inline Py_ssize_t
-message_size(PyObject *message)
+message_cost(PyObject *message)
 {
     if (PyBytes_CheckExact(message)) {
-        return PyBytes_GET_SIZE(message);
+        return (Py_ssize_t)offsetof(PyBytesObject, ob_sval) + PyBytes_GET_SIZE(message) + 1;
     }
     if (PyUnicode_IS_COMPACT_ASCII(message)) {
-        return PyUnicode_GET_LENGTH(message);
+        return (Py_ssize_t)sizeof(PyASCIIObject) + PyUnicode_GET_LENGTH(message) + 1;
     }
     return (Py_ssize_t)sizeof(PyCompactUnicodeObject) +
            (PyUnicode_GET_LENGTH(message) + 1) * (Py_ssize_t)PyUnicode_KIND(message);
@@ -1305,7 +1309,7 @@ queue_put(Queue *self, PyObject *message)
         }
         else {
             item->message = message;
-            item->size = message_size(message);
+            item->size = message_cost(message);
             self->length++;
             self->count++;
             self->size += item->size;
@@ -1411,7 +1415,50 @@ convert(State *state, PyObject *message, PyObject *decode)
     return PyUnicode_FromEncodedObject(message, "utf-8", NULL);
 }
 
-/* Take the first complete message: 1; 0 if there is none; -1 if it can't be converted, and stays. */
+/* Put a message back in front. Return whether there was memory to do so. */
+static int
+queue_add_first(Queue *self, PyObject *message, Py_ssize_t size)
+{
+    int done = 0;
+    LOCK(self);
+    if (queue_place(self) != NULL) {
+        self->head = (self->head - 1) & (self->capacity - 1);
+        self->ring[self->head].message = Py_NewRef(message);
+        self->ring[self->head].size = size;
+        self->length++;
+        if (size >= 0) {
+            self->count++;
+            self->size += size;
+        }
+        done = 1;
+    }
+    UNLOCK();
+    return done;
+}
+
+/* Put a complete message back that was taken, with an exception on its way. */
+static void
+queue_put_back(Queue *self, PyObject *message)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_ssize_t size = 0;
+    if (PyUnicode_CheckExact(message) || PyBytes_CheckExact(message)) {
+        size = message_cost(message);
+    }
+    else {
+        PyObject *cost = PyObject_GetAttrString(message, "cost");
+        size = cost == NULL ? 0 : PyLong_AsSsize_t(cost);
+        Py_XDECREF(cost);
+        size = size < 0 ? 0 : size;
+    }
+    queue_add_first(self, message, size);
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Take the first complete message: 1; 0 if there is none; -1 if it can't be converted, or a signal
+ * handler raised: it stays. The caller has a reference to the queue, as handlers may fork. */
 static int
 queue_receive(Queue *self, State *state, PyObject *decode, PyObject **result)
 {
@@ -1423,16 +1470,27 @@ queue_receive(Queue *self, State *state, PyObject *decode, PyObject **result)
             return 0;
         }
         *result = convert(state, message, decode);
-        if (*result == NULL) {
-            Py_DECREF(message);
-            return -1;
+        /* Signals that came while this thread waited for the interpreter lock, as what their
+         * handlers raise would lose the message; and those that came while it was taken, which
+         * goes on in the kernel where the reader is told of room. After this are a few instructions
+         * until the interpreter looks for signals by itself. */
+        int taken = *result != NULL && PyErr_CheckSignals() == 0;
+        if (taken) {
+            taken = queue_take(self, message);
+            if (taken && PyErr_CheckSignals() < 0) {
+                queue_put_back(self, message);
+                taken = 0;
+            }
         }
-        int taken = queue_take(self, message);
         Py_DECREF(message);
         if (taken) {
             return 1;
         }
-        Py_CLEAR(*result); /* another thread took it: look again */
+        Py_CLEAR(*result);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        /* Another thread took it: look again. */
     }
 }
 
@@ -1441,9 +1499,19 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"high", "low", "limit", NULL};
     PyObject *high = Py_None;
-    Py_ssize_t low = 0, limit = PY_SSIZE_T_MAX;
+    Py_ssize_t most = -1, low = 0, limit = PY_SSIZE_T_MAX;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|Onn:MessageQueue", names, &high, &low,
                                      &limit)) {
+        return NULL;
+    }
+    if (high != Py_None) {
+        most = PyNumber_AsSsize_t(high, PyExc_OverflowError);
+        if (most == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    if ((high != Py_None && most < 0) || low < 0 || limit < 0) {
+        PyErr_SetString(PyExc_ValueError, "a mark of the queue is negative");
         return NULL;
     }
     Queue *self = (Queue *)type->tp_alloc(type, 0);
@@ -1454,14 +1522,7 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->bounded = 1;
     self->low = low;
     self->limit = limit;
-    self->high = -1;
-    if (high != Py_None) {
-        self->high = PyNumber_AsSsize_t(high, PyExc_OverflowError);
-        if (self->high == -1 && PyErr_Occurred()) {
-            Py_DECREF(self);
-            return NULL;
-        }
-    }
+    self->high = most;
     return (PyObject *)self;
 }
 
@@ -1609,21 +1670,7 @@ queue_restore(Queue *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "On:restore", &message, &size)) {
         return NULL;
     }
-    int done = 0;
-    LOCK(self);
-    if (queue_place(self) != NULL) {
-        self->head = (self->head - 1) & (self->capacity - 1);
-        self->ring[self->head].message = Py_NewRef(message);
-        self->ring[self->head].size = size;
-        self->length++;
-        if (size >= 0) {
-            self->count++;
-            self->size += size;
-        }
-        done = 1;
-    }
-    UNLOCK();
-    return done ? Py_NewRef(Py_None) : NULL;
+    return queue_add_first(self, message, size) ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *
@@ -1796,7 +1843,7 @@ lock_leave(WriteLock *self, PyObject *entry)
 {
     int handed = 1;
     LOCK(self);
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->waiters); i++) {
+    for (Py_ssize_t i = 0; self->waiters != NULL && i < PyList_GET_SIZE(self->waiters); i++) {
         if (PyList_GET_ITEM(self->waiters, i) == entry) {
             PyList_SetSlice(self->waiters, i, i + 1, NULL);
             handed = 0;
@@ -1915,6 +1962,29 @@ lock_is_owned(const WriteLock *self)
     return self->count && self->owner == PyThread_get_thread_ident();
 }
 
+/* In a forked child: free the lock of a thread that only the parent has; or hand it to the calling
+ * one, if a signal handler forked while that waited. */
+static PyObject *
+lock_at_fork_reinit(WriteLock *self, PyObject *ignored)
+{
+    (void)ignored;
+    PyObject *waiters = self->waiters;
+    self->waiters = NULL;
+    self->count = 0;
+    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
+        PyObject *entry = PyList_GET_ITEM(waiters, i);
+        unsigned long thread = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(entry, 1));
+        if (self->count == 0 && thread == PyThread_get_thread_ident()) {
+            self->owner = thread;
+            self->count = 1;
+            Py_XDECREF(PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(entry, 0),
+                                                 self->state->str_release));
+        }
+    }
+    Py_XDECREF(waiters);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *
 lock_is_owned_method(WriteLock *self, PyObject *ignored)
 {
@@ -1958,6 +2028,8 @@ static PyMethodDef lock_methods[] = {
     {"__exit__", (PyCFunction)lock_exit, METH_VARARGS, NULL},
     {"_is_owned", (PyCFunction)lock_is_owned_method, METH_NOARGS,
      "_is_owned($self, /)\n--\n\nTell whether the calling thread has it."},
+    {"_at_fork_reinit", (PyCFunction)lock_at_fork_reinit, METH_NOARGS,
+     "_at_fork_reinit($self, /)\n--\n\nForget other threads, in a forked child."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -2323,7 +2395,9 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
             }
             Py_DECREF(done);
         }
-        int taken = queue_receive(self->queue, self->state, decode, &message);
+        Queue *queue = (Queue *)Py_NewRef((PyObject *)self->queue); /* a fork replaces it */
+        int taken = queue_receive(queue, self->state, decode, &message);
+        Py_DECREF(queue);
         if (taken) {
             return taken > 0 ? message : NULL;
         }
@@ -2430,9 +2504,11 @@ iterator_next(Iterator *self)
     if (self->channel == NULL) {
         return NULL;
     }
-    Channel *channel = self->channel;
+    /* A reference of our own: a signal handler, or another thread, may come to the end first. */
+    Channel *channel = (Channel *)Py_NewRef((PyObject *)self->channel);
     PyObject *message = channel_receive(channel, Py_None, Py_None);
     if (message != NULL) {
+        Py_DECREF(channel);
         return message;
     }
     PyObject *type, *value, *traceback;
@@ -2448,6 +2524,7 @@ iterator_next(Iterator *self)
         PyErr_Restore(type, value, traceback);
     }
     Py_XDECREF(ended);
+    Py_DECREF(channel);
     return NULL;
 }
 
@@ -2753,16 +2830,23 @@ channel_go_direct(Channel *self, PyObject *args)
                           &PyList_Type, &output, &PyByteArray_Type, &backlog, &masked)) {
         return NULL;
     }
+    if (self->queue == NULL || self->parser != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, self->queue == NULL
+                                                ? "__init__() was not called"
+                                                : "the connection is read from directly already");
+        return NULL;
+    }
 #ifdef HAVE_DIRECT_IO
     self->fd = fd;
     self->main_thread = main_thread;
     self->masked = (char)masked;
-    Py_XSETREF(self->parser, (Parser *)Py_NewRef(parser));
-    Py_XSETREF(self->protocol, Py_NewRef(protocol));
-    Py_XSETREF(self->open_state, Py_NewRef(open_state));
-    Py_XSETREF(self->lock, (WriteLock *)Py_NewRef(lock));
-    Py_XSETREF(self->output, Py_NewRef(output));
-    Py_XSETREF(self->backlog, Py_NewRef(backlog));
+    /* For good, so that calls may borrow them: only the queue is ever replaced, after a fork. */
+    self->parser = (Parser *)Py_NewRef(parser);
+    self->protocol = Py_NewRef(protocol);
+    self->open_state = Py_NewRef(open_state);
+    self->lock = (WriteLock *)Py_NewRef(lock);
+    self->output = Py_NewRef(output);
+    self->backlog = Py_NewRef(backlog);
     self->direct = 1;
 #endif
     return PyBool_FromLong(self->direct);

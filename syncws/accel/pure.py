@@ -222,6 +222,9 @@ class FrameParser:
         rsv: int = 0,
         raw: bool = False,
     ) -> None:
+        for name, limit in (("max_message", max_message), ("max_fragment", max_fragment)):
+            if limit is not None and limit < 0:
+                raise ValueError(f"{name} is negative: {limit}")
         self.error: ParseError | None = None
         self._mask_bit = MASKED if masked else 0
         self._max_message = max_message

@@ -41,7 +41,7 @@ class MessageQueue:
 
     Attributes:
         count: complete messages.
-        size: their bytes.
+        size: the bytes of memory that they take; a whole message's is what ``__sizeof__()`` says.
         streamed: bytes of a message under way that a caller streams; they count too.
         waiting: callers that wait for a message, or for a piece of one.
         bounded: whether the marks count; if not, what comes above them is dropped, and all that
@@ -51,6 +51,8 @@ class MessageQueue:
     """
 
     def __init__(self, high: int | None = None, low: int = 0, limit: int = sys.maxsize) -> None:
+        if (high is not None and high < 0) or low < 0 or limit < 0:
+            raise ValueError("a mark of the queue is negative")
         self._high, self._low, self._limit = high, low, limit
         # Guards all below, for a few instructions. Re-entrant, because a signal handler may
         # receive while the main thread does.
@@ -83,7 +85,7 @@ class MessageQueue:
         for message in messages:
             if type(message) is not str and type(message) is not bytes:
                 raise TypeError("a message is str or bytes")
-            size = message_size(message)
+            size = message_cost(message)
             with self._lock:
                 if self.drops():
                     continue
@@ -237,16 +239,12 @@ class Channel:
             item = receipt[0]
             if item is not None:
                 plain = type(item) is str or type(item) is bytes
-                queue.restore(item, message_size(item) if plain else item.size)
+                queue.restore(item, message_cost(item) if plain else item.cost)
             raise
 
     def __iter__(self) -> Iterator[Message]:
         """Receive messages until the connection is closed normally."""
-        try:
-            while True:
-                yield self.recv()
-        except self._ended:
-            return
+        return ChannelIterator(self)
 
     def send(
         self,
@@ -359,10 +357,33 @@ class Channel:
         return active
 
 
-def message_size(message: Message) -> int:
-    """Return the bytes that a message takes."""
-    if type(message) is bytes or message.isascii():
-        return len(message)
+class ChannelIterator:
+    """The messages of a connection until it is closed normally.
+
+    No generator: a signal handler may ask for the next message while the main thread does.
+    """
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel: Channel | None = channel
+
+    def __iter__(self) -> ChannelIterator:
+        return self
+
+    def __next__(self) -> Message:
+        channel = self._channel
+        if channel is None:
+            raise StopIteration
+        try:
+            return channel.recv()
+        except channel._ended:
+            self._channel = None
+            raise StopIteration from None
+
+
+def message_cost(message: Message) -> int:
+    """Return the bytes of memory that a message takes: an empty one isn't free."""
     return message.__sizeof__()
 
 

@@ -934,3 +934,10 @@ def test_many_empty_fragments_hold_no_memory(codec):
 
 def test_parsers_share_the_table_of_first_bytes():
     assert pure.FrameParser(masked=True)._kinds is pure.FrameParser(masked=False)._kinds
+
+
+@pytest.mark.parametrize("name", ["max_message", "max_fragment"])
+@pytest.mark.parametrize("limit", [-1, -(1 << 70)])
+def test_negative_limits_are_refused(codec, name, limit):
+    with pytest.raises(ValueError, match=f"{name} is negative: {limit}"):
+        codec.FrameParser(masked=True, **{name: limit})

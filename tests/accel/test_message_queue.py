@@ -21,7 +21,7 @@ def make(request):
 class Whole:
     """Stands for a message in fragments."""
 
-    size = 5
+    cost = 5
 
     def message(self, decode):
         return ("whole", decode)
@@ -40,6 +40,11 @@ def take_all(queue):
     while queue.first() is not None:
         messages.append(take(queue))
     return messages
+
+
+def cost(*messages):
+    """The memory that messages take."""
+    return sum(message.__sizeof__() for message in messages)
 
 
 def held_lock():
@@ -115,7 +120,7 @@ def test_queue_grows_and_shrinks(make, count):
         messages = [str(number) for number in range(count)]
         queue.put(messages)
         assert queue.count == count
-        assert queue.size == sum(map(len, messages))
+        assert queue.size == cost(*messages)
         assert take_all(queue) == messages
         assert queue.count == queue.size == 0
 
@@ -136,14 +141,10 @@ def test_order_is_kept_where_the_ring_wraps_around_and_grows(make):
 
 def test_sizes_are_the_memory_that_messages_take(make):
     queue = make()
-    for message in (b"x" * 1000, "x" * 1000):
+    characters = (b"x", "x", "é", "€", "\N{GRINNING FACE}")
+    for message in [each * count for each in characters for count in (0, 1, 7, 8, 1000)]:
         queue.put([message])
-        assert queue.size == 1000
-        take(queue)
-    for character in "é€\N{GRINNING FACE}":
-        message = character * 1000
-        queue.put([message])
-        assert queue.size == message.__sizeof__()
+        assert queue.size == message.__sizeof__() > len(message)
         take(queue)
         assert queue.size == 0
 
@@ -166,7 +167,7 @@ def test_only_the_first_message_can_be_taken(make):
     assert queue.used
     assert queue.first() is second
     assert queue.count == 1
-    assert queue.size == 20
+    assert queue.size == cost(second)
 
 
 def test_each_message_is_taken_by_one_thread(make):
@@ -209,8 +210,8 @@ def test_message_that_was_put_back_is_first_again(make):
     queue = make()
     queue.put(["a", "b"])
     message = take(queue)
-    queue.restore(message, 1)
-    assert (queue.count, queue.size) == (2, 2)
+    queue.restore(message, cost(message))
+    assert (queue.count, queue.size) == (2, cost("a", "b"))
     assert take_all(queue) == ["a", "b"]
     queue.restore("c", 1)
     assert queue.first() == "c"
@@ -233,7 +234,7 @@ def test_message_under_way_counts_when_it_is_complete(make):
     whole = Whole()
     queue.put(["before"])
     queue.begin(whole)
-    assert (queue.count, queue.size) == (1, 6)
+    assert (queue.count, queue.size) == (1, cost("before"))
     take(queue)
     assert queue.first() is whole
     assert queue.complete(whole, 5) is True
@@ -251,7 +252,7 @@ def test_message_under_way_that_was_taken_is_not_counted(make):
     assert queue.complete(whole, 5) is False
     queue.put(["after"])
     assert queue.complete(whole, 5) is False
-    assert (queue.count, queue.size) == (1, 5)
+    assert (queue.count, queue.size) == (1, cost("after"))
 
 
 def test_message_under_way_may_be_put_back(make):
@@ -304,15 +305,30 @@ def test_queue_is_full_above_the_high_mark(make, high):
 
 
 def test_queue_is_full_above_its_limit_in_bytes(make):
-    queue = make(None, 0, 100)
+    queue = make(None, 0, 100 + cost(b""))
     queue.put([b"x" * 60])
     queue.streamed = 40
     assert not queue.is_full
     queue.streamed = 41
     assert queue.is_full
     queue.streamed = 0
-    queue.put([b"x" * 41])
+    queue.put([b"x" * 8])
     assert queue.is_full
+
+
+@pytest.mark.parametrize("message", ["", b""])
+def test_empty_messages_fill_the_queue_too(make, message):
+    queue = make(None, 0, 10_000)
+    while not queue.is_full:
+        queue.put([message])
+        assert queue.count < 1000
+    assert queue.size == queue.count * cost(message) > 10_000
+
+
+@pytest.mark.parametrize("marks", [(-1,), (-5, 0), (1, -1), (1, 0, -1)])
+def test_negative_marks_are_refused(make, marks):
+    with pytest.raises(ValueError, match="negative"):
+        make(*marks)
 
 
 def test_arguments_may_be_keywords(make):

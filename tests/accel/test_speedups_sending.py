@@ -48,6 +48,7 @@ def test_write_lock_is_free_while_randomness_is_drawn(monkeypatch):
     lock = module.WriteLock()
     with local, remote:
         channel = module.Channel()
+        channel._queue = module.MessageQueue()
         parser = module.FrameParser(masked=False)
         settings = (Protocol(), OPEN, lock, [], bytearray(), True)
         channel._go_direct(local.fileno(), parser, threading.main_thread().ident, *settings)
@@ -63,6 +64,7 @@ def channel_and_peer():
     with local, remote:
         remote.settimeout(SOON)
         channel = _speedups.Channel()
+        channel._queue = _speedups.MessageQueue()
         parser = _speedups.FrameParser(masked=True)
         settings = (Protocol(), OPEN, _speedups.WriteLock(), [], bytearray(), False)
         assert channel._go_direct(local.fileno(), parser, 0, *settings)

@@ -10,7 +10,7 @@ class Ended(Exception):
 class Fragments:
     """Stands for a message in fragments."""
 
-    size = 3
+    cost = 3
 
     def message(self, decode):
         if decode == "fails":
