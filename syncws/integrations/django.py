@@ -41,6 +41,7 @@ from ..exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from ..sansio.close import CloseCode
 from ..sansio.http11 import Response
 from ..server.callables import refuse_coroutine
+from ..threaded.guarded_logger import GuardedLogger
 from .in_memory import InMemoryConnection, connect_wsgi
 from .sock_handling import run_view
 from .sock_options import check_names
@@ -54,7 +55,7 @@ __all__ = ["connect_client", "websocket"]
 
 View = Callable[..., Any]
 
-logger = logging.getLogger("django.request")
+logger = GuardedLogger(logging.getLogger("django.request"))
 
 #: Exceptions of views that are answers, by which close reason they are told.
 REFUSALS = {

@@ -40,7 +40,9 @@ from ..server.routing import Router
 from ..server.settings import find_router, make_settings
 from ..server.upgrade import SERVER_HEADER, ExtraHeaders
 from ..server.url_maps import UrlMap
+from ..threaded import lifecycle
 from ..threaded.deadline import clock
+from ..threaded.guarded_logger import GuardedLogger
 from .taken_over import taken_over
 from .takeover import PendingTransport, check_socket
 from .wsgi_connection import TAKEN, WsgiConnection
@@ -156,7 +158,7 @@ class Gateway:
         self._max_connections = max_connections
         self.logger = logger or logging.getLogger("syncws.server")
         self._create_connection = create_connection or WsgiConnection
-        self._rejections = Rejections(self.logger)
+        self._rejections = Rejections(GuardedLogger(self.logger))
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)
 
     def accept(
@@ -264,12 +266,13 @@ class Gateway:
 def _run(
     ws: WsgiConnection, handler: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> None:
-    try:
-        handler(ws, *args, **kwargs)
-    except Exception as exc:
-        close_after(ws, exc)
-    else:
-        ws.close()
+    with lifecycle.handles_end():
+        try:
+            handler(ws, *args, **kwargs)
+        except Exception as exc:
+            close_after(ws, exc)
+        else:
+            ws.close()
 
 
 def accept(

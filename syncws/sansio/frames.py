@@ -7,9 +7,10 @@ import struct
 from dataclasses import dataclass
 
 from ..accel import serialize_frame
+from ..aliases import BytesLike
 from ..exceptions import ProtocolError
 
-__all__ = ["CONTROL_OPCODES", "DATA_OPCODES", "Frame", "Opcode", "serialize_header"]
+__all__ = ["CONTROL_OPCODES", "DATA_OPCODES", "Frame", "Opcode", "as_bytes", "serialize_header"]
 
 
 def serialize_header(first: int, size: int) -> bytes:
@@ -57,7 +58,7 @@ class Frame:
     rsv3: bool = False
 
     def __str__(self) -> str:
-        data = bytes(self.data)
+        data = as_bytes(self.data)
         is_text = self.opcode is Opcode.TEXT
         shown = repr(data.decode(errors="replace")) if is_text else data.hex(" ")
         if len(shown) > 75:
@@ -94,3 +95,14 @@ class Frame:
             if not self.fin:
                 raise ProtocolError("a control frame can't be fragmented")
         return serialize_frame(self.first_byte, self.data, masked)
+
+
+def as_bytes(data: BytesLike) -> bytes:
+    """Return a payload as bytes.
+
+    Raises:
+        TypeError: it is something else, such as a number, of which ``bytes()`` makes zeros.
+    """
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{type(data).__name__} can't be sent; str and bytes can")
+    return bytes(data)

@@ -66,6 +66,8 @@ class Decoder:
             raw=any(extension.sees_plain_frames for extension in extensions),
         )
         self._rsv = rsv
+        # What was parsed and not decoded yet.
+        self._parsed: list[Any] = []
         # The message that passes through extensions, if one is under way.
         self._encoded = False
         self._size = 0
@@ -78,7 +80,43 @@ class Decoder:
 
     def receive(self, data: bytes) -> list[DecoderEvent]:
         """Return what ``data`` completes; look at :attr:`error` afterwards."""
-        return self.convert(self.parser.receive(data))
+        self.feed(data)
+        return self.decode()
+
+    def feed(self, data: bytes) -> None:
+        """Parse ``data``, for :meth:`decode`."""
+        self._parsed.extend(self.parser.receive(data))
+
+    @property
+    def has_more(self) -> bool:
+        """Whether :meth:`decode` has something to do."""
+        return bool(self._parsed)
+
+    def decode(self, limit: int | None = None) -> list[DecoderEvent]:
+        """Return what :meth:`feed` completed; look at :attr:`error` afterwards.
+
+        Args:
+            limit: bytes after which to stop, with the message or fragment that passes them: a
+                little that is compressed may become very much. ``None`` is no limit.
+        """
+        if limit is None or not self._extensions:
+            parsed, self._parsed = self._parsed, []
+            return self.convert(parsed)
+        events: list[DecoderEvent] = []
+        size = count = 0
+        for item in self._parsed:
+            count += 1
+            events += self._convert([item])
+            if self.error is not None:
+                self._parsed = []
+                return events
+            size += _size(events[-1])
+            if size > limit:
+                break
+        del self._parsed[:count]
+        if not self._parsed:
+            self._note_parser_error()
+        return events
 
     def convert(self, events: list[Any]) -> list[DecoderEvent]:
         """Return what the parser gave, free of extensions; look at :attr:`error` afterwards."""
@@ -86,9 +124,12 @@ class Decoder:
             if type(event) is tuple:
                 events = events[:index] + self._convert(events[index:])
                 break
+        self._note_parser_error()
+        return events
+
+    def _note_parser_error(self) -> None:
         if self.error is None and self.parser.error is not None:
             self.error = _error(self.parser.error)
-        return events
 
     def stop(self) -> None:
         """Discard all that comes from now on."""
@@ -149,6 +190,10 @@ class Decoder:
         if self._max_message is not None:
             limits.append(self._max_message - self._size)
         return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _size(event: DecoderEvent) -> int:
+    return len(event.data if isinstance(event, Frame) else event)
 
 
 def _error(error: tuple[Any, ...]) -> Exception | None:

@@ -19,7 +19,7 @@ from ..exceptions import (
 from ..options import MaxSize, split_max_size
 from .close import OK_CODES, Close, CloseCode
 from .extensions.interface import Extension
-from .frames import Frame, Opcode, serialize_header
+from .frames import Frame, Opcode, as_bytes, serialize_header
 from .http11 import Request, Response
 from .messages import Decoder
 from .state import Role, State, Transition, advance
@@ -157,9 +157,9 @@ class Protocol:
         Raises nothing: what breaks the rules fails the connection.
         """
         if self.state is State.CONNECTING:
-            self._receive_handshake(bytes(data))
+            self._receive_handshake(as_bytes(data))
         elif self.state is not State.CLOSED and hasattr(self, "decoder"):
-            self._receive_frames(bytes(data))
+            self._receive_frames(as_bytes(data))
 
     def receive_eof(self) -> None:
         """Take the end of the connection; idempotent."""
@@ -322,7 +322,7 @@ class Protocol:
         if not self.extensions:
             serialized = serialize_frame(fin << 7 | opcode, data, self._masked)
         else:
-            frame = Frame(opcode, bytes(data), fin)
+            frame = Frame(opcode, as_bytes(data), fin)
             for extension in self.extensions:
                 frame = extension.encode(frame, compress=compress)
             serialized = frame.serialize(masked=self._masked)
@@ -348,7 +348,7 @@ class Protocol:
         """
         if not self.extensions:
             return serialize_frame(0x80 | opcode, data, self._masked)
-        frame = self.extensions[0].encode_apart(Frame(opcode, bytes(data)))
+        frame = self.extensions[0].encode_apart(Frame(opcode, as_bytes(data)))
         return frame.serialize(masked=self._masked)
 
     def post(self, frame: bytes) -> None:
@@ -491,7 +491,7 @@ class Protocol:
     def _send_control(self, opcode: Opcode, data: BytesLike) -> None:
         if self.state is not State.OPEN:
             raise InvalidState(f"connection is {self.state.name.lower()}")
-        self._output.append(Frame(opcode, bytes(data)).serialize(masked=self._masked))
+        self._output.append(Frame(opcode, as_bytes(data)).serialize(masked=self._masked))
 
     def _queue_close(self, close: Close, payload: bytes) -> None:
         self._flush_pong()

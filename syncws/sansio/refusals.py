@@ -14,6 +14,7 @@ from ..exceptions import (
     RequestLineTooLong,
     TooManyHeaders,
 )
+from .frames import as_bytes
 from .headers import Headers, HeadersLike
 from .http11 import Response
 
@@ -67,7 +68,7 @@ def build_response(
     import http  # slow to import, and needed only to refuse
 
     status = http.HTTPStatus(status)
-    data = body.encode() if isinstance(body, str) else bytes(body)
+    data = body.encode() if isinstance(body, str) else as_bytes(body)
     all_headers = Headers(headers or ())
     ours = [("Connection", "close")]
     if may_have_body(status):

@@ -32,6 +32,7 @@ class Acceptor:
         logger: where to log errors.
         log_often: called in place of the logger's ``log`` for errors of which many may come,
             with what they are before the level.
+        ended: called if the thread ends though nobody has stopped it, which a defect only can do.
 
     Attributes:
         paused: whether accepting is paused.
@@ -44,11 +45,13 @@ class Acceptor:
         accepted: Callable[[socket.socket], None],
         logger: LoggerLike,
         log_often: Callable[..., None] | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._sockets = sockets
         self._accepted = accepted
         self._logger = logger
         self._log_often = log_often or (lambda kind, *args: logger.log(*args))
+        self._ended = ended
         self._stopping = False
         self.paused = False
         self._listening = False  # whether the selector looks at the sockets
@@ -131,6 +134,15 @@ class Acceptor:
                 resource.close()
 
     def _run(self) -> None:
+        try:
+            self._accept_all()
+        finally:
+            self._close_sockets()
+            self._release()
+            if not self._stopping:
+                self._ended()
+
+    def _accept_all(self) -> None:
         assert self._selector is not None
         while not self._stopping:
             try:
@@ -143,8 +155,6 @@ class Acceptor:
                         self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
             except BaseException as exc:  # whatever it is, the next client deserves an answer
                 self._trouble(exc)
-        self._close_sockets()
-        self._release()
 
     def _listen(self, listening: bool) -> None:
         """Look at the listening sockets from now on, or no longer."""

@@ -16,7 +16,9 @@ from ..options import Options
 from ..sansio.close import CloseCode
 from ..sansio.refusals import build_response
 from ..sansio.server_protocol import ServerProtocol
+from ..threaded import lifecycle
 from ..threaded.deadline import Latch, clock
+from ..threaded.guarded_logger import GuardedLogger
 from ..threaded.transport import TlsTransport, Transport
 from .admission import Admission, Job, Refusal
 from .callables import Handler
@@ -71,10 +73,12 @@ class Handling:
         self._drained: Latch | None = None  # set when no connections are left to be drained
         # These have locks of their own.
         self._groups = Groups()
-        self._rejections = Rejections(self.logger)
+        # What the program's log handlers raise must not end threads of ours.
+        self._guarded_logger = logger = GuardedLogger(self.logger)
+        self._rejections = Rejections(logger)
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)
         self._refuser = Refuser(
-            self._ssl, self._build_refusal, self._answer_plain, self._refused, self.logger
+            self._ssl, self._build_refusal, self._answer_plain, self._refused, logger
         )
 
     # --- known connections ---
@@ -202,11 +206,14 @@ class Handling:
             connection = self._open(sock, job, head)
             if connection is not None:
                 self._handle(connection)
-        except BaseException:  # a defect of ours, or a create_connection that fails
-            self.logger.exception("connection failed")
+        except BaseException as exc:  # a defect of ours, or a create_connection that fails
+            self._guarded_logger.exception("connection failed")
             if connection is None:
                 self._rejections.count("failure")
-            sock.close()
+            if job.connection is None:
+                sock.close()
+            else:  # others may be using it
+                job.connection._abort(exc)
         finally:
             self._ended(threading.current_thread())
 
@@ -274,7 +281,8 @@ class Handling:
                 return
             if self._idle is not None:
                 self._idle.add(connection)
-            self.handler(connection)
+            with lifecycle.handles_end():
+                self.handler(connection)
         except BaseException as exc:
             close_after(connection, exc)
         else:

@@ -73,17 +73,22 @@ class IdleWatch:
             raise
 
     def _look(self) -> None:
+        try:
+            self._look_at_all()
+        finally:
+            self._armed = False
+            self._arm()
+
+    def _look_at_all(self) -> None:
         now = clock()
         while True:
             with self._lock:
                 connection, entry = next(iter(self._entries.items()), (None, None))
                 if connection is None or entry is None or entry.due > now:
-                    self._armed = False
-                    break
+                    return
                 entry.due = now + self._interval
                 self._entries.move_to_end(connection)
             self._look_at(connection, entry, now)
-        self._arm()
 
     def _look_at(self, connection: ServerConnection, entry: _Entry, now: float) -> None:
         activity, before = connection._activity(), entry.activity

@@ -91,7 +91,13 @@ class ThreadingServer(Closing):
         self._addresses = [sock.getsockname() for sock in sockets]
         self._init_handling(max_connections, max_connections_per_address, idle_timeout)
         self._init_closing()
-        self._acceptor = Acceptor(self._sockets, self._accepted, self.logger, self._rejections.log)
+        self._acceptor = Acceptor(
+            self._sockets,
+            self._accepted,
+            self._guarded_logger,
+            self._rejections.log,
+            self._accepting_ended,
+        )
 
     # --- what it is ---
 
@@ -186,6 +192,11 @@ class ThreadingServer(Closing):
                 lifecycle.register(self)
                 self._started_at = clock()
             return not self._closing
+
+    def _accepting_ended(self) -> None:
+        """Close: nobody accepts any more, for whatever reason, and nobody shall think so."""
+        self._guarded_logger.critical("accepting connections ended; the server closes")
+        self.stop()
 
     def pause(self) -> None:
         """Accept no more connections until :meth:`resume`; open ones go on. Idempotent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..aliases import BytesLike
 from ..exceptions import ProtocolError
+from ..sansio import frames
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
 
@@ -110,6 +111,4 @@ def as_bytes(data: str | BytesLike, *, is_text: bool = False) -> bytes:
         if not is_text and not data.isascii():
             raise TypeError("binary data is given as bytes; a str is for text")
         return data.encode()
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"{type(data).__name__} can't be sent; str and bytes can")
-    return bytes(data)
+    return frames.as_bytes(data)

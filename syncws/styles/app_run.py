@@ -15,6 +15,7 @@ from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..sansio.uri import parse_uri
 from ..threaded.deadline import Latch, clock
+from ..threaded.guarded_logger import GuardedLogger
 from .attempt import Attempt
 from .client_errors import WebSocketPayloadException, WebSocketTimeoutException
 from .client_options import connect_arguments, parse_ping_payload
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "RunSettings"]
 
-logger = logging.getLogger("syncws.client")
+logger = GuardedLogger(logging.getLogger("syncws.client"))
 
 
 @dataclass(frozen=True)

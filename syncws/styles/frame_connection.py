@@ -26,6 +26,9 @@ __all__ = ["Controls", "FrameConnection"]
 #: Control frames between two messages that are kept; the oldest are dropped.
 MAX_CONTROLS = 64
 
+#: Bytes of memory that a control frame takes, or a fragment besides its payload.
+CONTROL_COST = 256
+
 
 class Controls:
     """Control frames that came between two messages: one item of an inbox.
@@ -35,10 +38,10 @@ class Controls:
 
     Attributes:
         position: messages and fragments that came before.
-        size: bytes that they count in the inbox.
+        cost: bytes that they count in the inbox.
     """
 
-    size = 0
+    cost = MAX_CONTROLS * CONTROL_COST
 
     def __init__(self, position: int) -> None:
         self.position = position
@@ -75,7 +78,7 @@ class _Piece:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self.size = len(frame.data)
+        self.cost = len(frame.data) + CONTROL_COST
 
     def message(self, decode: bool | None) -> Frame:
         """Return what ``recv()`` returns for it: the frame."""
@@ -222,14 +225,14 @@ class FrameConnection(ClientConnection):
 
     # --- called by the timekeeper, for keepalive ---
 
-    def _ping(self, payload: bytes | None) -> Ping | None:
+    def _ping(self, payload: bytes | None, ack_on_close: bool = False) -> Ping | None:
         if self.open:
             self.last_ping_at = time.time()  # not after: the pong may come at once
         ping = None
         if payload is None and self._ping_payload is not None:
             with contextlib.suppress(ConcurrencyError):  # the program waits for one of its own
                 ping = super()._ping(self._ping_payload)
-        ping = super()._ping(payload) if ping is None else ping
+        ping = super()._ping(payload, ack_on_close) if ping is None else ping
         if ping is not None:
             tracing.trace_frame(">", Frame(Opcode.PING, ping.data))
         return ping

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..sansio.frames import Frame
+from ..threaded.guarded_logger import GuardedLogger
 
 if TYPE_CHECKING:
     from ..client.client_connection import ClientConnection
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("syncws.trace")
+_guarded = GuardedLogger(logger)  # traces are made in threads of the library, too
 
 #: Headers of which the log has no values.
 SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
@@ -74,11 +76,11 @@ def trace_frame(direction: str, frame: Frame) -> None:
     """Log a frame, or a message as if it were one: ``>`` was sent, ``<`` received."""
     if _enabled:
         # Not what subclasses make of it.
-        logger.debug("%s %s", direction, Frame.__str__(frame))
+        _guarded.debug("%s %s", direction, Frame.__str__(frame))
 
 
 def _log(direction: str, first: str, headers: Headers) -> None:
-    logger.debug("%s %s", direction, first)
+    _guarded.debug("%s %s", direction, first)
     for name, value in headers.raw_items():
         shown = "..." if name.lower() in SECRET_HEADERS else value
-        logger.debug("%s %s: %s", direction, name, shown)
+        _guarded.debug("%s %s: %s", direction, name, shown)

@@ -82,7 +82,7 @@ class WebSocketSending(WebSocketAttributes):
         """
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             raise ProtocolError("reserved bits are for extensions, which set them")
-        opcode, data = frame.opcode, bytes(frame.data)
+        opcode, data = frame.opcode, as_bytes(frame.data)
         if opcode is Opcode.PING:
             self.ping(data)
         elif opcode is Opcode.PONG:
@@ -102,7 +102,7 @@ class WebSocketSending(WebSocketAttributes):
             raise ProtocolError("a fragment that isn't the first has OPCODE_CONT, and only that")
         if not self._fragments:
             self._fragments_are_text = frame.opcode is Opcode.TEXT
-        self._fragments.append(bytes(frame.data))
+        self._fragments.append(as_bytes(frame.data))
         if frame.fin:
             fragments, self._fragments = self._fragments, []
             pieces: list[Any] = fragments
@@ -112,7 +112,7 @@ class WebSocketSending(WebSocketAttributes):
                 pieces = [decode(piece) for piece in fragments[:-1]]
                 pieces.append(decode(fragments[-1], True))
             try:
-                connection.send(iter(pieces), timeout=self._timeout)
+                connection.send(pieces, timeout=self._timeout)
             except Exception as exc:
                 raise_as_known(exc)
 
@@ -157,7 +157,7 @@ class WebSocketSending(WebSocketAttributes):
 
 def parse_reason(reason: str | bytes) -> str:
     """Return a close reason that may be given in UTF-8."""
-    return reason if isinstance(reason, str) else bytes(reason).decode()
+    return reason if isinstance(reason, str) else as_bytes(reason).decode()
 
 
 def _frame_size(payload: str | BytesLike) -> int:

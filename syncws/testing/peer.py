@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..accel import serialize_frame
 from ..exceptions import ProtocolError
 from ..sansio.close import Close, CloseCode
-from ..sansio.frames import CONTROL_OPCODES, Frame, Opcode
+from ..sansio.frames import CONTROL_OPCODES, Frame, Opcode, as_bytes
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..sansio.messages import Decoder, DecoderEvent
@@ -301,7 +301,7 @@ def replace_headers(headers: Headers, more: Headers) -> None:
 def _encode(message: DataLike) -> tuple[Opcode, bytes]:
     if isinstance(message, str):
         return Opcode.TEXT, message.encode()
-    return Opcode.BINARY, bytes(message)
+    return Opcode.BINARY, as_bytes(message)
 
 
 def _show(frame: Frame) -> str:

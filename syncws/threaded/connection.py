@@ -10,6 +10,7 @@ from typing import Any
 from ..aliases import BytesLike, DataLike
 from ..exceptions import ConnectionClosed, InvalidState, SendTimeout, SlowPeer
 from ..sansio.close import CloseCode
+from ..sansio.frames import as_bytes
 from ..sansio.state import State
 from .absent import CONNECTION_HINTS, explain_absence
 from .batch import Batch
@@ -72,7 +73,7 @@ class Connection(Core):
             elif isinstance(message, Mapping):
                 raise TypeError("a mapping can't be sent; send json.dumps(message), or its keys")
             elif isinstance(message, Iterable):
-                writer.send_fragments(iter(message), text, timeout, compress)
+                writer.send_fragments(message, text, timeout, compress)
             else:
                 raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
         except Broken:
@@ -152,11 +153,13 @@ class Connection(Core):
 
     # --- control frames ---
 
-    def ping(self, data: str | BytesLike | None = None) -> Ping:
+    def ping(self, data: str | BytesLike | None = None, ack_on_close: bool = False) -> Ping:
         """Send a ping (RFC 6455 §5.5.2). Doesn't block, but for the end of a closing connection.
 
         Args:
             data: payload of at most 125 bytes; random by default.
+            ack_on_close: whether the end of the connection counts as an answer, so that
+                ``.wait()`` returns then, rather than raise.
 
         Returns:
             An event that is set when the pong comes; ``.wait(timeout)`` waits for it,
@@ -166,11 +169,13 @@ class Connection(Core):
             ConnectionClosed: the connection is closed.
             ConcurrencyError: a ping with that payload waits for its pong already.
             ProtocolError: the payload is too long.
+            TypeError: the payload is neither str nor bytes.
             SlowPeer: more than ``write_limit`` bytes wait for the peer already.
         """
+        payload = None if data is None else _payload(data)
         self._flush_batch()
         self._check_write_limit()
-        ping = self._ping(None if data is None else _payload(data))
+        ping = self._ping(payload, ack_on_close)
         if ping is None:
             raise self._close_exc() from self.protocol.parser_exc
         return ping
@@ -183,6 +188,7 @@ class Connection(Core):
         Raises:
             ConnectionClosed: the connection is closed.
             ProtocolError: the payload has more than 125 bytes.
+            TypeError: the payload is neither str nor bytes.
             SlowPeer: more than ``write_limit`` bytes wait for the peer already.
         """
         payload = _payload(data)
@@ -314,4 +320,4 @@ class Connection(Core):
 
 
 def _payload(data: str | BytesLike) -> bytes:
-    return data.encode() if isinstance(data, str) else bytes(data)
+    return data.encode() if isinstance(data, str) else as_bytes(data)

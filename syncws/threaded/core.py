@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
-from ..exceptions import ConnectionClosed
+from ..exceptions import ConnectionClosed, ProtocolError
 from ..options import Options
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
@@ -19,9 +19,10 @@ from ..sansio.http11 import Request, Response
 from ..sansio.protocol import Protocol
 from ..sansio.state import State
 from . import lifecycle
-from .deadline import Deadline, Latch, clock, is_main_thread, release
+from .deadline import Deadline, Latch, clock, forget_owner, is_main_thread, release
+from .guarded_logger import GuardedLogger
 from .inbox import Inbox
-from .keepalive import FAILURE, Keepalive
+from .keepalive import FAILURE, Keepalive, Vitals
 from .pings import PendingPings, Ping
 from .receiving import Receiving
 from .timekeeper import Timer, call_later
@@ -47,16 +48,15 @@ LINGER_TIMEOUT = 1.0
 #: Seconds for the reader to notice that the socket was shut down.
 READER_GRACE = 5.0
 
+#: Pings, unasked pongs and empty fragments that a peer may send within so many seconds. Each costs
+#: it two to six bytes, and us the time of a message: in larger numbers they are an attack.
+MAX_CHEAP_FRAMES = 10_000
+CHEAP_FRAMES_TIME = 5.0
+
+#: Close reason of a connection with more.
+FLOOD = "too many pings, pongs or empty fragments"
+
 _numbers = itertools.count(1)
-
-
-class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscriptable from 3.11 on
-    """Adds the connection to each record, as ``record.websocket``."""
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        # What the caller adds stays, unlike in the original.
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
 
 
 class Core(Receiving):
@@ -82,7 +82,7 @@ class Core(Receiving):
         protocol.defer_frames = True  # the reader decodes them
         self.options = options or Options()
         self.number = next(_numbers)
-        self.logger = _Logger(
+        self.logger = GuardedLogger(
             logger or logging.getLogger(f"syncws.{self.side}"), {"websocket": self}
         )
         self.request: Request | None = None
@@ -110,6 +110,8 @@ class Core(Receiving):
         self._started = False
         # Written by who has the reading role:
         self._messages_received = self._frames_received = self._fragments_received = 0
+        self._cheap_frames = 0  # since a moment
+        self._cheap_since = 0.0
         self._init_receiving()
 
     def _start(self) -> None:
@@ -134,6 +136,8 @@ class Core(Receiving):
     # --- called by who has the reading role ---
 
     def _fragment_received(self, frame: Frame) -> None:
+        if not (frame.data or frame.fin):
+            self._count_cheap()
         self._frames_received += 1
         self._fragments_received += 1
         self._messages_received += frame.fin
@@ -143,16 +147,32 @@ class Core(Receiving):
 
     def _control_received(self, frame: Frame) -> None:
         self._frames_received += 1
+        ping = None
         with self._state_lock:
             self.protocol.receive_event(frame)
             if frame.opcode is Opcode.PONG:
                 ping = self._pings.answer(frame.data)
                 if ping is not None and ping.latency is not None:
                     self.latency = ping.latency
+        if ping is None:
+            self._count_cheap()
         self._writer.drain()
         if self.protocol.close_expected():
             self._closing(self.options.close_timeout)
             self._expect_eof()
+
+    def _count_cheap(self) -> None:
+        """Count a frame that costs its sender nothing: a ping, an empty fragment. Not too many."""
+        self._cheap_frames += 1
+        if self._cheap_frames == 1:
+            self._cheap_since = clock()
+        elif self._cheap_frames > MAX_CHEAP_FRAMES:
+            self._cheap_frames = 0
+            if clock() - self._cheap_since < CHEAP_FRAMES_TIME:
+                with self._state_lock:
+                    if self.protocol.parser_exc is None and self.open:
+                        self.protocol.parser_exc = ProtocolError(FLOOD)
+                self._fail(CloseCode.POLICY_VIOLATION, FLOOD)
 
     def _decoding_failed(self, *, wait: bool) -> None:
         if wait:
@@ -194,17 +214,16 @@ class Core(Receiving):
             self._closing(self.options.close_timeout)
         super()._look()
 
-    def _progress(self) -> tuple[int, int, int]:
-        """Return a value that changes while a pong can't have come yet; see :mod:`.keepalive`."""
+    def _vitals(self) -> Vitals:
+        """Return what there is to be seen of the peer; see :mod:`.keepalive`."""
         transport = self._transport
-        received = transport.bytes_received + self._direct_bytes_received
-        waiting = self._writer.is_behind
-        # Where the caller that reads is busy with what it read, the pong may be unread yet.
-        unread = self.protocol.decoder.receiving or self._role_is_free
-        return (
-            received if unread else 0,
-            transport.bytes_sent if waiting else 0,
+        return Vitals(
+            transport.bytes_received + self._direct_bytes_received,
+            transport.bytes_sent + self._direct_bytes_sent,
+            transport.unacknowledged(),
+            self._writer.is_behind,
             self._pauses,
+            self._is_paused(),
         )
 
     # --- what the connection sends by itself ---
@@ -220,12 +239,12 @@ class Core(Receiving):
         batch = self._batches.get(threading.get_ident())
         return None if batch is None else batch()
 
-    def _ping(self, payload: bytes | None) -> Ping | None:
+    def _ping(self, payload: bytes | None, ack_on_close: bool = False) -> Ping | None:
         """Send a ping, unless the connection isn't open. Never blocks."""
         with self._state_lock:
             if self.protocol.state is not State.OPEN:
                 return None
-            ping = self._pings.add(payload, self._ensure_reading)
+            ping = self._pings.add(payload, self._ensure_reading, ack_on_close)
             try:
                 self.protocol.send_ping(ping.data)
             except BaseException:
@@ -364,10 +383,14 @@ class Core(Receiving):
         release(self._wakeup)  # the reader thread, if there is one, has nothing left to do
 
     def _close_exc(self) -> ConnectionClosed:
-        """Return what to raise, after waiting for the end of a connection that is closing."""
+        """Return what to raise, after waiting for the end of a connection that is closing.
+
+        Only with no locks held: at the interpreter's exit threads stay here.
+        """
         if not self._await_closed(Deadline(self.options.close_timeout)):
             self._close_timed_out()
             self._await_closed(Deadline(READER_GRACE))
+        lifecycle.stay_at_exit()
         return self.protocol.close_exc
 
     # --- the process ---
@@ -385,18 +408,21 @@ class Core(Receiving):
 
     def after_fork(self) -> None:
         """Become unusable in a forked child, and leave the parent's connection alone."""
-        protocol = self.protocol
+        # A signal handler may have forked. So the call that it interrupted goes on afterwards, on
+        # what it had in its hands: that must not wait for threads that only the parent has.
+        protocol, inbox, writer = self.protocol, self._inbox, self._writer
         self._end_role()
-        self._state_lock = threading.RLock()  # type: ignore[assignment]
-        self._writer = self._make_writer()
+        forget_owner(self._state_lock)
         self._keepalive = self._close_timer = None
         protocol.parser_exc = RuntimeError("the process forked; its parent has the connection")
         protocol.receive_eof()
         protocol.data_to_send()  # nothing is ever written
+        self._writer = self._make_writer()
         self._inbox = Inbox()
         self._queue = self._inbox.queue
         self._inbox.close()
-        self._pings = PendingPings()
-        self._closed = Latch()
-        self._closed.set()
         self._transport.after_fork()
+        self._closed.set()
+        self._pings.abandon(self._close_exc)
+        inbox.after_fork()
+        writer.after_fork()

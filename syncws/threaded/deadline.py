@@ -12,6 +12,7 @@ __all__ = [
     "Deadline",
     "Latch",
     "clock",
+    "forget_owner",
     "is_green",
     "is_main_thread",
     "release",
@@ -63,6 +64,16 @@ def release(lock: Any) -> None:
         lock.release()
     except RuntimeError:
         pass
+
+
+def forget_owner(lock: Any) -> None:
+    """Free a re-entrant lock, in a forked child, if a thread has it that only the parent has.
+
+    Whoever in the child waits for it goes on. What the calling thread has stays its own.
+    """
+    if not lock._is_owned():
+        with contextlib.suppress(AttributeError):  # a green one, which belongs to no thread
+            lock._at_fork_reinit()
 
 
 class Deadline:

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
+from .guarded_logger import GuardedLogger
 from .timekeeper import call_later
 
 if TYPE_CHECKING:
@@ -25,19 +26,28 @@ __all__ = ["call_when_writable"]
 #: Seconds after which the timekeeper calls, where this thread can't be.
 RETRY_INTERVAL = 0.05
 
+#: Seconds without anything to do after which the thread ends; it is started again when needed.
+IDLE_INTERVAL = 0.4
+
 #: Not there on Windows, and where eventlet has taken it away.
 _poll: Any = getattr(select, "poll", None)
+
+logger = GuardedLogger(logging.getLogger("syncws"))
 
 
 class _Flusher:
     def __init__(self) -> None:
         # What is new; its methods are atomic, so that a signal handler may come at any time.
         self._new: deque[tuple[int, Callable[[], None]]] = deque()
-        self._bell = -1  # writing to it wakes the thread; -1 before that is started
+        # Both ends of a pipe, which stays; writing to the bell wakes the thread; -1 before that.
+        self._ear = self._bell = -1
+        # Held by the thread that runs. Should two be started, the other one ends.
+        self._claim = threading.Lock()
 
     def add(self, descriptor: int, callback: Callable[[], None]) -> None:
         self._new.append((descriptor, callback))
-        if self._bell >= 0:
+        # After appending: who gives up the claim looks at what is new after that.
+        if self._claim.locked():
             with contextlib.suppress(BlockingIOError):  # it rings already
                 os.write(self._bell, b"\0")
         else:
@@ -45,52 +55,76 @@ class _Flusher:
             call_later(0, self._start)
 
     def _start(self) -> None:
-        if self._bell >= 0:
+        """Start the thread, unless there is one. Only the timekeeper does."""
+        if self._claim.locked():
             return
-        ear = bell = -1
         try:
-            ear, bell = os.pipe()
-            os.set_blocking(ear, False)
-            os.set_blocking(bell, False)
-            threading.Thread(
-                target=self._run, args=(ear,), name="syncws-flusher", daemon=True
-            ).start()
-            self._bell = bell
-            os.write(bell, b"\0")  # for those who came meanwhile
+            if self._bell < 0:
+                self._ear, self._bell = _make_pipe()
+            threading.Thread(target=self._run, name="syncws-flusher", daemon=True).start()
         except (OSError, RuntimeError):  # no descriptor or thread is to be had: later, perhaps
-            for descriptor in (ear, bell):
-                if descriptor >= 0:
-                    os.close(descriptor)
             call_later(RETRY_INTERVAL, self._start)
 
-    def _run(self, ear: int) -> None:
+    def _run(self) -> None:
+        """Call back until there is nothing to do for a while."""
         waiting: dict[int, Callable[[], None]] = {}
+        try:
+            while self._claim.acquire(blocking=False):
+                try:
+                    self._call_all(waiting)
+                finally:
+                    self._claim.release()
+                if not self._new:  # otherwise they came while the claim was still ours
+                    return
+        finally:
+            # There are some only if a defect of ours ends the thread: nobody shall be forgotten.
+            for callback in waiting.values():
+                call_later(RETRY_INTERVAL, callback)
+            if self._new:
+                call_later(RETRY_INTERVAL, self._start)
+
+    def _call_all(self, waiting: dict[int, Callable[[], None]]) -> None:
         while True:
             while self._new:
                 descriptor, callback = self._new.popleft()
                 waiting[descriptor] = callback
-            for descriptor in self._wait(ear, waiting):
+            ready = self._wait(waiting)
+            if ready is None and not self._new:
+                return
+            for descriptor in ready or ():
                 _call(waiting.pop(descriptor))
 
-    def _wait(self, ear: int, waiting: dict[int, Callable[[], None]]) -> list[int]:
-        """Wait for one of them, or for the bell; return those that can be written to, or broke."""
+    def _wait(self, waiting: dict[int, Callable[[], None]]) -> list[int] | None:
+        """Wait for one of them, or for the bell; return those that can be written to, or broke.
+
+        ``None``: there are none, and the bell did not ring for a while.
+        """
         poller = _poll()
-        poller.register(ear, select.POLLIN)
+        poller.register(self._ear, select.POLLIN)
         for descriptor in waiting:
             poller.register(descriptor, select.POLLOUT)
-        ready = [descriptor for descriptor, _ in poller.poll()]
-        if ear in ready:
-            ready.remove(ear)
+        limit = None if waiting else IDLE_INTERVAL * 1000
+        ready = [descriptor for descriptor, _ in poller.poll(limit)]
+        if self._ear in ready:
+            ready.remove(self._ear)
             with contextlib.suppress(BlockingIOError):
-                os.read(ear, 4096)
-        return ready
+                os.read(self._ear, 4096)
+            return ready
+        return ready or None
+
+
+def _make_pipe() -> tuple[int, int]:
+    ear, bell = os.pipe()
+    os.set_blocking(ear, False)
+    os.set_blocking(bell, False)
+    return ear, bell
 
 
 def _call(callback: Callable[[], None]) -> None:
     try:
         callback()
-    except Exception:  # one connection's trouble must not keep us from the others
-        logging.getLogger("syncws").exception("writing what was left failed")
+    except BaseException:  # one connection's trouble must not keep us from the others
+        logger.exception("writing what was left failed")
 
 
 _flusher = _Flusher()

@@ -8,6 +8,9 @@ from ..aliases import Data
 
 __all__ = ["MAX_PIECES", "Fragments"]
 
+#: Bytes of memory that a fragmented message takes besides its payload: this object and its deque.
+OVERHEAD = 1024
+
 #: Pieces of a fragmented message that are kept apart; from there on they are joined, so that
 #: many small ones take no more memory than their bytes.
 MAX_PIECES = 64
@@ -21,7 +24,7 @@ class Fragments:
         complete: whether the last fragment is there.
         taken: whether a caller streams it.
         dropped: whether that caller lost interest.
-        size: bytes that nobody took yet.
+        size: bytes of payload that nobody took yet.
     """
 
     __slots__ = ("complete", "dropped", "is_text", "pieces", "size", "taken")
@@ -46,6 +49,11 @@ class Fragments:
         if not isinstance(last, bytearray):
             self.pieces[-1] = last = bytearray(last)
         last += data
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes: an empty one isn't free."""
+        return self.size + OVERHEAD
 
     def message(self, decode: bool | None) -> Data:
         """Return the message as a whole; it stays here.

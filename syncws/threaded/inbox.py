@@ -23,7 +23,7 @@ from typing import Any, Callable
 from ..accel import MessageQueue
 from ..aliases import Data
 from ..options import MaxQueue, split_max_queue
-from .deadline import Deadline, release
+from .deadline import Deadline, forget_owner, release
 from .fragments import Fragments
 
 __all__ = ["Bell", "Inbox", "Waiter"]
@@ -88,6 +88,7 @@ class Inbox:
     def __init__(self, max_queue: MaxQueue = 16, read_limit: int = 2**16) -> None:
         high, low = split_max_queue(max_queue)
         self.queue = MessageQueue(high, low, read_limit)
+        self._read_limit = read_limit
         # Guards all below, for a few instructions at a time. Re-entrant, because a signal
         # handler may close the connection whose inbox the main thread is in.
         self._lock = threading.RLock()
@@ -100,6 +101,12 @@ class Inbox:
 
     # --- the thread that reads ---
 
+    @property
+    def room(self) -> int | None:
+        """Bytes that may come before reading pauses; ``None`` where it doesn't any more."""
+        queue = self.queue
+        return self._read_limit - queue.size - queue.streamed if queue.bounded else None
+
     def put(self, messages: list[Data]) -> bool:
         """Add whole messages, and wake callers; return what :meth:`deliver` does."""
         self.queue.put(messages)
@@ -111,12 +118,12 @@ class Inbox:
         There must be no incomplete message before it.
 
         Args:
-            item: has a ``size``, its bytes, and ``message(decode)``, what callers get for it.
+            item: has a ``cost``, its bytes of memory, and ``message(decode)``, what callers get.
         """
         queue = self.queue
         if not queue.drops():
             queue.begin(item)
-            queue.complete(item, item.size)
+            queue.complete(item, item.cost)
         return self.deliver()
 
     def deliver(self) -> bool:
@@ -147,7 +154,7 @@ class Inbox:
                 message.complete = True
                 self._assembling = None
                 if not message.dropped:
-                    queue.complete(message, message.size)
+                    queue.complete(message, message.cost)
             self._count_streamed()
             return self._wake(queue.count)
 
@@ -268,10 +275,10 @@ class Inbox:
             message = receipt[0]
             if isinstance(message, Fragments):
                 message.taken = False
-                self.queue.restore(message, message.size if message.complete else -1)
+                self.queue.restore(message, message.cost if message.complete else -1)
                 self._count_streamed()
             elif message is not None:
-                self.queue.restore(message, len(message))
+                self.queue.restore(message, message.__sizeof__())
             self._wake(1)
 
     def take_piece(self, message: Fragments) -> tuple[bytes, bool] | None:
@@ -320,6 +327,14 @@ class Inbox:
             self.queue.make_room()
             self._wake_idler()
             self._wake(len(self._waiters))
+
+    def after_fork(self) -> None:
+        """Give up what is here, in a forked child: whoever waits goes on, and finds nothing."""
+        forget_owner(self._lock)
+        self._closed = True
+        for waiter in list(self._waiters):  # of threads that the parent has, but for one at most
+            waiter.wake()
+        self._ring()
 
     # --- with the lock held ---
 

@@ -1,13 +1,25 @@
 """Keepalive: a ping now and then, and the end of a connection whose peer is gone.
 
-The time that a pong may take does not run while it could not have come, or not
-have been seen: while we have paused reading, while a frame longer than that is
-arriving, and while a frame of ours that is in front of the ping makes progress.
+A pong that doesn't come in time is no proof: on a slow link the ping stands behind what was sent
+before it, in our buffers, the kernel's, and those of proxies on the way. So time doesn't run
+
+- while we have paused reading, as the pong can't be seen then;
+- while anything is received: who sends is alive;
+- while bytes in front of the ping get away: from our buffers, and from the kernel's, which tells
+  what the other end has not acknowledged yet (Linux). A peer that takes them in steps has twice
+  the longest time between two of them, as long as that is more than ``ping_timeout``.
+
+What was acknowledged may be on the way still: proxies acknowledge, too. So once nothing is in
+front of the ping, the bytes that no pong has confirmed yet are given time: as long as they take
+at the rate at which those in front of the ping got away, or, for what is more than
+:data:`COMMON_BUFFER`, at :data:`ASSUMED_RATE`; but ten times ``ping_timeout`` at most, or as long
+as those in front took. A connection that sends little gets none of it: its dead peer is noticed
+within ``ping_interval + ping_timeout``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..sansio.close import CloseCode
 from .deadline import clock
@@ -17,7 +29,126 @@ if TYPE_CHECKING:
     from .core import Core
     from .pings import Ping
 
-__all__ = ["Keepalive"]
+__all__ = ["Keepalive", "Vitals"]
+
+#: Bytes per second that a slow link takes, where nothing is known of it.
+ASSUMED_RATE = 1 << 14
+
+#: Bytes that may be on the way at any time, and count for nothing.
+COMMON_BUFFER = 1 << 16
+
+#: Times ``ping_timeout`` that is given to bytes that are on the way, perhaps.
+ASSUMED_TIMEOUTS = 10
+
+#: Bytes that the ping itself takes, at most, with TLS; not in front of it.
+PING_SIZE = 256
+
+#: Looks at the peer within ``ping_timeout``.
+LOOKS = 4
+
+#: Close code and reason of a connection whose peer does not answer.
+FAILURE = (CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+
+
+class Vitals(NamedTuple):
+    """What a connection shows of its peer at one moment.
+
+    Attributes:
+        received: bytes received so far.
+        sent: bytes given to the kernel so far.
+        unacknowledged: those of them that the other end has not taken yet; ``None``: unknown.
+        is_behind: whether some wait for the kernel to take them, pings among them perhaps.
+        pauses: changes when we don't read as our program doesn't.
+        is_paused: whether that is so now.
+    """
+
+    received: int
+    sent: int
+    unacknowledged: int | None
+    is_behind: bool
+    pauses: int
+    is_paused: bool
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the other end has taken, as far as we know."""
+        return self.sent - (self.unacknowledged or 0)
+
+
+class _Wait:
+    """The wait for one pong: whether there are signs that the peer is alive.
+
+    Args:
+        vitals: those of the moment when the ping was sent.
+        now: that moment.
+        confirmed: bytes that earlier pongs have confirmed.
+
+    Attributes:
+        position: bytes up to the ping's end, so far as they can be told.
+    """
+
+    def __init__(self, vitals: Vitals, now: float, confirmed: int) -> None:
+        self._started_at = self._alive_at = now
+        self._vitals = vitals
+        self._confirmed = confirmed
+        self._gap = 0.0  # the longest between two signs
+        self.position: int | None = None
+        self._in_front = 0  # bytes, when the ping was given to the kernel
+        self._in_front_at = now
+        self._rate: float | None = None  # bytes per second that got away from in front of the ping
+        self._drained_at: float | None = None
+        self._note_position(vitals, now)
+
+    def look(self, vitals: Vitals, now: float) -> None:
+        """Take note of what has changed."""
+        before, self._vitals = self._vitals, vitals
+        alive = vitals.received != before.received
+        alive = alive or vitals.is_paused or vitals.pauses != before.pauses
+        waited = self.position is None or self._drained_at is None
+        if self.position is None:
+            self._note_position(vitals, now)
+        if waited and vitals.taken != before.taken:
+            alive = True
+        if self.position is not None and self._drained_at is None:
+            self._measure(self._left(vitals), now)
+        if alive:
+            self._gap = max(self._gap, now - self._alive_at)
+            self._alive_at = now
+
+    def deadline(self, timeout: float) -> float:
+        """Return when the peer is taken for dead, as far as can be told now."""
+        if self.position is None or self._drained_at is None:
+            return self._alive_at + max(timeout, 2 * self._gap)
+        return self._alive_at + timeout + self._time_on_the_way(timeout)
+
+    def _note_position(self, vitals: Vitals, now: float) -> None:
+        if not vitals.is_behind:
+            self.position = vitals.sent
+            self._in_front, self._in_front_at = self._left(vitals), now
+            self._measure(self._in_front, now)
+
+    def _left(self, vitals: Vitals) -> int:
+        """Return the bytes in front of the ping that the other end has not taken yet."""
+        assert self.position is not None
+        return self.position - PING_SIZE - vitals.taken
+
+    def _measure(self, left: int, now: float) -> None:
+        if left <= 0:
+            self._drained_at = now
+        elif left < self._in_front:
+            # When the rest got away we can't tell, only that it was before a look.
+            self._rate = (self._in_front - left) / (now - self._in_front_at)
+
+    def _time_on_the_way(self, timeout: float) -> float:
+        """Return the seconds that bytes may need that were taken, and perhaps not by the peer."""
+        assert self.position is not None
+        assert self._drained_at is not None
+        size = self.position - self._confirmed
+        seconds = max(0, size - COMMON_BUFFER) / ASSUMED_RATE
+        if self._rate is not None:
+            seconds = max(seconds, size / self._rate)
+        limit = max(ASSUMED_TIMEOUTS * timeout, self._drained_at - self._started_at)
+        return min(seconds, limit)
 
 
 class Keepalive:
@@ -34,8 +165,8 @@ class Keepalive:
         self._interval = interval
         self._timeout = timeout
         self._ping: Ping | None = None
-        self._deadline = 0.0
-        self._progress = (0, 0, 0)
+        self._wait: _Wait | None = None  # of the last ping
+        self._confirmed = 0  # bytes that were sent before a ping that was answered
         self._stopped = False
         self._timer: Timer | None = None
 
@@ -58,33 +189,34 @@ class Keepalive:
     def _tick(self) -> None:
         if self._stopped:
             return
+        try:
+            self._check()
+        except BaseException as exc:  # a defect of ours, or tracing: not without keepalive
+            self._connection._abort(exc)
+            raise
+
+    def _check(self) -> None:
         now = clock()
-        if self._timeout is not None and self._ping is not None and not self._ping.is_set():
-            if now >= self._deadline and not self._excused(now):
+        ping, wait = self._ping, self._wait
+        if ping is not None and not ping.is_set() and wait is not None:
+            assert self._timeout is not None
+            wait.look(self._connection._vitals(), now)
+            left = wait.deadline(self._timeout) - now
+            if left <= 0:
                 self._connection._keepalive_failed()
             else:
-                self._schedule(min(self._interval, self._deadline - now))
+                self._schedule(min(self._interval, left, self._timeout / LOOKS))
             return
-        if self._ping is not None and now < self._ping.sent_at + self._interval:
-            self._schedule(self._ping.sent_at + self._interval - now)
+        if ping is not None and ping.is_set() and wait is not None and wait.position is not None:
+            self._confirmed = wait.position
+        if ping is not None and now < ping.sent_at + self._interval:
+            self._schedule(ping.sent_at + self._interval - now)
             return
-        self._ping = self._connection._keepalive_ping(self._ping)
-        if self._ping is not None:
-            self._progress = self._connection._progress()
-            timeout = self._interval if self._timeout is None else self._timeout
-            self._deadline = now + timeout
-            self._schedule(min(self._interval, timeout))
-
-    def _excused(self, now: float) -> bool:
-        """Tell whether the pong may come yet, and extend the deadline if so."""
-        assert self._timeout is not None
-        progress = self._connection._progress()
-        if progress != self._progress or self._connection._is_paused():
-            self._progress = progress
-            self._deadline = now + self._timeout
-            return True
-        return False
-
-
-#: Close code and reason of a connection whose peer does not answer.
-FAILURE = (CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+        self._ping = self._connection._keepalive_ping(ping)
+        if self._ping is None:
+            return
+        if self._timeout is None:
+            self._schedule(self._interval)
+        else:
+            self._wait = _Wait(self._connection._vitals(), now, self._confirmed)
+            self._schedule(min(self._interval, self._timeout / LOOKS))

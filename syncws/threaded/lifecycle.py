@@ -1,23 +1,41 @@
 """Connections and the process: what happens to them at its exit and after a fork.
 
 At the interpreter's exit open connections are closed: each peer is told so
-(1001), and what does not answer shortly is cut off. After a fork the child's
-copies are of no use, because two processes can't share one stream: they are
-closed without a word, so that the parent's go on.
+(1001), and what does not answer shortly is cut off. Daemon threads of the
+program that use one stay where they are, as daemon threads do: nobody could do
+anything about what they would raise. After a fork the child's copies are of no
+use, because two processes can't share one stream: they are closed without a
+word, so that the parent's go on.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import threading
+from collections.abc import Iterator
 from typing import Protocol as Interface
 
-from .deadline import Deadline
+from .deadline import Deadline, is_main_thread
 
-__all__ = ["Mortal", "alive", "is_exiting", "register", "unregister"]
+__all__ = [
+    "Mortal",
+    "alive",
+    "handles_end",
+    "is_exiting",
+    "register",
+    "stay_at_exit",
+    "unregister",
+]
 
 #: Seconds for all connections together.
 EXIT_TIMEOUT = 0.5
+
+
+#: Seconds that a daemon thread stays at the interpreter's exit, if that takes so long: somebody
+#: may wait for the thread's end.
+STAY_TIMEOUT = 10.0
 
 
 class Mortal(Interface):
@@ -57,6 +75,34 @@ def alive() -> list[Mortal]:
 def is_exiting() -> bool:
     """Tell whether the interpreter ends: threads that start now may crash it."""
     return _exiting
+
+
+# Of each thread: whether it runs code of the program for us, and we see to what that raises.
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def handles_end() -> Iterator[None]:
+    """Have what this thread raises at the interpreter's exit raised: the caller sees to it."""
+    before = getattr(_local, "handles_end", False)
+    _local.handles_end = True
+    try:
+        yield
+    finally:
+        _local.handles_end = before
+
+
+def stay_at_exit() -> None:
+    """Stay here if the interpreter ends, and this is a daemon thread of the program.
+
+    Blocks :data:`STAY_TIMEOUT` seconds at most, then returns.
+    """
+    if not _exiting or is_main_thread() or getattr(_local, "handles_end", False):
+        return
+    if threading.current_thread().daemon:
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire(timeout=STAY_TIMEOUT)
 
 
 def _exit() -> None:

@@ -21,17 +21,20 @@ class Ping:
         latency: seconds until the pong came; ``None`` until then.
     """
 
-    def __init__(self, data: bytes, ensure_reading: Callable[[], None]) -> None:
+    def __init__(
+        self, data: bytes, ensure_reading: Callable[[], None], ack_on_close: bool = False
+    ) -> None:
         self.data = data
         self._ensure_reading = ensure_reading
+        self._ack_on_close = ack_on_close
         self.latency: float | None = None
         self.sent_at = clock()
         self._done = Latch()
         self._closed: Callable[[], ConnectionClosed] | None = None
 
     def is_set(self) -> bool:
-        """Tell whether the pong came."""
-        return self.latency is not None
+        """Tell whether the pong came; or, with ``ack_on_close``, the connection is closed."""
+        return self.latency is not None or (self._ack_on_close and self._closed is not None)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the pong comes, at most ``timeout`` seconds; return whether it did.
@@ -44,7 +47,7 @@ class Ping:
         if not self._done.is_set():
             self._ensure_reading()
             self._done.wait(timeout)
-        if self._closed is not None:
+        if self._closed is not None and not self._ack_on_close:
             raise self._closed()
         return self.is_set()
 
@@ -66,12 +69,18 @@ class PendingPings:
     def __init__(self) -> None:
         self._pings: dict[bytes, Ping] = {}
 
-    def add(self, data: bytes | None, ensure_reading: Callable[[], None]) -> Ping:
+    def add(
+        self,
+        data: bytes | None,
+        ensure_reading: Callable[[], None],
+        ack_on_close: bool = False,
+    ) -> Ping:
         """Return a new ping, with a random payload if none is given.
 
         Args:
             data: the payload.
             ensure_reading: called before a thread waits for the pong.
+            ack_on_close: whether the end of the connection counts as the pong.
 
         Raises:
             ConcurrencyError: a ping with that payload waits already.
@@ -82,7 +91,7 @@ class PendingPings:
                 data = os.urandom(4)
         elif data in self._pings:
             raise ConcurrencyError(f"a ping with payload {data!r} waits for its pong already")
-        ping = self._pings[data] = Ping(data, ensure_reading)
+        ping = self._pings[data] = Ping(data, ensure_reading, ack_on_close)
         return ping
 
     def discard(self, ping: Ping) -> None:

@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiving"]
 
-#: Bytes that are decoded before the inbox is looked at, where there are extensions: what is
-#: compressed may become a thousand times as much, and all that one read brings be too much.
-DECODE_SIZE = 1 << 13
-
 #: What reading by descriptor gives when something came.
 READ_SOME = 1
 
@@ -292,12 +288,14 @@ class Receiving(Channel, Attributes):
                 return None
             self._served = self._inbox.deliver() or self._served
             return self._handle_leftover()
-        data = self._early or self._transport.recv(deadline)
-        if not data:
-            return False
-        size = DECODE_SIZE if self.protocol.extensions else len(data)
-        data, self._early = data[:size], data[size:]
-        self._deliver(self.protocol.decoder.receive(data))
+        decoder = self.protocol.decoder
+        if not decoder.has_more:
+            data, self._early = self._early or self._transport.recv(deadline), b""
+            if not data:
+                return False
+            decoder.feed(data)
+        # As far as there is room: what is compressed may become a thousand times as much.
+        self._deliver(decoder.decode(self._inbox.room))
         self._handle_failure()
         if self._transport.pending:
             self._writer.drain()  # reading left something to write: TLS, or a full pipe
@@ -366,12 +364,17 @@ class Receiving(Channel, Attributes):
 
     def _run_reader(self) -> None:
         """What the reader thread does until the connection is closed."""
-        while True:
-            self._wakeup.acquire()
-            if self._closed.is_set():
-                return
-            self._served = False
-            self._read_here(None, self._is_served)
+        try:
+            while True:
+                self._wakeup.acquire()
+                if self._closed.is_set():
+                    return
+                self._served = False
+                self._read_here(None, self._is_served)
+        finally:
+            if not self._closed.is_set():  # a defect of ours: not an open connection without reader
+                self._reader = None
+                self._abort(RuntimeError("the reader thread ended"))
 
     def _is_served(self) -> bool:
         """Tell whether the reader thread can leave reading to callers."""

@@ -7,6 +7,7 @@ from typing import Any, Callable, TypeVar
 
 from .connection import Connection
 from .deadline import Deadline
+from .guarded_logger import GuardedLogger
 from .transport import Buffer, Transport
 
 __all__ = ["Observe", "TapTransport", "tapped"]
@@ -19,7 +20,7 @@ PIECE_SIZE = 1 << 18
 
 C = TypeVar("C", bound=Connection)
 
-logger = logging.getLogger("syncws.tap")
+logger = GuardedLogger(logging.getLogger("syncws.tap"))
 
 
 class TapTransport(Transport):
@@ -132,6 +133,10 @@ class TapTransport(Transport):
     def wait_writable(self, deadline: Deadline) -> bool:
         """See :meth:`Transport.wait_writable`."""
         return self._below.wait_writable(deadline)
+
+    def unacknowledged(self) -> int | None:
+        """See :meth:`Transport.unacknowledged`."""
+        return self._below.unacknowledged()
 
     def abort(self) -> None:
         """See :meth:`Transport.abort`."""

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import threading
 from collections import deque
 from typing import Any, Callable
 
 from .deadline import clock, release
+from .guarded_logger import GuardedLogger
 
 __all__ = ["Timer", "call_later"]
 
 
 #: Timers above which cancelled ones are thrown out; then twice those that are left.
 PURGE_ABOVE = 1000
+
+#: Seconds after which the thread looks whether the timers that are left were cancelled, and ends
+#: if nobody sets new ones: so that a program which has closed everything has no thread of ours.
+IDLE_INTERVAL = 0.4
+
+logger = GuardedLogger(logging.getLogger("syncws"))
 
 
 class Timer:
@@ -33,7 +41,7 @@ class Timer:
 
 
 class _Timekeeper:
-    """Timers in order of time, and the thread that runs them, started with the first one.
+    """Timers in order of time, and the thread that runs them, which is there while there are any.
 
     Callbacks must not block, since all connections share the thread. Setting a timer takes no
     lock: a signal handler that raises could leave it held, and stop time for all.
@@ -42,11 +50,11 @@ class _Timekeeper:
     def __init__(self) -> None:
         # Timers that were set and that the thread has not seen yet; its methods are atomic.
         self._new: deque[Timer] = deque()
-        # The thread's own.
+        # Of who has the claim.
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._purge_above = PURGE_ABOVE
-        # Taken by the thread that runs, for good. Should two be started, the other one ends.
+        # Held by the thread that runs. Should two be started, the other one ends.
         self._claim = threading.Lock()
         # The thread waits for it, until ``_wakes_at``; released to wake it.
         self._bell = threading.Lock()
@@ -56,30 +64,46 @@ class _Timekeeper:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(clock() + delay, callback)
         self._new.append(timer)
+        # After appending: who gives up the claim looks at what is new after that.
         if not self._claim.locked():
-            thread = threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True)
-            thread.start()
+            self._start()
         # After appending: the thread looks at what is new after setting the time.
         elif timer.when < self._wakes_at or len(self._new) > PURGE_ABOVE:
             release(self._bell)
         return timer
 
+    def _start(self) -> None:
+        threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True).start()
+
     def _run(self) -> None:
-        if not self._claim.acquire(blocking=False):
-            return
+        """Run timers until there are none; start another thread if this one ends before."""
+        try:
+            while self._claim.acquire(blocking=False):
+                try:
+                    self._run_timers()
+                finally:
+                    self._claim.release()
+                if not self._new:  # otherwise they came while the claim was still ours
+                    return
+        finally:
+            if self._timers and not self._claim.locked():
+                self._start()
+
+    def _run_timers(self) -> None:
         while True:
             callback = self._next()
+            if callback is None:
+                return
             try:
                 callback()
-            except Exception:  # one connection's trouble must not stop the others' time
-                import logging
-
-                logging.getLogger("syncws").exception("a timer failed")
+            except BaseException:  # one connection's trouble must not stop the others' time
+                logger.exception("a timer failed")
             del callback  # or an idle thread would keep a connection alive
 
-    def _next(self) -> Callable[[], None]:
-        """Wait for the next timer; return what it does."""
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for the next timer; return what it does, or ``None``: there are none."""
         timers = self._timers
+        idle_at = clock() + IDLE_INTERVAL
         while True:
             self._wakes_at = 0.0
             self._sort_in()
@@ -91,10 +115,14 @@ class _Timekeeper:
                 if callback is not None:
                     return callback
                 continue
+            if clock() >= idle_at:
+                self._purge()
+                if not (timers or self._new):
+                    return None
+                idle_at = clock() + IDLE_INTERVAL
             self._wakes_at = when
             if not self._new:
-                timeout = min(when - clock(), threading.TIMEOUT_MAX)
-                self._bell.acquire(timeout=max(0.0, timeout))
+                self._bell.acquire(timeout=max(0.0, min(when, idle_at) - clock()))
 
     def _sort_in(self) -> None:
         """Take what is new."""
@@ -104,9 +132,13 @@ class _Timekeeper:
                 heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
         if len(self._timers) > self._purge_above:
             # Mostly timers of connections that are long gone, perhaps.
-            self._timers[:] = [entry for entry in self._timers if entry[2].callback]
-            heapq.heapify(self._timers)
+            self._purge()
             self._purge_above = max(PURGE_ABOVE, 2 * len(self._timers))
+
+    def _purge(self) -> None:
+        """Throw out cancelled timers."""
+        self._timers[:] = [entry for entry in self._timers if entry[2].callback]
+        heapq.heapify(self._timers)
 
 
 _timekeeper = _Timekeeper()

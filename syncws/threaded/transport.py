@@ -24,8 +24,9 @@ import contextlib
 import errno
 import select
 import socket
+import sys
 import threading
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 from .deadline import SIGNAL_INTERVAL, Deadline, is_green, is_main_thread
 
@@ -49,6 +50,12 @@ MAX_POLL = 2**31 - 1
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 Buffer = Union[bytes, bytearray, memoryview]
+
+# Linux calls it SIOCOUTQ for sockets. Other systems have the number for terminals only.
+ioctl: Callable[..., Any] | None = None
+if sys.platform == "linux":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
 
 
 class Transport:
@@ -264,6 +271,20 @@ class Transport:
         poller.register(self.sock, select.POLLIN if select_read else select.POLLOUT)
         return bool(poller.poll(None if remaining is None else min(remaining * 1000, MAX_POLL)))
 
+    def unacknowledged(self) -> int | None:
+        """Return the bytes written that the other end's kernel, or a proxy's, has not taken yet.
+
+        ``None`` where the kernel doesn't tell (elsewhere than on Linux) and once the socket is
+        closed. Never blocks; any thread may call it.
+        """
+        if ioctl is None:  # pragma: no cover
+            return None
+        try:
+            answer: bytes = ioctl(self.sock.fileno(), TIOCOUTQ, bytes(4))
+        except (OSError, ValueError):  # closed
+            return None
+        return int.from_bytes(answer, sys.byteorder)
+
     # --- ending ---
 
     def abort(self) -> None:
@@ -273,7 +294,7 @@ class Transport:
 
     def close(self) -> None:
         """Release the descriptor. Nobody may be reading or writing."""
-        with self._ending:
+        with contextlib.suppress(OSError), self._ending:  # it is closed all the same
             self.sock.close()
 
     def after_fork(self) -> None:
@@ -416,6 +437,10 @@ class TlsTransport(Transport):
         """See :meth:`Transport.wait_writable`."""
         self._below.send_now(self._take_output())
         return self._below.wait_writable(deadline)
+
+    def unacknowledged(self) -> int | None:
+        """See :meth:`Transport.unacknowledged`."""
+        return self._below.unacknowledged()
 
     def abort(self) -> None:
         """See :meth:`Transport.abort`."""

@@ -48,13 +48,15 @@ class _Watch:
             self._armed = True
 
     def _look(self) -> None:
-        for connection in list(self._connections):
-            try:
-                connection._look()
-            except Exception:  # one connection's trouble must not blind us to the others
-                connection.logger.exception("looking after the connection failed")
-        self._armed = False
-        self._arm()
+        try:
+            for connection in list(self._connections):
+                try:
+                    connection._look()
+                except Exception:  # one connection's trouble must not blind us to the others
+                    connection.logger.exception("looking after the connection failed")
+        finally:
+            self._armed = False
+            self._arm()
 
 
 _watch = _Watch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Callable
 from typing import Protocol as Interface
 
@@ -13,7 +13,7 @@ from ..exceptions import ConcurrencyError, InvalidState, SendTimeout, SlowPeer
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
-from .deadline import Deadline, Latch, is_green, wait_for_lock
+from .deadline import Deadline, Latch, forget_owner, is_green, wait_for_lock
 from .flusher import call_when_writable
 from .timekeeper import Timer, call_later
 from .transport import Transport
@@ -129,30 +129,32 @@ class Writer:
 
     def send_fragments(
         self,
-        fragments: Iterator[DataLike],
+        fragments: Iterable[DataLike],
         text: bool | None,
         timeout: float | None,
         compress: bool | None,
     ) -> None:
-        """Write a message in fragments, looking one ahead to know the last one.
+        """Write a message in fragments, each as soon as it is there; nothing if there are none.
+
+        A list or a tuple is checked before anything is written. Of other iterables nobody knows
+        which fragment is the last: an empty one is.
 
         Raises what :meth:`send` does, and what iterating raises.
         """
-        try:
-            fragment = next(fragments)
-        except StopIteration:
-            raise TypeError("an empty iterable can't be sent; send '' or b''") from None
-        is_text = isinstance(fragment, str)
-        opcode, data = encode(fragment, text)
+        encoded: Iterable[tuple[Opcode, BytesLike]] = _encode_fragments(fragments, text)
+        count = None
+        if isinstance(fragments, (list, tuple)):
+            encoded = list(encoded)
+            count = len(encoded)
         message = _FragmentedMessage()
+        number = 0
         try:
-            for fragment in fragments:
-                if isinstance(fragment, str) is not is_text:
-                    raise TypeError("the fragments of a message are all str or all bytes")
-                following = encode(fragment, text)[1]
-                self._send_frame(opcode, data, False, timeout, compress, message)
-                opcode, data = Opcode.CONT, following
-            self._send_frame(opcode, data, True, timeout, compress, message)
+            for opcode, data in encoded:
+                number += 1
+                kind = opcode if number == 1 else Opcode.CONT
+                self._send_frame(kind, data, number == count, timeout, compress, message)
+            if number and count is None:
+                self._send_frame(Opcode.CONT, b"", True, timeout, compress, message)
             self._end_fragmented(message)
         except BaseException:
             # The message has begun, and others can't send before its end: that is now. First,
@@ -436,6 +438,14 @@ class Writer:
                 timer.cancel()
             self._transport.close()
 
+    def after_fork(self) -> None:
+        """Let go of who waits here, in a forked child: nothing is ever written."""
+        self._closed = True
+        forget_owner(self.lock)
+        message = self._fragmented
+        if message is not None:
+            message.done.set()
+
     def _write_output(self) -> bool:
         """Write what is queued without waiting; return whether all of it went."""
         # While the kernel takes nothing the rest stays with the protocol, where a pong
@@ -469,6 +479,25 @@ class Writer:
             # Somebody has the lock, and may have counted on us: not at once again, as the
             # kernel may go on taking more without their writing any.
             self._timer = call_later(DRAIN_INTERVAL, self._has_room)
+
+
+def _encode_fragments(
+    fragments: Iterable[DataLike], text: bool | None
+) -> Iterator[tuple[Opcode, BytesLike]]:
+    """Return what :func:`encode` does, for each.
+
+    Raises:
+        TypeError: one can't be sent, or not with those before it.
+        UnicodeError: one isn't UTF-8, or can't be.
+    """
+    is_text = None
+    for fragment in fragments:
+        encoded = encode(fragment, text)
+        if is_text is None:
+            is_text = isinstance(fragment, str)
+        elif isinstance(fragment, str) is not is_text:
+            raise TypeError("the fragments of a message are all str or all bytes")
+        yield encoded
 
 
 def _make_write_lock() -> Lock:

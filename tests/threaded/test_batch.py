@@ -327,7 +327,7 @@ def test_interrupt_in_the_block_sends_nothing(pair, exc):
         ("\ud800", None, UnicodeEncodeError),
         ("\ud800", False, UnicodeEncodeError),
         (b"\xff", True, UnicodeDecodeError),
-        ([], None, TypeError),
+        (object(), None, TypeError),
     ],
 )
 def test_bad_message_is_refused_at_once_and_the_rest_is_sent(pair, message, text, error):

@@ -84,16 +84,26 @@ def test_bytes_that_are_not_text_are_not_sent_as_text(pair):
     assert server.recv(SOON) == "fine"
 
 
+@pytest.mark.parametrize("message", [[], (), iter([]), {}.keys()])
+def test_of_no_fragments_nothing_is_sent(pair, message):
+    client, server = pair
+    client.send(message)
+    assert client.stats.frames_sent == 0
+    client.send("after")
+    assert server.recv(SOON) == "after"
+
+
 @pytest.mark.parametrize(
     ("message", "complaint"),
     [
         ({"a": 1}, "mapping"),
         (5, "int can't be sent"),
         (None, "NoneType can't be sent"),
-        ([], "empty iterable"),
         ([5], "int can't be sent"),
-        (["a", b"b"], "all str or all bytes"),
+        (["a", 5], "int can't be sent"),
+        (("a", b"b"), "all str or all bytes"),
         ([b"a", "b"], "all str or all bytes"),
+        (iter([5]), "int can't be sent"),
     ],
 )
 def test_what_is_no_message_is_refused_and_nothing_is_sent(pair, message, complaint):
@@ -474,7 +484,7 @@ def test_message_that_can_not_be_sent_does_no_harm_to_another_threads_fragmented
     sender = run(client.send, fragments())
     assert begun.wait(SOON)
     with pytest.raises(TypeError):
-        client.send([])
+        client.send(["d", b"e"])
     with pytest.raises(SendTimeout):
         client.send(["d", "e"], timeout=0.01)
     go_on.set()

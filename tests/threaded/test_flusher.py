@@ -107,6 +107,7 @@ def test_many_may_ask_at_once():
 def test_a_bell_that_rings_already_is_enough():
     """Its pipe is full; who rings must not wait."""
     made = flusher._Flusher()
+    made._claim.acquire()  # its thread runs
     ear, bell = os.pipe()
     os.set_blocking(bell, False)
     try:
@@ -134,21 +135,73 @@ def test_without_descriptors_it_starts_later(monkeypatch):
 
     descriptors = []
     monkeypatch.setattr(os, "pipe", scarce)
-    started = threading.Event()
-    thread = types.SimpleNamespace(start=started.set)
-    fake = types.SimpleNamespace(Thread=lambda **kwargs: thread)
-    monkeypatch.setattr(flusher, "threading", fake)
-    made.add(0, print)
-    assert started.wait(SOON)
-    wait_until(lambda: made._bell >= 0)
-    os.set_blocking(descriptors[0], True)
-    assert os.read(descriptors[0], 1) == b"\0"  # for what came before
-    made._start()  # asked for twice
+    ours, peer = socket.socketpair()
+    called = threading.Event()
+    with ours, peer:
+        made.add(ours.fileno(), called.set)
+        assert called.wait(SOON)  # for what came before it was started
+    assert len(failures) == 2
+    wait_until(lambda: not made._claim.locked())
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def test_without_a_thread_it_gives_its_descriptors_back(monkeypatch):
+def test_its_thread_ends_when_there_is_nothing_to_do_and_is_started_again():
+    made = flusher._Flusher()
+    ours, peer = socket.socketpair()
+    threads = []
+    with ours, peer:
+        for count in (1, 2):
+            made.add(ours.fileno(), lambda: threads.append(threading.current_thread()))
+            wait_until(lambda: len(threads) == count)  # noqa: B023
+            threads[-1].join(SOON)
+            assert not threads[-1].is_alive()
+    assert threads[0] is not threads[1]
+    for descriptor in (made._ear, made._bell):
+        os.close(descriptor)
+
+
+def test_one_thread_serves_whoever_asks_meanwhile():
+    made = flusher._Flusher()
+    threads = []
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(sock) for _ in range(100) for sock in socket.socketpair()]
+        for sock in sockets:
+            made.add(sock.fileno(), lambda: threads.append(threading.current_thread()))
+        wait_until(lambda: len(threads) == len(sockets))
+    assert len(set(threads)) == 1
+    wait_until(lambda: not made._claim.locked())
+    for descriptor in (made._ear, made._bell):
+        os.close(descriptor)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_for_a_defect_forgets_nobody(monkeypatch):
+    made = flusher._Flusher()
+    failures = []
+    wait = made._wait
+
+    def defective(waiting):
+        if not failures:
+            failures.append(1)
+            raise ZeroDivisionError
+        return wait(waiting)
+
+    monkeypatch.setattr(made, "_wait", defective)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        called = threading.Event()
+        made.add(ours.fileno(), called.set)
+        assert called.wait(SOON)
+        called.clear()
+        made.add(ours.fileno(), called.set)
+        assert called.wait(SOON)
+    wait_until(lambda: not made._claim.locked())
+    for descriptor in (made._ear, made._bell):
+        os.close(descriptor)
+
+
+def test_without_a_thread_it_tries_again_with_the_descriptors_that_it_has(monkeypatch):
     made = flusher._Flusher()
     later = threading.Event()
 
@@ -157,11 +210,13 @@ def test_without_a_thread_it_gives_its_descriptors_back(monkeypatch):
 
     monkeypatch.setattr(flusher, "threading", types.SimpleNamespace(Thread=no_thread))
     monkeypatch.setattr(flusher, "call_later", lambda delay, callback: later.set())
-    before = len(os.listdir("/proc/self/fd"))
     made._start()
     assert later.is_set()
-    assert made._bell == -1
+    before = len(os.listdir("/proc/self/fd"))
+    made._start()  # its pipe is there already
     assert len(os.listdir("/proc/self/fd")) == before
+    for descriptor in (made._ear, made._bell):
+        os.close(descriptor)
 
 
 def test_where_sockets_can_not_be_polled_the_timekeeper_calls(monkeypatch):

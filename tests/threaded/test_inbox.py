@@ -266,7 +266,7 @@ def test_reader_waits_above_the_high_mark_until_the_low_mark():
 
 
 def test_reader_waits_above_the_limit_in_bytes_but_a_larger_message_passes():
-    inbox = Inbox(read_limit=100)
+    inbox = Inbox(read_limit=200)
     inbox.put([b"x" * 100])
     inbox.wait_for_room()
     inbox.put([b"y" * 1000])

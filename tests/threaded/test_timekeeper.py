@@ -101,6 +101,61 @@ def test_timer_that_is_never_due_does_not_stop_the_others(delay):
     never.cancel()
 
 
+def test_the_thread_ends_when_there_are_no_timers_and_is_started_again():
+    keeper = timekeeper._Timekeeper()
+    threads = []
+    for count in (1, 2):
+        cancelled = keeper.call_later(20, pytest.fail)
+        keeper.call_later(0, lambda: threads.append(threading.current_thread()))
+        wait_until(lambda: len(threads) == count)  # noqa: B023
+        assert threads[-1].is_alive()
+        cancelled.cancel()
+        threads[-1].join(1)
+        assert not threads[-1].is_alive()
+    assert threads[0] is not threads[1]
+
+
+def test_no_timer_is_lost_while_the_thread_ends(monkeypatch):
+    monkeypatch.setattr(timekeeper, "IDLE_INTERVAL", 0.0005)
+    keeper = timekeeper._Timekeeper()
+    for _ in range(2000):
+        done = threading.Event()
+        keeper.call_later(0, done.set)
+        assert done.wait(SOON)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_timer_that_ends_threads_does_not_end_this_one(error, caplog):
+    keeper = timekeeper._Timekeeper()
+    threads = []
+
+    def fail():
+        threads.append(threading.current_thread())
+        raise error
+
+    keeper.call_later(0, fail)
+    after = threading.Event()
+    keeper.call_later(0.01, lambda: (threads.append(threading.current_thread()), after.set()))
+    assert after.wait(SOON)
+    assert threads[0] is threads[1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_another_thread_goes_on_where_a_defect_ends_one(monkeypatch):
+    keeper = timekeeper._Timekeeper()
+    after = threading.Event()
+    sort_in = keeper._sort_in
+
+    def defective():
+        sort_in()
+        monkeypatch.setattr(keeper, "_sort_in", sort_in)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(keeper, "_sort_in", defective)
+    keeper.call_later(0.01, after.set)
+    assert after.wait(SOON)
+
+
 def test_no_thread_for_the_first_timer_leaves_the_next_one_a_chance(monkeypatch):
     def start(self):
         raise RuntimeError("can't start new thread")

@@ -1,0 +1,57 @@
+"""Logging that can't stop the thread that logs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import traceback
+from typing import Any
+
+from ..aliases import LoggerLike
+from .deadline import is_main_thread
+
+__all__ = ["GuardedLogger"]
+
+#: Makes records name the line that logs, rather than ours: frames of logging itself count before
+#: Python 3.11.
+STACK_LEVEL = 2 if sys.version_info >= (3, 11) else 3
+
+
+class GuardedLogger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscriptable from 3.11 on
+    """Logs as another logger does, and survives what its handlers and filters raise.
+
+    Handlers are the program's; threads of the library must not end for what they do, nor
+    connections get lost. What they raise is printed, as :mod:`logging` prints what goes wrong
+    within its own handlers (see :data:`logging.raiseExceptions`). Any thread may use it.
+
+    Args:
+        logger: the other logger.
+        extra: attributes of each record; what the caller adds stays.
+    """
+
+    def __init__(self, logger: LoggerLike, extra: dict[str, Any] | None = None) -> None:
+        super().__init__(logger, extra or {})  # type: ignore[arg-type,unused-ignore]
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Add the attributes."""
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+    def log(self, level: int, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Log, whatever handlers raise; Ctrl-C in the main thread is not theirs."""
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + STACK_LEVEL - 1
+        try:
+            super().log(level, msg, *args, **kwargs)
+        except Exception:
+            _report()
+        except BaseException:
+            if is_main_thread():
+                raise
+            _report()
+
+
+def _report() -> None:
+    if logging.raiseExceptions and sys.stderr is not None:
+        with contextlib.suppress(Exception):  # it may be closed, or the program's
+            traceback.print_exc(file=sys.stderr)

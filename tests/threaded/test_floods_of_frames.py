@@ -1,0 +1,73 @@
+"""Frames that cost their sender nothing, in large numbers."""
+
+import pytest
+from support.kinds import KINDS, pair_of
+from support.pairs import SOON, connection_and_socket, run, wait_until
+from support.wire import KEY, build_frame
+
+from syncws import ConnectionClosedError
+from syncws.sansio.state import Role
+from syncws.threaded import core
+
+PING, PONG, TEXT, CONTINUATION = 0x89, 0x8A, 0x01, 0x00
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(core, "MAX_CHEAP_FRAMES", 100)
+    monkeypatch.setattr(core, "CHEAP_FRAMES_TIME", 1000.0)
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+@pytest.mark.parametrize("first", [PING, PONG, CONTINUATION])
+def test_a_flood_fails_the_connection_with_1008(role, first):
+    with connection_and_socket(role) as (ws, peer):
+        key = KEY if role is Role.SERVER else None
+        if first == CONTINUATION:
+            peer.sendall(build_frame(TEXT, b"x", key))
+        peer.sendall(build_frame(first, b"", key) * 101)
+        with pytest.raises(ConnectionClosedError, match="too many pings") as caught:
+            ws.recv(SOON)
+        assert caught.value.sent.code == 1008
+        assert str(caught.value.__cause__) == core.FLOOD
+
+
+@pytest.mark.parametrize("first", [PING, PONG])
+def test_as_many_as_are_allowed_do_no_harm(first):
+    with connection_and_socket(Role.SERVER) as (ws, peer):
+        peer.sendall(build_frame(first, b"", KEY) * 100 + build_frame(0x81, b"x", KEY))
+        assert ws.recv(SOON) == "x"
+        assert ws.open
+
+
+def test_those_that_take_their_time_do_no_harm(monkeypatch):
+    monkeypatch.setattr(core, "CHEAP_FRAMES_TIME", 0.0)
+    with connection_and_socket(Role.SERVER) as (ws, peer):
+        peer.sendall(build_frame(PING, b"", KEY) * 1000 + build_frame(0x81, b"x", KEY))
+        assert ws.recv(SOON) == "x"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_to_our_pings_do_not_count(kind):
+    with pair_of(kind) as (client, _server):
+        core_limit = core.MAX_CHEAP_FRAMES
+        for _ in range(core_limit // 2):
+            assert client.ping().wait(SOON)
+        for _ in range(core_limit // 2):
+            assert client.ping().wait(SOON)
+        assert client.open
+        assert client._cheap_frames == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flood_ends_only_its_own_connection(kind):
+    with pair_of(kind) as (client, server), pair_of(kind) as (other, other_server):
+        receiver = run(server.recv)
+        for _ in range(101):
+            client.pong()
+        with pytest.raises(ConnectionClosedError):
+            receiver.result()
+        wait_until(lambda: client.closed)
+        assert client.close_code == 1008
+        other.send("fine")
+        assert other_server.recv(SOON) == "fine"
