@@ -1477,6 +1477,10 @@ queue_receive(Queue *self, State *state, PyObject *decode, PyObject **result)
         int taken = *result != NULL && PyErr_CheckSignals() == 0;
         if (taken) {
             taken = queue_take(self, message);
+            if (taken && decode == Py_None) {
+                /* What came in fragments is whole now; freeing them would take its time below. */
+                Py_SETREF(message, Py_NewRef(*result));
+            }
             if (taken && PyErr_CheckSignals() < 0) {
                 queue_put_back(self, message);
                 taken = 0;

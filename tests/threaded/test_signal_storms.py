@@ -16,8 +16,9 @@ pytestmark = [
     ),
 ]
 
-#: Of those that are sent; a handler may raise in the few instructions before recv() returns.
-MAX_LOST = 1
+#: Of those that are sent, as a handler may raise in the few instructions before recv() returns. On
+#: an idle machine it is one at most; a busy one may stop the thread just there, once or twice more.
+MAX_LOST = 3
 
 PROGRAM = """
     import signal, sys, threading
