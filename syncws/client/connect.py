@@ -119,7 +119,8 @@ def connect(
     Raises:
         InvalidURI: the URI isn't one of a WebSocket server.
         InvalidProxy: the proxy's URL isn't one.
-        InvalidHandshake: the server refused (:exc:`InvalidStatus` has its response), or
+        InvalidHandshake: the server refused (:exc:`InvalidStatus` has its response, with as much
+            of the body as came within a second), or isn't a WebSocket server; a redirect is
             isn't a WebSocket server; a redirect is refused (:exc:`SecurityError`), or the proxy
             did (:exc:`ProxyError`).
         TimeoutError: ``open_timeout`` passed.

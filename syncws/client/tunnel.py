@@ -15,6 +15,7 @@ from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import ResponseParser
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
+from .client_connection import BODY_TIMEOUT
 from .dial import dial
 from .proxy import Proxy
 from .tls import start_tls
@@ -78,10 +79,13 @@ def _open_tunnel(transport: Transport, request: Request, deadline: Deadline) -> 
     try:
         transport.send_all(request.serialize(), deadline)
         response = _receive(transport, parser, deadline)
-    except TimeoutError:
-        if parser.partial is None:
+    except OSError as exc:
+        if parser.partial is not None:
+            response = parser.partial  # the status is there; only the body is not
+        elif isinstance(exc, TimeoutError):
             raise TimeoutError("timed out while waiting for the proxy's response") from None
-        response = parser.partial  # the status is there; only the body is not
+        else:
+            raise
     except (InvalidHandshake, ValueError, EOFError) as exc:
         if parser.partial is None:
             raise InvalidProxyMessage(f"the proxy's response isn't valid HTTP: {exc}") from exc
@@ -94,7 +98,11 @@ def _open_tunnel(transport: Transport, request: Request, deadline: Deadline) -> 
 
 
 def _receive(transport: Transport, parser: ResponseParser, deadline: Deadline) -> Response:
+    has_head = False
     while True:
+        if not has_head and parser.partial is not None:
+            has_head = True
+            deadline = deadline.within(BODY_TIMEOUT)
         data = transport.recv(deadline)
         if not data:
             return parser.receive_eof()

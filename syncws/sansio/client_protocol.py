@@ -175,10 +175,16 @@ class ClientProtocol(Protocol):
     def _receive_handshake(self, data: bytes) -> None:
         try:
             response = self._parser.receive_data(data)
-        except InvalidHandshake as exc:
-            self._refuse(exc)
-        except ValueError as exc:
-            self._refuse_message(exc)
+        except (InvalidHandshake, ValueError) as exc:
+            partial = self._parser.partial
+            if partial is not None:  # what is wrong is the body; the status says more
+                refusal = InvalidStatus(partial)
+                refusal.__cause__ = exc
+                self._refuse(refusal)
+            elif isinstance(exc, InvalidHandshake):
+                self._refuse(exc)
+            else:
+                self._refuse_message(exc)
         else:
             if response is not None:
                 self._receive_response(response)

@@ -234,11 +234,12 @@ class ResponseParser(_Parser):
     """Parses a response as its bytes come, body included.
 
     Responses with a status of 1xx other than 101 are skipped. A body over
-    ``MAX_BODY_SIZE`` is cut off there; ``trailing`` is empty then.
+    ``MAX_BODY_SIZE`` is cut off there; ``trailing`` is empty then. HTTP/1.0 is accepted, since old
+    servers refuse with it and many proxies say so, but for 101, which it doesn't have.
 
     Args:
         tunnel: whether it answers CONNECT: a status of 2xx has no body then (RFC 9110
-            §9.3.6), and HTTP/1.0 is accepted, since many proxies say so.
+            §9.3.6).
 
     Attributes:
         trailing: bytes after the response, once it is complete.
@@ -273,7 +274,7 @@ class ResponseParser(_Parser):
         After an exception only :attr:`partial` can be used.
 
         Raises:
-            InvalidProtocol: the version isn't HTTP/1.1.
+            InvalidProtocol: the version isn't HTTP/1.1, or 1.0 where that will do.
             InvalidState: the response was complete before.
             SecurityError: it is over a limit: ``StatusLineTooLong``,
                 ``HeaderLineTooLong`` or ``TooManyHeaders``.
@@ -303,9 +304,11 @@ class ResponseParser(_Parser):
         if not found:
             raise ValueError(f"malformed status line {_shorten(line)}")
         protocol, status_code, reason_phrase = found.groups()
-        if protocol != "HTTP/1.1" and not (self._tunnel and protocol == "HTTP/1.0"):
-            raise InvalidProtocol(protocol)
         self._status_code = int(status_code)
+        # RFC 6455 §4.1: an upgrade takes HTTP/1.1 or higher; a refusal is one in any version.
+        is_upgrade = self._status_code == 101 and not self._tunnel
+        if protocol != "HTTP/1.1" and (is_upgrade or protocol != "HTTP/1.0"):
+            raise InvalidProtocol(protocol)
         self._reason_phrase = reason_phrase or ""
 
     def _end_head(self, headers: Headers) -> bool:

@@ -2,6 +2,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from support.certificates import client_context, contexts, server_context
@@ -153,6 +154,28 @@ def test_a_refusal_of_which_the_body_never_ends_is_one_all_the_same(server):
         pytest.raises(InvalidProxyStatus) as info,
     ):
         through(server, proxy, open_timeout=0.2)
+    assert info.value.response.body == b"no"
+
+
+def test_a_refusal_of_which_the_body_never_ends_is_known_long_before_open_timeout(server):
+    script = mute_after(b"HTTP/1.1 407 No\r\nContent-Length: 100\r\n\r\nno")
+    started = time.monotonic()
+    with scripted_server(script) as proxy, failure(InvalidProxyStatus, "407") as info:
+        through(server, proxy, open_timeout=SOON)
+    assert time.monotonic() - started < SOON / 2
+    assert info.value.response.body == b"no"
+
+
+def test_a_refusal_of_which_the_body_ends_in_a_reset_is_one_all_the_same(server, monkeypatch):
+    def recv(transport, deadline=None):
+        if not pieces:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return pieces.pop(0)
+
+    monkeypatch.setattr("syncws.threaded.transport.Transport.recv", recv)
+    pieces = [b"HTTP/1.1 407 No\r\nContent-Length: 100\r\n\r\n", b"no"]
+    with scripted_server(silent) as proxy, failure(InvalidProxyStatus, "407") as info:
+        through(server, proxy)
     assert info.value.response.body == b"no"
 
 

@@ -182,7 +182,7 @@ def test_other_targets_are_refused(target):
 
 @pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "HTTP/1.2"])
 def test_other_versions_are_refused(protocol):
-    for parse, line in (parse_request, "PRI * {}"), (parse_response, "{} 200 OK"):
+    for parse, line in (parse_request, "PRI * {}"), (parse_response, "{} 101 OK"):
         with pytest.raises(InvalidProtocol) as caught:
             parse(f"{line.format(protocol)}\r\n\r\n".encode())
         assert caught.value.protocol == protocol
@@ -402,6 +402,15 @@ def test_number_of_interim_responses_is_limited():
 def test_each_interim_response_has_limits_of_its_own():
     interim = response_with(*[b"A: b"] * MAX_NUM_HEADERS, status=b"103 Early Hints")
     assert parse_response(interim * 3 + RESPONSE).status_code == 101
+
+
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_refusal_may_be_http_1_0_but_nothing_older_or_newer(tunnel):
+    message = b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    assert parse_response(message, tunnel=tunnel).status_code == 404
+    for version in b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0":
+        with pytest.raises(InvalidProtocol):
+            parse_response(version + b" 404 Not Found\r\n\r\n", tunnel=tunnel)
 
 
 def test_tunnel_has_no_body_and_may_be_http_1_0():
