@@ -57,8 +57,9 @@ All of them can be pickled.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
+
+from .foreign import hide_credentials
 
 if TYPE_CHECKING:
     from .sansio.close import Close
@@ -108,10 +109,6 @@ __all__ = [
     "TooManyHeaders",
     "WebSocketException",
 ]
-
-
-#: User and password of a URI.
-_HIDDEN = re.compile(r"(?<=//)[^/?#]*(?=@)")
 
 
 class WebSocketException(Exception):
@@ -260,8 +257,10 @@ class SlowPeer(WebSocketException):
 class InvalidURI(WebSocketException):
     """The URI isn't one of a WebSocket endpoint.
 
+    Neither text nor ``repr()`` shows what may be a user name or a password.
+
     Attributes:
-        uri: the URI.
+        uri: the URI, with everything in it.
         msg: what is wrong with it.
     """
 
@@ -272,14 +271,19 @@ class InvalidURI(WebSocketException):
 
     def __str__(self) -> str:
         # Without user and password: this ends up in logs.
-        return f"{_HIDDEN.sub('...', self.uri)!r} isn't a valid WebSocket URI: {self.msg}"
+        return f"{hide_credentials(self.uri)!r} isn't a valid WebSocket URI: {self.msg}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({hide_credentials(self.uri)!r}, {self.msg!r})"
 
 
 class InvalidProxy(WebSocketException):
     """The proxy's URL can't be used.
 
+    Neither text nor ``repr()`` shows what may be a user name or a password.
+
     Attributes:
-        proxy: the URL.
+        proxy: the URL, with everything in it.
         msg: what is wrong with it.
     """
 
@@ -289,9 +293,10 @@ class InvalidProxy(WebSocketException):
         self.msg = msg
 
     def __str__(self) -> str:
-        scheme, separator, rest = self.proxy.rpartition("://")
-        shown = scheme + separator + rest.rpartition("@")[2]  # without the password
-        return f"{shown!r} isn't a valid proxy: {self.msg}"
+        return f"{hide_credentials(self.proxy)!r} isn't a valid proxy: {self.msg}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({hide_credentials(self.proxy)!r}, {self.msg!r})"
 
 
 class InvalidHandshake(WebSocketException):

@@ -19,6 +19,7 @@ from ..exceptions import (
     MultipleValuesError,
     SecurityError,
 )
+from ..foreign import hide_credentials
 from ..sansio.headers import Headers
 from ..sansio.http11 import Response
 from ..sansio.uri import ASCII, WebSocketURI, parse_uri
@@ -96,13 +97,13 @@ def next_hop(hop: Hop, response: Response) -> Hop:
         SecurityError: it leads from wss to ws.
     """
     location = _location(response)
-    joined = _join(hop.uri, location)
-    scheme, separator, rest = joined.partition("://")
-    scheme = _SCHEMES.get(scheme.lower(), scheme)
     try:
+        joined = _join(hop.uri, location)
+        scheme, separator, rest = joined.partition("://")
+        scheme = _SCHEMES.get(scheme.lower(), scheme)
         uri = parse_uri(f"{scheme}{separator}{rest}")
-    except InvalidURI as exc:
-        raise InvalidHeaderValue("Location", location) from exc
+    except (InvalidURI, ValueError) as exc:  # it is the standard library that raises the latter
+        raise InvalidHeaderValue("Location", hide_credentials(location)) from exc
     if hop.uri.secure and not uri.secure:
         raise SecurityError(f"redirect from wss:// to {Hop(uri)} refused")
     stays = _origin(uri) == _origin(hop.uri)

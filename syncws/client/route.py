@@ -64,7 +64,7 @@ class Route:
             if not secure and self._given("proxy_ssl", "proxy_server_hostname"):
                 raise ValueError("proxy_ssl= and proxy_server_hostname= are for https:// proxies")
         elif self.proxy not in (True, False, None):
-            raise TypeError(f"proxy= is True, None or a URL, not {self.proxy!r}")
+            raise TypeError(f"proxy= is True, None or a URL, not {type(self.proxy).__name__}")
         if given and self.sock is not None:
             raise ValueError(f"sock= is connected already: {given[0]}= is not for it")
         if given and self.path is not None:

@@ -1,8 +1,12 @@
 import contextlib
 import socket
 import threading
+import traceback
+from http.cookiejar import CookieJar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.certificates import contexts
 from support.scripted import (
     build_response,
@@ -15,7 +19,9 @@ from support.scripted import (
 from support.serving import assert_works, echo, serving
 
 from syncws import (
+    ClientProtocol,
     Headers,
+    InvalidHandshake,
     InvalidHeader,
     InvalidHeaderValue,
     InvalidStatus,
@@ -27,7 +33,11 @@ from syncws import (
     unix_connect,
     unix_serve,
 )
+from syncws.client.cookie_jar import add_cookies
+from syncws.client.proxy import find_proxy
 from syncws.client.redirects import Destination, Hop, next_hop
+
+LATIN_1 = st.characters(max_codepoint=255)
 
 
 def redirect_to(location, status=302, **headers):
@@ -105,6 +115,77 @@ def test_a_location_that_is_no_uri_is_an_error(location):
     with pytest.raises(InvalidHeaderValue, match="Location") as info:
         next_hop(Hop(parse_uri("ws://a/")), Response(302, "", Headers({"Location": location})))
     assert isinstance(info.value.__cause__, InvalidURI)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ws://[::1",
+        "ws://::1]/",
+        "//[",
+        "http://[v1.x]/",
+        "http://[::1]x/",
+        "http://a.example\u2100/",
+        "http://a.example]/",
+        "//a.example:x/",
+        "http://\xff/",
+        "http://%00/",
+        "ws://a:b/c@d/",
+    ],
+)
+def test_a_location_that_can_not_be_split_is_an_error(location):
+    location = location.encode().decode("latin-1")
+    with pytest.raises(InvalidHeaderValue, match="Location"):
+        next_hop(Hop(parse_uri("ws://a/")), Response(302, "", Headers({"Location": location})))
+
+
+PARTS = [
+    "ws",
+    "http",
+    "s",
+    ":",
+    "/",
+    "//",
+    "@",
+    "[",
+    "]",
+    "::1",
+    "%",
+    "%5b",
+    "a.example",
+    "..",
+    "?",
+]
+
+
+@given(
+    st.sampled_from(["ws://a.example/x", "wss://u:p@[::1]:8080/x?y", "ws://[fe80::1%25eth0]/"]),
+    st.lists(st.one_of(st.sampled_from(PARTS), st.text(LATIN_1, max_size=5))).map("".join),
+)
+def test_any_location_leads_somewhere_or_is_a_documented_error(base, location):
+    try:
+        response = Response(302, "", Headers.from_parsed([("Location", location)]))
+        hop = next_hop(Hop(parse_uri(base)), response)
+    except InvalidHandshake:
+        return
+    ClientProtocol(hop.uri).connect().serialize()
+    add_cookies(CookieJar(), hop.uri, Headers())
+    assert find_proxy(True, hop.uri.host, hop.uri.port, secure=hop.uri.secure) is None
+
+
+def test_a_location_that_can_not_be_split_ends_connecting_with_a_documented_error():
+    with (
+        serving(process_request=redirect_to("ws://[::1")) as server,
+        pytest.raises(InvalidHeaderValue, match="Location"),
+    ):
+        connect(server.uri)
+
+
+def test_credentials_in_a_location_are_not_shown():
+    headers = Headers({"Location": "http://user:secret@b.example:0/"})
+    with pytest.raises(InvalidHeaderValue) as info:
+        next_hop(Hop(parse_uri("ws://a/")), Response(302, "", headers))
+    assert "secret" not in "".join(traceback.format_exception(None, info.value, None))
 
 
 def test_once_redirected_away_the_way_back_is_not_the_origin():
