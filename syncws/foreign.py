@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escape", "hide_credentials"]
+__all__ = ["UNSAFE", "escape", "hide_credentials"]
 
 #: What must not reach a terminal or a log as it is: control characters, C1 ones included, which
 #: terminals obey; what breaks lines or changes the direction of text; halves of surrogate pairs,
 #: which can't be encoded.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 #: What may stand before a user name: a scheme with its slashes.
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*://)?")
@@ -25,7 +23,7 @@ _IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 def escape(text: str) -> str:
     """Return text with what isn't safe to show as Python writes it in a literal."""
-    return _UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
+    return UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def hide_credentials(uri: str) -> str:

@@ -4,9 +4,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncws import InvalidProxy, InvalidURI, connect, parse_uri
+from syncws import (
+    Close,
+    ConnectionClosed,
+    InvalidProxy,
+    InvalidURI,
+    connect,
+    exceptions,
+    parse_uri,
+)
 from syncws.client.proxy import parse_proxy
-from syncws.foreign import hide_credentials
+from syncws.exceptions import (
+    AbortHandshake,
+    InvalidHeader,
+    InvalidHeaderFormat,
+    InvalidOrigin,
+    InvalidParameterValue,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidStatusCode,
+    PayloadTooBig,
+    ServerBusy,
+    SlowPeer,
+    WebSocketException,
+)
+from syncws.foreign import escape, hide_credentials
 
 # --- credentials ---
 
@@ -88,3 +110,60 @@ def test_any_text_is_a_uri_or_a_documented_error(text):
 
 
 # --- characters ---
+
+UNSAFE = "\x00\t\n\r\x1b\x7f\x80\x85\x9b\x9f\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069"
+
+
+@pytest.mark.parametrize("char", [*UNSAFE, "\ud800"])
+def test_what_is_not_safe_to_show_is_escaped(char):
+    shown = escape(f"a{char}b")
+    assert shown == "a" + ascii(char)[1:-1] + "b"
+    assert shown.isascii()
+    assert shown.isprintable()
+
+
+def test_what_people_write_stays_as_it_is():
+    text = "caf\xe9 \u65e5\u672c \U0001f469\u200d\U0001f680 \\x9b 'quoted'"
+    assert escape(text) == text
+
+
+@given(st.text())
+def test_escaping_twice_is_escaping_once(text):
+    assert escape(escape(text)) == escape(text)
+    escape(text).encode()
+
+
+def test_no_exception_has_a_text_that_is_unsafe():
+    for name in exceptions.__all__:
+        kind = getattr(exceptions, name)
+        if not issubclass(kind, WebSocketException):
+            continue
+        for exc in examples(kind):
+            text = str(exc)
+            assert "9b" in text, name
+            assert text == escape(text), name
+
+
+def examples(kind):
+    """Exceptions of a kind with something unsafe in every str."""
+    evil = f"a{UNSAFE}\ud800"
+    if issubclass(kind, ConnectionClosed):
+        return [kind(Close(4000, evil), None), kind(None, Close(4000, evil))]
+    if kind in (InvalidURI, InvalidProxy):
+        return [kind(f"ws://{evil}", evil)]
+    if kind in (InvalidStatus, InvalidStatusCode, InvalidProxyStatus, ServerBusy, AbortHandshake):
+        return []  # they quote nothing
+    if kind in (PayloadTooBig, SlowPeer):
+        return []
+    if kind is InvalidHeaderFormat:
+        return [kind(evil, evil, evil, 0)]
+    if issubclass(kind, InvalidHeader) and kind is not InvalidOrigin:
+        return [kind(evil), kind(evil, ""), kind(evil, evil)]
+    if kind is InvalidParameterValue:
+        return [kind(evil, None), kind(evil, evil)]
+    return [kind(evil)]
+
+
+def test_attributes_of_exceptions_are_as_they_came():
+    assert InvalidHeader("Upgrade", "\x9b").value == "\x9b"
+    assert ConnectionClosed(Close(4000, "\x9b"), None).reason == "\x9b"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..foreign import escape
 from ..sansio.frames import Frame
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def trace_frame(direction: str, frame: Frame) -> None:
 
 
 def _log(direction: str, first: str, headers: Headers) -> None:
-    logger.debug("%s %s", direction, first)
+    logger.debug("%s %s", direction, escape(first))
     for name, value in headers.raw_items():
-        shown = "..." if name.lower() in SECRET_HEADERS else value
+        shown = "..." if name.lower() in SECRET_HEADERS else escape(value)
         logger.debug("%s %s: %s", direction, name, shown)
