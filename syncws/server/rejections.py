@@ -249,6 +249,6 @@ def _describe_origin(connection: ServerConnection, origin: str | None) -> tuple[
     return "connection from origin %s%s to host %s refused; origins=[%r] would accept it", (
         None if origin is None else escape(origin),
         f" ({sites})" if sites else "",
-        escape(connection.requested_host),
+        escape(str(connection.requested_host)),
         origin,
     )
