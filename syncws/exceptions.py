@@ -339,7 +339,7 @@ class HeaderLineTooLong(SecurityError):
 
 
 class TooManyHeaders(SecurityError):
-    """There are more header lines than allowed; answered with 431."""
+    """There are more header lines than allowed, or more bytes in them; answered with 431."""
 
 
 class ProxyError(InvalidHandshake):

@@ -54,6 +54,7 @@ def connect(
     close_timeout: float | None = 10,
     send_timeout: float | None = None,
     max_size: MaxSize = 2**20,
+    max_header_size: int | None = 2**14,
     max_queue: MaxQueue = 16,
     read_limit: int = 2**16,
     write_limit: int = 2**16,
@@ -107,6 +108,9 @@ def connect(
         send_timeout: time that one ``send()`` may take.
         max_size: limit of a received message, or of (message, fragment); above it the
             connection fails with 1009.
+        max_header_size: limit of the status line and of each header of a response, the server's
+            or a proxy's; all headers together may have four times as many bytes. What is over it
+            is a :exc:`SecurityError`. The request's own headers have no limit here.
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
         read_limit: bytes of received messages that may wait before reading pauses.
@@ -143,6 +147,7 @@ def connect(
         proxy_ssl=proxy_ssl,
         proxy_server_hostname=proxy_server_hostname,
         user_agent=user_agent_header,
+        max_header_size=max_header_size,
     )
     route.check(destination.first.uri)
     if max_redirects < 0:
@@ -166,6 +171,7 @@ def connect(
         extensions=_extensions(extensions, compression),
         subprotocols=subprotocols,
         max_size=max_size,
+        max_header_size=max_header_size,
         logger=logger,
     )
     make_connection = functools.partial(create or ClientConnection, options=options, logger=logger)

@@ -35,6 +35,7 @@ def dial_through(
     proxy_ssl: ssl_module.SSLContext | None,
     proxy_server_hostname: str | None,
     user_agent: str | None,
+    max_header_size: int | None,
     deadline: Deadline,
 ) -> Transport:
     """Return a transport that is connected to a host, and port, by a proxy.
@@ -54,7 +55,9 @@ def dial_through(
         if proxy.scheme == "https":
             name = proxy_server_hostname or proxy.host
             transport = start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
-        _open_tunnel(transport, _build_request(proxy, host, port, user_agent), deadline)
+        parser = ResponseParser(max_header_size, tunnel=True)
+        request = _build_request(proxy, host, port, user_agent)
+        _open_tunnel(transport, request, parser, deadline)
     except BaseException:
         transport.close()
         raise
@@ -74,8 +77,9 @@ def _build_request(proxy: Proxy, host: str, port: int, user_agent: str | None) -
     return Request(authority, headers, "CONNECT")
 
 
-def _open_tunnel(transport: Transport, request: Request, deadline: Deadline) -> None:
-    parser = ResponseParser(tunnel=True)
+def _open_tunnel(
+    transport: Transport, request: Request, parser: ResponseParser, deadline: Deadline
+) -> None:
     try:
         transport.send_all(request.serialize(), deadline)
         response = _receive(transport, parser, deadline)

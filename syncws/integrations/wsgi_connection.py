@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..exceptions import InvalidHandshake
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
+from ..sansio.http_parser import check_headers
 from ..server.rejections import Rejections, log_refusal
 from ..server.upgrade import ServerConnection
 from ..threaded.deadline import Deadline
@@ -78,6 +79,7 @@ class WsgiConnection(ServerConnection):
         answered = False
         try:
             request = read_request(self.environ)
+            check_headers(request.headers, protocol.max_header_size)
         except InvalidHandshake as exc:
             self.response = protocol.refuse(exc)
             protocol.send_response(self.response)

@@ -28,7 +28,7 @@ from .fields import (
 from .handshake import accept_value, generate_key
 from .headers import Headers
 from .http11 import Request, Response
-from .http_parser import ResponseParser
+from .http_parser import MAX_HEADER_SIZE, ResponseParser
 from .negotiation import (
     EXTENSIONS,
     SUBPROTOCOL,
@@ -56,12 +56,15 @@ class ClientProtocol(Protocol):
         subprotocols: what to offer, most wanted first.
         state: ``State.OPEN`` skips the opening handshake.
         max_size: as in :class:`Protocol`.
+        max_header_size: bytes that the status line and each header of the response may have; all
+            headers together may have four times as many. ``None`` is no limit.
         logger: as in :class:`Protocol`.
 
     Raises:
         InvalidURI: the URI isn't one of a WebSocket endpoint.
         TypeError: ``subprotocols`` is a str, or has an item that isn't one.
-        ValueError: a subprotocol isn't a token, or is there twice.
+        ValueError: a subprotocol isn't a token, or is there twice; ``max_header_size`` isn't
+            positive.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class ClientProtocol(Protocol):
         subprotocols: Sequence[str] | None = None,
         state: State = State.CONNECTING,
         max_size: MaxSize = 2**20,
+        max_header_size: int | None = MAX_HEADER_SIZE,
         logger: Any = None,
     ) -> None:
         super().__init__(Role.CLIENT, state=state, max_size=max_size, logger=logger)
@@ -83,7 +87,7 @@ class ClientProtocol(Protocol):
         self.available_extensions = list(extensions or ())
         self.available_subprotocols = list(subprotocols or ())
         self.key = generate_key()
-        self._parser = ResponseParser()
+        self._parser = ResponseParser(max_header_size)
 
     @property
     def subprotocols(self) -> list[str]:

@@ -8,6 +8,7 @@ alone, never on how they were split.
 from __future__ import annotations
 
 import re
+import sys
 from typing import Callable, NoReturn
 
 from ..exceptions import (
@@ -25,16 +26,21 @@ from .http11 import Request, Response
 
 __all__ = [
     "MAX_BODY_SIZE",
+    "MAX_HEADER_SIZE",
     "MAX_INTERIM_RESPONSES",
-    "MAX_LINE_LENGTH",
     "MAX_METHOD_LENGTH",
     "MAX_NUM_HEADERS",
     "RequestParser",
     "ResponseParser",
+    "check_headers",
+    "header_limits",
 ]
 
-#: Bytes in a request line, status line or header line, without CRLF.
-MAX_LINE_LENGTH = 8192
+#: Bytes in a request line, status line or header line, without CRLF, where nothing else is said.
+MAX_HEADER_SIZE = 2**14
+
+#: How many times as many all header lines of a message may have together.
+ALL_HEADERS_FACTOR = 4
 
 #: Header lines in a message, and as many trailer lines after a chunked body.
 MAX_NUM_HEADERS = 128
@@ -71,13 +77,50 @@ _LENGTH = re.compile(r"[0-9]{1,19}")
 _ABSOLUTE_TARGET = re.compile(r"(?:https?|wss?)://([^/?#@\\]+)((?:[/?].*)?)", re.IGNORECASE)
 
 
+def header_limits(max_header_size: int | None) -> tuple[int, int]:
+    """Return the bytes that one line of a head, and all its header lines, may have.
+
+    Args:
+        max_header_size: of one line; ``None`` is no limit, also for all.
+
+    Raises:
+        ValueError: it isn't positive.
+    """
+    if max_header_size is None:
+        return sys.maxsize, sys.maxsize
+    if max_header_size < 1:
+        raise ValueError(f"max_header_size must be at least 1, got {max_header_size!r}")
+    return max_header_size, max_header_size * ALL_HEADERS_FACTOR
+
+
+def check_headers(headers: Headers, max_header_size: int | None) -> None:
+    """Refuse headers that were parsed by somebody else, and are over the limits of our parsers.
+
+    Raises:
+        HeaderLineTooLong: one is.
+        TooManyHeaders: all are together.
+    """
+    line_limit, limit = header_limits(max_header_size)
+    sizes = [len(name) + 2 + len(value) for name, value in headers.raw_items()]
+    if max(sizes, default=0) > line_limit:
+        raise HeaderLineTooLong(f"a line has more than {line_limit} bytes")
+    if sum(sizes) + 2 * len(sizes) > limit:
+        raise _too_many_bytes(limit)
+
+
+def _too_many_bytes(limit: int) -> TooManyHeaders:
+    return TooManyHeaders(f"the headers have more than {limit} bytes")
+
+
 class _Parser:
     """What parsing a request and a response have in common."""
 
     _start_line_name: str
     _start_line_too_long: type[SecurityError]
 
-    def __init__(self) -> None:
+    def __init__(self, max_header_size: int | None) -> None:
+        self._line_limit, self._limit = header_limits(max_header_size)
+        self._size = 0  # of the header lines so far
         self.trailing = b""
         self._buffer = ReceiveBuffer()
         self._fields: list[tuple[str, str]] = []
@@ -103,7 +146,7 @@ class _Parser:
         return False
 
     def _read_start_line(self) -> bool:
-        line = self._buffer.take_line(MAX_LINE_LENGTH, self._start_line_too_long)
+        line = self._buffer.take_line(self._line_limit, self._start_line_too_long)
         if line is None:
             return False
         self._parse_start_line(line.decode("latin-1"))
@@ -117,7 +160,7 @@ class _Parser:
         Otherwise nothing is taken, and the steps find out what is missing or wrong.
         """
         end = data.find(b"\r\n\r\n")
-        if not 0 <= end <= MAX_LINE_LENGTH:
+        if not 0 <= end <= self._line_limit:
             return False
         start_line, _, lines = data[: end + 2].decode("latin-1").partition("\r\n")
         fields = _HEADER_LINES.findall(lines)
@@ -139,6 +182,7 @@ class _Parser:
             return False
         headers = Headers.from_parsed(self._fields)
         self._fields.clear()
+        self._size = 0
         return self._end_head(headers)
 
     def _end_head(self, headers: Headers) -> bool:
@@ -147,13 +191,16 @@ class _Parser:
     def _read_fields(self) -> bool:
         """Read header lines; return whether the empty line after them was there."""
         while True:
-            line = self._buffer.take_line(MAX_LINE_LENGTH, HeaderLineTooLong)
+            line = self._buffer.take_line(self._line_limit, HeaderLineTooLong)
             if line is None:
                 return False
             if not line:
                 return True
             if len(self._fields) == MAX_NUM_HEADERS:
                 raise TooManyHeaders(f"there are more than {MAX_NUM_HEADERS} headers")
+            self._size += len(line) + 2
+            if self._size > self._limit:
+                raise _too_many_bytes(self._limit)
             self._fields.append(_parse_header_line(line.decode("latin-1")))
 
     def _fail_in_head(self) -> NoReturn:
@@ -170,6 +217,10 @@ class RequestParser(_Parser):
     A target in absolute-form is reduced to its origin-form, and its authority replaces the
     value of ``Host``.
 
+    Args:
+        max_header_size: bytes that a line may have, without its end; all header lines together
+            may have four times as many. ``None`` is no limit.
+
     Attributes:
         trailing: bytes after the request, once it is complete.
     """
@@ -177,8 +228,8 @@ class RequestParser(_Parser):
     _start_line_name = "request line"
     _start_line_too_long = RequestLineTooLong
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, max_header_size: int | None = MAX_HEADER_SIZE) -> None:
+        super().__init__(max_header_size)
         self._method = ""
         self._path = ""
         self._authority: str | None = None
@@ -238,6 +289,7 @@ class ResponseParser(_Parser):
     servers refuse with it and many proxies say so, but for 101, which it doesn't have.
 
     Args:
+        max_header_size: as for :class:`RequestParser`.
         tunnel: whether it answers CONNECT: a status of 2xx has no body then (RFC 9110
             §9.3.6).
 
@@ -248,8 +300,10 @@ class ResponseParser(_Parser):
     _start_line_name = "status line"
     _start_line_too_long = StatusLineTooLong
 
-    def __init__(self, *, tunnel: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, max_header_size: int | None = MAX_HEADER_SIZE, *, tunnel: bool = False
+    ) -> None:
+        super().__init__(max_header_size)
         self._tunnel = tunnel
         self._interim_responses = 0
         self._status_code = 0
@@ -350,7 +404,7 @@ class ResponseParser(_Parser):
         return self._read_body() and self._finish()
 
     def _read_chunk_size(self) -> bool:
-        line = self._buffer.take_line(MAX_LINE_LENGTH, HeaderLineTooLong)
+        line = self._buffer.take_line(self._line_limit, HeaderLineTooLong)
         if line is None:
             return False
         text = line.decode("latin-1")

@@ -19,7 +19,7 @@ from support.scripted import (
     scripted_server,
     silent,
 )
-from support.serving import serving
+from support.serving import assert_works, serving
 from support.wire import build_frame
 
 from syncws import (
@@ -27,6 +27,7 @@ from syncws import (
     ClientProtocol,
     ConnectionClosedError,
     ConnectionClosedOK,
+    HeaderLineTooLong,
     InvalidHandshake,
     InvalidHeader,
     InvalidHeaderValue,
@@ -335,7 +336,29 @@ def test_an_empty_subprotocol_in_an_answer_is_an_error():
 
 
 def test_an_answer_without_end_is_an_error():
-    failure(says(b"HTTP/1.1 101 OK\r\nX: " + b"a" * 10_000), SecurityError)
+    failure(says(b"HTTP/1.1 101 OK\r\nX: " + b"a" * 20_000), SecurityError)
+
+
+@pytest.mark.parametrize("limit", [2**14, 1000, 2**16])
+def test_headers_of_an_answer_may_be_as_long_as_is_said(limit):
+    def answer(request, size):
+        return respond(request, X=(size - len("X: ")) * "a")
+
+    with scripted_server(mute_after(lambda request: answer(request, limit))) as server:
+        connect(server.uri, max_header_size=limit, close_timeout=0).close()
+    script = mute_after(lambda request: answer(request, limit + 1))
+    failure(script, HeaderLineTooLong, str(limit), max_header_size=limit)
+
+
+def test_the_headers_of_a_request_may_be_longer_than_those_of_its_answer():
+    with serving(max_header_size=2**16) as server:
+        cookie = {"Cookie": "a" * 30_000}
+        assert_works(connect(server.uri, additional_headers=cookie, max_header_size=1000))
+
+
+def test_a_limit_of_headers_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="max_header_size must be at least 1"):
+        connect("ws://127.0.0.1:9/", max_header_size=0)
 
 
 def test_a_server_that_closes_without_reading_is_an_error():

@@ -469,8 +469,8 @@ def test_permanent_statuses_are_raised_at_once(code, delays):
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", InvalidMessage),
         (b"HTTP/1.1 101 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", InvalidUpgrade),
-        (b"HTTP/1.1 101 " + b"x" * 10_000 + b"\r\n\r\n", StatusLineTooLong),
-        (answer(302, "Location: /" + "x" * 10_000), HeaderLineTooLong),
+        (b"HTTP/1.1 101 " + b"x" * 20_000 + b"\r\n\r\n", StatusLineTooLong),
+        (answer(302, "Location: /" + "x" * 20_000), HeaderLineTooLong),
         (answer(302, "Location: /again"), SecurityError),
     ],
     ids=["not HTTP", "not a WebSocket server", "a long line", "a long header", "a loop"],

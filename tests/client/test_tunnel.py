@@ -193,7 +193,7 @@ def test_a_refusal_of_which_the_body_is_not_valid_is_one_all_the_same(server):
         ([b"HTTP/1.1 200 OK\r\nA: b\r\n"], "connection closed after 1 headers"),
         ([b"SSH-2.0-OpenSSH_9.2\r\n"], "malformed status line"),
         ([b"HTTP/2.0 200 OK\r\n\r\n"], "HTTP/2.0"),
-        ([b"HTTP/1.1 200 OK\r\nA" + b"a" * 10000 + b": b\r\n\r\n"], "more than 8192"),
+        ([b"HTTP/1.1 200 OK\r\nA" + b"a" * 20000 + b": b\r\n\r\n"], "more than 16384"),
         ([b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n"], "more than 128 headers"),
         ([ESTABLISHED + b"HTTP/1.1 101 "], "sent 13 bytes after its response"),
     ],
@@ -201,6 +201,12 @@ def test_a_refusal_of_which_the_body_is_not_valid_is_one_all_the_same(server):
 def test_what_a_proxy_says_is_checked(server, pieces, reason):
     with scripted_server(says(*pieces)) as proxy, failure(InvalidProxyMessage, reason):
         through(server, proxy)
+
+
+def test_the_limit_of_headers_is_for_the_proxy_s_too(server):
+    response = b"HTTP/1.1 200 OK\r\nA: " + b"a" * 20_000 + b"\r\n\r\n"
+    with scripted_server(tunnel(response=response)) as proxy:
+        assert_works(through(server, proxy, max_header_size=2**15))
 
 
 def test_a_proxy_that_resets_the_connection_is_an_error(server):

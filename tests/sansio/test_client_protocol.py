@@ -318,7 +318,7 @@ def test_response_that_is_not_http_is_refused(data, cause):
     ("data", "error"),
     [
         (b"HTTP/1.0 101 Old\r\n", InvalidProtocol),
-        (b"HTTP/1.1 101 " + b"x" * 10000, StatusLineTooLong),
+        (b"HTTP/1.1 101 " + b"x" * 20000, StatusLineTooLong),
     ],
 )
 def test_response_over_a_limit_or_of_another_version_is_refused(data, error):
