@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["UNSAFE", "escape", "hide_credentials"]
+__all__ = ["SECRET_HEADERS", "UNSAFE", "escape", "hide_credentials"]
 
 #: What must not reach a terminal or a log as it is: control characters, C1 ones included, which
 #: terminals obey; what breaks lines or changes the direction of text; halves of surrogate pairs,
 #: which can't be encoded.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+#: Headers whose values are credentials, in lower case: they are left out of what is traced.
+SECRET_HEADERS = frozenset(
+    (
+        "api-key",
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "set-cookie",
+        "x-access-token",
+        "x-api-key",
+        "x-auth-token",
+        "x-csrf-token",
+        "x-xsrf-token",
+    )
+)
 
 #: What may stand before a user name: a scheme with its slashes.
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*://)?")

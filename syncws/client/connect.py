@@ -16,7 +16,7 @@ from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
 from .client_connection import USER_AGENT, AdditionalHeaders, ClientConnection
 from .opening import Opening
-from .redirects import Destination
+from .redirects import Destination, validate_redirect_headers
 from .route import Route
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def connect(
     user_agent_header: str | None = USER_AGENT,
     cookies: CookieJar | None = None,
     max_redirects: int = 10,
+    redirect_headers: Sequence[str] = (),
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
@@ -98,8 +99,13 @@ def connect(
         user_agent_header: value of User-Agent; ``None`` sends none.
         cookies: a jar of which cookies are sent, and where those of the server are kept.
         max_redirects: how many redirects are followed; 0 follows none. Never from ``wss://`` to
-            ``ws://``. Another server (scheme, host or port) gets no credentials: neither the
-            URI's nor the additional headers Authorization, Cookie and Host.
+            ``ws://``. Another server (scheme, host or port) gets nothing that may be a
+            credential: neither the URI's user and password, nor additional headers that aren't
+            known to be harmless (:mod:`syncws.client.redirects` lists them). Redirects to another
+            server are refused where there are subprotocols, as these may have tokens; but for
+            those to TLS on the same host.
+        redirect_headers: names of further headers that other servers get, too;
+            ``"Sec-WebSocket-Protocol"`` are the subprotocols.
         open_timeout: time for all of it: looking up names, TCP, proxy, TLS, the opening
             handshake, redirects.
         ping_interval: time between keepalive pings; ``None`` sends none.
@@ -176,7 +182,15 @@ def connect(
     )
     make_connection = functools.partial(create or ClientConnection, options=options, logger=logger)
     opening = Opening(
-        route, headers, user_agent_header, cookies, max_redirects, make_protocol, make_connection
+        route,
+        headers,
+        user_agent_header,
+        cookies,
+        max_redirects,
+        validate_redirect_headers(redirect_headers),
+        bool(subprotocols),
+        make_protocol,
+        make_connection,
     )
     return opening.run(destination, deadline)
 

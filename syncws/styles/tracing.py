@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..foreign import escape
+from ..foreign import SECRET_HEADERS, escape
 from ..sansio.frames import Frame
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("syncws.trace")
-
-#: Headers of which the log has no values.
-SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
 
 _enabled = False
 _handler: logging.Handler | None = None

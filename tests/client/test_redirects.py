@@ -330,18 +330,104 @@ def test_open_timeout_is_for_all_redirects_together():
 
 # --- what the other server is told ---
 
-PRIVATE = {"Authorization": "Bearer token", "Cookie": "a=1", "Host": "virtual.example"}
+PRIVATE = {
+    "Authorization": "Bearer token",
+    "Cookie": "a=1",
+    "Host": "virtual.example",
+    "Proxy-Authorization": "Basic dXNlcjpzZWNyZXQ=",
+    "X-Api-Key": "secret",
+    "X-Whatever": "secret",
+}
+HARMLESS = {"Accept-Language": "de", "User-Agent": "mine", "Origin": "http://page.example"}
 
 
 def test_headers_for_the_first_server_are_not_sent_to_another():
     with two_servers() as (first, target, seen):
-        ws = connect(first.uri, additional_headers={**PRIVATE, "X-Other": "1"})
-        assert_works(ws)
+        assert_works(connect(first.uri, additional_headers=PRIVATE))
     headers = seen[0].headers
-    assert "Authorization" not in headers
-    assert "Cookie" not in headers
+    assert headers.pop("Host") == f"localhost:{target.port}"
+    assert not set(headers) & {name.lower() for name in PRIVATE}
+    assert "secret" not in str(headers)
+
+
+def test_harmless_headers_are_sent_wherever_redirects_lead():
+    with two_servers() as (first, target, seen):
+        headers = {**HARMLESS, "Origin": f"http://localhost:{target.port}"}
+        assert_works(connect(first.uri, additional_headers=headers))
+    for name, value in headers.items():
+        assert seen[0].headers[name] == value
+
+
+def test_programs_say_which_headers_are_for_other_servers_too():
+    allowed = ["x-api-key", "Authorization"]
+    with two_servers() as (first, target, seen):
+        assert_works(connect(first.uri, additional_headers=PRIVATE, redirect_headers=allowed))
+    headers = seen[0].headers
+    assert headers["X-Api-Key"] == "secret"
+    assert headers["Authorization"] == "Bearer token"
     assert headers["Host"] == f"localhost:{target.port}"
-    assert headers["X-Other"] == "1"
+    assert "X-Whatever" not in headers
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ("X-Api-Key", TypeError),
+        (b"X-Api-Key", TypeError),
+        ([1], TypeError),
+        (["X Api"], ValueError),
+        ([""], ValueError),
+        (["host"], ValueError),
+    ],
+)
+def test_names_of_headers_for_other_servers_are_checked(names, error):
+    with pytest.raises(error):
+        connect("ws://127.0.0.1:9/", redirect_headers=names)
+
+
+def test_subprotocols_are_offered_to_no_other_server():
+    with (
+        two_servers() as (first, _, seen),
+        pytest.raises(SecurityError, match="subprotocols may have tokens") as info,
+    ):
+        connect(first.uri, subprotocols=["chat", "secret-token"])
+    assert seen == []
+    assert "secret" not in str(info.value)
+    assert isinstance(info.value.__cause__, InvalidStatus)
+
+
+def test_subprotocols_are_offered_to_other_servers_if_the_program_says_so():
+    with two_servers() as (first, _, seen):
+        allowed = ["Sec-WebSocket-Protocol"]
+        connect(first.uri, subprotocols=["chat"], redirect_headers=allowed).close()
+    assert seen[0].headers["Sec-WebSocket-Protocol"] == "chat"
+
+
+def test_subprotocols_are_offered_again_to_the_same_server():
+    with (
+        serving(process_request=redirect_to("/end"), subprotocols=["chat"]) as server,
+        connect(server.uri, subprotocols=["chat"]) as ws,
+    ):
+        assert ws.subprotocol == "chat"
+
+
+@pytest.mark.parametrize(
+    ("base", "locations", "expected"),
+    [
+        ("ws://a.example/", ["https://a.example/"], True),
+        ("ws://a.example/", ["/x", "https://a.example/y", "/z"], True),
+        ("ws://a.example/", ["https://www.a.example/"], False),
+        ("ws://a.example/", ["https://a.example:444/"], False),
+        ("ws://a.example:81/", ["https://a.example/"], False),
+        ("ws://a.example/", ["http://b.example/", "http://a.example/"], False),
+        ("wss://a.example/", ["https://a.example:444/"], False),
+    ],
+)
+def test_subprotocols_may_go_on_to_tls_on_the_same_host(base, locations, expected):
+    hop = Hop(parse_uri(base))
+    for location in locations:
+        hop = next_hop(hop, Response(302, "", Headers({"Location": location})))
+    assert hop.gets_subprotocols is expected
 
 
 def test_credentials_of_the_uri_are_not_sent_to_another():
