@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..sansio.http_parser import MAX_HEADER_SIZE, header_limits
+from ..sansio.header_limits import MAX_HEADER_SIZE, header_limits
 from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport

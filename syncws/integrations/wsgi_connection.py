@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..exceptions import InvalidHandshake
+from ..sansio.header_limits import check_headers
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
-from ..sansio.http_parser import check_headers
 from ..server.rejections import Rejections, log_refusal
 from ..server.upgrade import ServerConnection
 from ..threaded.deadline import Deadline

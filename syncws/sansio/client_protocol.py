@@ -26,9 +26,10 @@ from .fields import (
     validate_subprotocols,
 )
 from .handshake import accept_value, generate_key
+from .header_limits import MAX_HEADER_SIZE
 from .headers import Headers
 from .http11 import Request, Response
-from .http_parser import MAX_HEADER_SIZE, ResponseParser
+from .http_parser import ResponseParser
 from .negotiation import (
     EXTENSIONS,
     SUBPROTOCOL,

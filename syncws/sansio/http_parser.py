@@ -8,7 +8,6 @@ alone, never on how they were split.
 from __future__ import annotations
 
 import re
-import sys
 from typing import Callable, NoReturn
 
 from ..exceptions import (
@@ -21,26 +20,18 @@ from ..exceptions import (
     TooManyHeaders,
 )
 from .buffer import ReceiveBuffer
+from .header_limits import MAX_HEADER_SIZE, header_limits, too_many_bytes
 from .headers import TOKEN, Headers
 from .http11 import Request, Response
 
 __all__ = [
     "MAX_BODY_SIZE",
-    "MAX_HEADER_SIZE",
     "MAX_INTERIM_RESPONSES",
     "MAX_METHOD_LENGTH",
     "MAX_NUM_HEADERS",
     "RequestParser",
     "ResponseParser",
-    "check_headers",
-    "header_limits",
 ]
-
-#: Bytes in a request line, status line or header line, without CRLF, where nothing else is said.
-MAX_HEADER_SIZE = 2**14
-
-#: How many times as many all header lines of a message may have together.
-ALL_HEADERS_FACTOR = 4
 
 #: Header lines in a message, and as many trailer lines after a chunked body.
 MAX_NUM_HEADERS = 128
@@ -75,41 +66,6 @@ _LENGTH = re.compile(r"[0-9]{1,19}")
 
 #: RFC 9112 §3.2.2. User info isn't allowed (RFC 9110 §4.2.4).
 _ABSOLUTE_TARGET = re.compile(r"(?:https?|wss?)://([^/?#@\\]+)((?:[/?].*)?)", re.IGNORECASE)
-
-
-def header_limits(max_header_size: int | None) -> tuple[int, int]:
-    """Return the bytes that one line of a head, and all its header lines, may have.
-
-    Args:
-        max_header_size: of one line; ``None`` is no limit, also for all.
-
-    Raises:
-        ValueError: it isn't positive.
-    """
-    if max_header_size is None:
-        return sys.maxsize, sys.maxsize
-    if max_header_size < 1:
-        raise ValueError(f"max_header_size must be at least 1, got {max_header_size!r}")
-    return max_header_size, max_header_size * ALL_HEADERS_FACTOR
-
-
-def check_headers(headers: Headers, max_header_size: int | None) -> None:
-    """Refuse headers that were parsed by somebody else, and are over the limits of our parsers.
-
-    Raises:
-        HeaderLineTooLong: one is.
-        TooManyHeaders: all are together.
-    """
-    line_limit, limit = header_limits(max_header_size)
-    sizes = [len(name) + 2 + len(value) for name, value in headers.raw_items()]
-    if max(sizes, default=0) > line_limit:
-        raise HeaderLineTooLong(f"a line has more than {line_limit} bytes")
-    if sum(sizes) + 2 * len(sizes) > limit:
-        raise _too_many_bytes(limit)
-
-
-def _too_many_bytes(limit: int) -> TooManyHeaders:
-    return TooManyHeaders(f"the headers have more than {limit} bytes")
 
 
 class _Parser:
@@ -200,7 +156,7 @@ class _Parser:
                 raise TooManyHeaders(f"there are more than {MAX_NUM_HEADERS} headers")
             self._size += len(line) + 2
             if self._size > self._limit:
-                raise _too_many_bytes(self._limit)
+                raise too_many_bytes(self._limit)
             self._fields.append(_parse_header_line(line.decode("latin-1")))
 
     def _fail_in_head(self) -> NoReturn:

@@ -29,10 +29,11 @@ from .handshake import (
     is_origin_allowed,
     validate_origins,
 )
+from .header_limits import MAX_HEADER_SIZE
 from .headers import Headers, HeadersLike
 from .hosts import HostRule, is_host_allowed, validate_hosts
 from .http11 import Request, Response
-from .http_parser import MAX_HEADER_SIZE, RequestParser
+from .http_parser import RequestParser
 from .negotiation import EXTENSIONS, SUBPROTOCOL, accept_extensions, offered_subprotocols
 from .protocol import Protocol
 from .refusals import VERSION, build_response, refusal_status

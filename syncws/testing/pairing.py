@@ -13,7 +13,7 @@ from ..client.connect import connect
 from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.close import CloseCode
 from ..sansio.handshake import SAME_ORIGIN
-from ..sansio.http_parser import MAX_HEADER_SIZE
+from ..sansio.header_limits import MAX_HEADER_SIZE
 from ..server.settings import make_settings
 from ..server.upgrade import SERVER_HEADER, ServerConnection
 from ..threaded.deadline import Deadline

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from syncws.exceptions import HeaderLineTooLong, InvalidState, TooManyHeaders
+from syncws.sansio.header_limits import MAX_HEADER_SIZE
 from syncws.sansio.http_parser import (
     MAX_BODY_SIZE,
-    MAX_HEADER_SIZE,
     MAX_NUM_HEADERS,
     ResponseParser,
 )

@@ -190,3 +190,9 @@ def test_any_uri_is_refused_or_survives_a_round_trip(rest):
     assert parsed.resource_name.isascii()
     assert parsed.host.isascii()
     assert parsed.host
+
+
+def test_uri_can_be_shown_without_credentials():
+    uri = parse_uri("ws://user:secret@localhost/x?y").without_credentials()
+    assert str(uri) == "ws://localhost/x?y"
+    assert uri.user_info is None
