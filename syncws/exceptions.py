@@ -599,7 +599,7 @@ class RedirectHandshake(InvalidHandshake):
         self.uri = uri
 
     def _describe(self) -> str:
-        return f"redirect to {self.uri}"
+        return f"redirect to {hide_credentials(self.uri)}"
 
 
 # --- lookups ---------------------------------------------------------------------

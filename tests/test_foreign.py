@@ -93,6 +93,11 @@ def test_no_error_shows_a_password(scheme, wrong, parse):
                 assert "cret" not in shown, uri
 
 
+def test_a_redirect_that_is_raised_does_not_show_credentials():
+    exc = exceptions.RedirectHandshake("ws://user:secret@host/")
+    assert str(exc) == "redirect to ws://...@host/"
+
+
 def test_no_error_shows_the_password_of_a_proxy_that_is_not_a_str():
     with pytest.raises(TypeError) as info:
         connect("ws://localhost/", proxy=b"http://user:secret@proxy")
