@@ -1072,12 +1072,14 @@ def test_another_server_gets_no_credentials_in_any_attempt(code):
         here = Site(to(other.uri, code))
         with scripted_server(here) as server:
             uri = server.uri.replace("//", "//aladdin:sesame@")
-            turns(3, uri, additional_headers={"Cookie": "a=b", "X-Other": "c"})
+            headers = {"Cookie": "a=b", "X-Api-Key": "c", "X-Other": "d"}
+            turns(3, uri, additional_headers=headers, redirect_headers=["X-Other"])
     assert len(there.asked) == 3
     for headers in there.headers:
         assert "authorization" not in headers
         assert "cookie" not in headers
-        assert headers["x-other"] == "c"
+        assert "x-api-key" not in headers
+        assert headers["x-other"] == "d"
     assert len(here.asked) == (1 if code == 301 else 3)
     assert all("authorization" in headers for headers in here.headers)
 
