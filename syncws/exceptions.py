@@ -57,8 +57,9 @@ All of them can be pickled.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
+
+from .foreign import escape, hide_credentials
 
 if TYPE_CHECKING:
     from .sansio.close import Close
@@ -110,12 +111,19 @@ __all__ = [
 ]
 
 
-#: User and password of a URI.
-_HIDDEN = re.compile(r"(?<=//)[^/?#]*(?=@)")
-
-
 class WebSocketException(Exception):
-    """Base of every exception that the library defines, but one (a lookup)."""
+    r"""Base of every exception that the library defines, but one (a lookup).
+
+    Its text is safe to log and to print, whoever wrote what it quotes: control characters, line
+    breaks, what changes the direction of text and halves of surrogate pairs are escaped, as
+    ``\x9b`` for example. Attributes and arguments are as they came.
+    """
+
+    def __str__(self) -> str:
+        return escape(self._describe())
+
+    def _describe(self) -> str:
+        return super().__str__()
 
 
 # --- an open connection ----------------------------------------------------------
@@ -142,7 +150,7 @@ class ConnectionClosed(WebSocketException):
         self.rcvd_then_sent = rcvd_then_sent
         assert (rcvd_then_sent is None) == (rcvd is None or sent is None)
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         received, sent = f"received {self.rcvd}", f"sent {self.sent}"
         if self.rcvd is None:
             return (
@@ -208,7 +216,7 @@ class PayloadTooBig(WebSocketException):
         self.current_size = current_size
         self.args = (self.size, self.max_size, self.current_size)
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         what = "frame" if self.current_size is None else "message"
         size = "" if self.size is None else f" with {self.size} bytes"
         before = (
@@ -248,7 +256,7 @@ class SlowPeer(WebSocketException):
         self.buffered = buffered
         self.limit = limit
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         with_it = "" if self.buffered > self.limit else "with the next message "
         text = f"{self.buffered} bytes wait for a slow peer, {with_it}more than the limit of"
         return f"{text} {self.limit}"
@@ -260,8 +268,10 @@ class SlowPeer(WebSocketException):
 class InvalidURI(WebSocketException):
     """The URI isn't one of a WebSocket endpoint.
 
+    Neither text nor ``repr()`` shows what may be a user name or a password.
+
     Attributes:
-        uri: the URI.
+        uri: the URI, with everything in it.
         msg: what is wrong with it.
     """
 
@@ -270,16 +280,21 @@ class InvalidURI(WebSocketException):
         self.uri = uri
         self.msg = msg
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         # Without user and password: this ends up in logs.
-        return f"{_HIDDEN.sub('...', self.uri)!r} isn't a valid WebSocket URI: {self.msg}"
+        return f"{hide_credentials(self.uri)!r} isn't a valid WebSocket URI: {self.msg}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({hide_credentials(self.uri)!r}, {self.msg!r})"
 
 
 class InvalidProxy(WebSocketException):
     """The proxy's URL can't be used.
 
+    Neither text nor ``repr()`` shows what may be a user name or a password.
+
     Attributes:
-        proxy: the URL.
+        proxy: the URL, with everything in it.
         msg: what is wrong with it.
     """
 
@@ -288,10 +303,11 @@ class InvalidProxy(WebSocketException):
         self.proxy = proxy
         self.msg = msg
 
-    def __str__(self) -> str:
-        scheme, separator, rest = self.proxy.rpartition("://")
-        shown = scheme + separator + rest.rpartition("@")[2]  # without the password
-        return f"{shown!r} isn't a valid proxy: {self.msg}"
+    def _describe(self) -> str:
+        return f"{hide_credentials(self.proxy)!r} isn't a valid proxy: {self.msg}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({hide_credentials(self.proxy)!r}, {self.msg!r})"
 
 
 class InvalidHandshake(WebSocketException):
@@ -323,7 +339,7 @@ class HeaderLineTooLong(SecurityError):
 
 
 class TooManyHeaders(SecurityError):
-    """There are more header lines than allowed; answered with 431."""
+    """There are more header lines than allowed, or more bytes in them; answered with 431."""
 
 
 class ProxyError(InvalidHandshake):
@@ -347,7 +363,7 @@ class InvalidProxyStatus(ProxyError):
         super().__init__(response)
         self.response = response
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"proxy refused the connection: HTTP {self.response.status_code}"
 
 
@@ -366,7 +382,7 @@ class InvalidMethod(InvalidHandshake):
         super().__init__(method)
         self.method = method
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"unsupported HTTP method: expected GET, got {self.method}"
 
 
@@ -381,7 +397,7 @@ class InvalidProtocol(InvalidHandshake):
         super().__init__(protocol)
         self.protocol = protocol
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"unsupported HTTP version: expected HTTP/1.1, got {self.protocol}"
 
 
@@ -398,7 +414,7 @@ class InvalidStatusCode(InvalidHandshake):
         self.status_code = status_code
         self.headers = headers
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"server rejected the WebSocket connection: HTTP {self.status_code}"
 
 
@@ -430,7 +446,7 @@ class InvalidHeader(InvalidHandshake):
         self.name = name
         self.value = value
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         if self.value is None:
             return f"missing {self.name} header"
         if self.value == "":
@@ -473,7 +489,7 @@ class InvalidHost(InvalidHandshake):
         super().__init__(host)
         self.host = host
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"host {self.host!r} isn't served here"
 
 
@@ -492,7 +508,7 @@ class ServerBusy(InvalidHandshake):
         self.retry_after = retry_after
         self.per_address = per_address
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         who = "this address" if self.per_address else "server"
         return f"{who} has its {self.limit} connections; try again in {self.retry_after:g} s"
 
@@ -512,7 +528,7 @@ class DuplicateParameter(NegotiationError):
         super().__init__(name)
         self.name = name
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"duplicate extension parameter: {self.name}"
 
 
@@ -527,7 +543,7 @@ class InvalidParameterName(NegotiationError):
         super().__init__(name)
         self.name = name
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"unknown extension parameter: {self.name}"
 
 
@@ -544,7 +560,7 @@ class InvalidParameterValue(NegotiationError):
         self.name = name
         self.value = value
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         if self.value is None:
             return f"missing value for extension parameter {self.name}"
         return f"invalid value for extension parameter {self.name}: {self.value!r}"
@@ -567,7 +583,7 @@ class AbortHandshake(InvalidHandshake):
         self.headers = headers
         self.body = body
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"HTTP {self.status:d}, {len(self.body)} bytes"
 
 
@@ -582,8 +598,8 @@ class RedirectHandshake(InvalidHandshake):
         super().__init__(uri)
         self.uri = uri
 
-    def __str__(self) -> str:
-        return f"redirect to {self.uri}"
+    def _describe(self) -> str:
+        return f"redirect to {hide_credentials(self.uri)}"
 
 
 # --- lookups ---------------------------------------------------------------------

@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments; those of the process by default.
     """
-    if sys.stdout is None:  # closed by whoever started this; else a socket would get its number
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # rather than fail at an emoji
@@ -63,6 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     return status
+
+
+def _replace_closed_streams() -> None:
+    """Put the null device where whoever started this has closed a standard stream.
+
+    Else a socket would get its number, and what is printed for standard error, which isn't there,
+    would be among the messages on standard output.
+    """
+    if sys.stdin is None:  # which is the end of input, without a stream
+        try:
+            os.fstat(0)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free: its own
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from .showing import CONTROL
+from ..foreign import UNSAFE
 
 __all__ = ["pretty"]
 
@@ -31,7 +31,7 @@ def pretty(text: str) -> str | None:
         json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return CONTROL.sub(_escape, "".join(_indented(TOKENS.findall(text))), 0)
+    return UNSAFE.sub(_escape, "".join(_indented(TOKENS.findall(text))), 0)
 
 
 def _indented(tokens: list[str]) -> Iterator[str]:

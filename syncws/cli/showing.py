@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 
 from ..aliases import Data
+from ..foreign import escape
 
 __all__ = ["complain", "describe", "escape", "note", "show", "with_cause"]
 
 #: Bytes of a binary message that are printed.
 MAX_HEX = 32
-
-#: What must not reach a terminal as it is: control characters, and those that break lines or
-#: change the direction of text.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def show(message: Data) -> str:
@@ -24,11 +20,6 @@ def show(message: Data) -> str:
         return escape(message)
     more = "..." if len(message) > MAX_HEX else ""
     return f"<{len(message)} bytes: {message[:MAX_HEX].hex(' ')}{more}>"
-
-
-def escape(text: str) -> str:
-    """Return text with control characters as Python writes them."""
-    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def describe(exc: Exception) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Callable, TextIO
 
+from ..foreign import SECRET_HEADERS
 from ..sansio.close import Close
 from ..sansio.dissector import DissectedFrame, Exchange, HttpHead, Record
 from ..sansio.frames import Opcode
@@ -35,9 +36,6 @@ HEX_WIDTH = 48
 #: What each end calls a direction: sent, received; and where a terminal has no arrows.
 ARROWS = ("\N{RIGHTWARDS ARROW}", "\N{LEFTWARDS ARROW}")
 ASCII_ARROWS = (">", "<")
-
-#: Headers of which the values are not shown.
-SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
 
 #: Colours of a terminal: sent, received, the bytes; and none.
 SENT, RECEIVED, FAINT, PLAIN = "\x1b[36m", "\x1b[33m", "\x1b[2m", "\x1b[0m"

@@ -19,10 +19,14 @@ from ..version import __version__
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["USER_AGENT", "AdditionalHeaders", "ClientConnection"]
+__all__ = ["BODY_TIMEOUT", "USER_AGENT", "AdditionalHeaders", "ClientConnection"]
 
 #: What we call ourselves.
 USER_AGENT = f"Python/{sys.version_info[0]}.{sys.version_info[1]} syncws/{__version__}"
+
+#: Seconds that the body of a refusal is waited for, once its status and headers are there. Many
+#: never end: on a connection that is kept open, nothing but their length says where they do.
+BODY_TIMEOUT = 1.0
 
 AdditionalHeaders = Union[HeadersLike, Callable[[], HeadersLike], None]
 
@@ -97,7 +101,11 @@ class ClientConnection(Connection):
         protocol.send_request(request)
         for data in protocol.data_to_send():
             self._transport.send_all(data, deadline)
+        has_head = False
         while protocol.state is State.CONNECTING:
+            if not has_head and protocol.partial_response is not None:
+                has_head = True
+                deadline = deadline.within(BODY_TIMEOUT)
             try:
                 data = self._transport.recv(deadline)
             except OSError as exc:

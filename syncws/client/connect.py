@@ -16,7 +16,7 @@ from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
 from .client_connection import USER_AGENT, AdditionalHeaders, ClientConnection
 from .opening import Opening
-from .redirects import Destination
+from .redirects import Destination, validate_redirect_headers
 from .route import Route
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ def connect(
     user_agent_header: str | None = USER_AGENT,
     cookies: CookieJar | None = None,
     max_redirects: int = 10,
+    redirect_headers: Sequence[str] = (),
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
     close_timeout: float | None = 10,
     send_timeout: float | None = None,
     max_size: MaxSize = 2**20,
+    max_header_size: int | None = 2**14,
     max_queue: MaxQueue = 16,
     read_limit: int = 2**16,
     write_limit: int = 2**16,
@@ -97,8 +99,13 @@ def connect(
         user_agent_header: value of User-Agent; ``None`` sends none.
         cookies: a jar of which cookies are sent, and where those of the server are kept.
         max_redirects: how many redirects are followed; 0 follows none. Never from ``wss://`` to
-            ``ws://``. Another server (scheme, host or port) gets no credentials: neither the
-            URI's nor the additional headers Authorization, Cookie and Host.
+            ``ws://``. Another server (scheme, host or port) gets nothing that may be a
+            credential: neither the URI's user and password, nor additional headers that aren't
+            known to be harmless (:mod:`syncws.client.redirects` lists them). Redirects to another
+            server are refused where there are subprotocols, as these may have tokens; but for
+            those to TLS on the same host.
+        redirect_headers: names of further headers that other servers get, too;
+            ``"Sec-WebSocket-Protocol"`` are the subprotocols.
         open_timeout: time for all of it: looking up names, TCP, proxy, TLS, the opening
             handshake, redirects.
         ping_interval: time between keepalive pings; ``None`` sends none.
@@ -107,6 +114,9 @@ def connect(
         send_timeout: time that one ``send()`` may take.
         max_size: limit of a received message, or of (message, fragment); above it the
             connection fails with 1009.
+        max_header_size: limit of the status line and of each header of a response, the server's
+            or a proxy's; all headers together may have four times as many bytes. What is over it
+            is a :exc:`SecurityError`. The request's own headers have no limit here.
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
         read_limit: bytes of received messages that may wait before reading pauses.
@@ -119,7 +129,8 @@ def connect(
     Raises:
         InvalidURI: the URI isn't one of a WebSocket server.
         InvalidProxy: the proxy's URL isn't one.
-        InvalidHandshake: the server refused (:exc:`InvalidStatus` has its response), or
+        InvalidHandshake: the server refused (:exc:`InvalidStatus` has its response, with as much
+            of the body as came within a second), or isn't a WebSocket server; a redirect is
             isn't a WebSocket server; a redirect is refused (:exc:`SecurityError`), or the proxy
             did (:exc:`ProxyError`).
         TimeoutError: ``open_timeout`` passed.
@@ -142,6 +153,7 @@ def connect(
         proxy_ssl=proxy_ssl,
         proxy_server_hostname=proxy_server_hostname,
         user_agent=user_agent_header,
+        max_header_size=max_header_size,
     )
     route.check(destination.first.uri)
     if max_redirects < 0:
@@ -165,11 +177,20 @@ def connect(
         extensions=_extensions(extensions, compression),
         subprotocols=subprotocols,
         max_size=max_size,
+        max_header_size=max_header_size,
         logger=logger,
     )
     make_connection = functools.partial(create or ClientConnection, options=options, logger=logger)
     opening = Opening(
-        route, headers, user_agent_header, cookies, max_redirects, make_protocol, make_connection
+        route,
+        headers,
+        user_agent_header,
+        cookies,
+        max_redirects,
+        validate_redirect_headers(redirect_headers),
+        bool(subprotocols),
+        make_protocol,
+        make_connection,
     )
     return opening.run(destination, deadline)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
@@ -30,6 +31,8 @@ class Opening:
     user_agent_header: str | None
     cookies: CookieJar | None
     max_redirects: int
+    redirect_headers: Collection[str]
+    has_subprotocols: bool
     make_protocol: Callable[[WebSocketURI], ClientProtocol]
     make_connection: Callable[..., ClientConnection]
 
@@ -67,6 +70,12 @@ class Opening:
             raise SecurityError(
                 f"redirect to {following} refused: {self.route.fixed} is for another server"
             ) from exc
+        allowed = following.gets_subprotocols or "sec-websocket-protocol" in self.redirect_headers
+        if self.has_subprotocols and not allowed:
+            raise SecurityError(
+                f"redirect to {following} refused: subprotocols may have tokens in them;"
+                " redirect_headers=['Sec-WebSocket-Protocol'] offers them to other servers"
+            ) from exc
         return following
 
     def _try(self, hop: Hop, deadline: Deadline) -> ClientConnection:
@@ -98,7 +107,9 @@ class Opening:
         additional = self.additional_headers
         if callable(additional):
             additional = additional()
-        headers = hop.select(Headers() if additional is None else Headers(additional))
+        headers = hop.select(
+            Headers() if additional is None else Headers(additional), self.redirect_headers
+        )
         if self.cookies is not None:
             from .cookie_jar import add_cookies  # slow to import
 

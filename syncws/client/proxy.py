@@ -40,6 +40,8 @@ _VARIABLES = [
     for form in (str.lower, str.upper)
 ]
 
+_PORT = re.compile(r"[0-9]{1,5}")
+
 
 @dataclass(frozen=True)
 class Proxy:
@@ -78,14 +80,17 @@ def parse_proxy(url: str) -> Proxy:
         raise InvalidProxy(url, f"its scheme is none of {', '.join(_DEFAULT_PORTS)}")
     authority = rest.removesuffix("/")
     if re.search(r"[/?#]", authority):
-        raise InvalidProxy(url, "it has a path, a query or a fragment")
+        reason = "it has a path, a query or a fragment"
+        if "@" in authority:
+            reason += "; write %2F, %3F and %23 for '/', '?' and '#' in user name and password"
+        raise InvalidProxy(url, reason)
     user_info, at, endpoint = authority.rpartition("@")
     if at and ":" not in user_info:
         authority = f"{user_info}:@{endpoint}"  # a user name alone, as SOCKS4 has it
     try:
         host, port, username, password = parse_authority(authority)
     except ValueError as exc:
-        raise InvalidProxy(url, str(exc)) from exc
+        raise InvalidProxy(url, str(exc)) from None  # it quotes what this hides
     if scheme in ("socks5", "socks5h") and username is not None:
         for part in (username, password or ""):
             if not part.isascii() or not 1 <= len(part) <= 255:  # RFC 1929 §2
@@ -114,7 +119,7 @@ def find_proxy(proxy: str | bool | None, host: str, port: int, *, secure: bool) 
         proxy = _configured(host, port, secure)
         return None if proxy is None else parse_proxy(proxy)
     if not isinstance(proxy, str):
-        raise TypeError(f"proxy= is True, None or a URL, not {proxy!r}")
+        raise TypeError(f"proxy= is True, None or a URL, not {type(proxy).__name__}")
     return parse_proxy(proxy)
 
 
@@ -154,7 +159,7 @@ def _matches(host: str, port: int, entry: str) -> bool:
     from ipaddress import ip_address, ip_network  # rarely needed
 
     name, _, wanted_port = entry.rpartition(":")
-    if name and wanted_port.isdigit() and (name.endswith("]") or ":" not in name):
+    if name and _PORT.fullmatch(wanted_port) and (name.endswith("]") or ":" not in name):
         if int(wanted_port) != port:
             return False
         entry = name

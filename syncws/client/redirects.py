@@ -1,15 +1,25 @@
 """Redirects: which are followed, and what is sent to the server they lead to (RFC 9110 §15.4).
 
 Followed are 301, 302, 303, 307 and 308 with a ``Location``, never from ``wss://`` to ``ws://``.
-``http`` and ``https`` in it stand for ``ws`` and ``wss``. What the program gave for one server,
-``Authorization``, ``Cookie`` and ``Host``, credentials of the URI included, isn't sent to another
-*origin* (scheme, host and port), and not any more once a redirect has left the first one: who
-redirects must not choose what these are used for.
+``http`` and ``https`` in it stand for ``ws`` and ``wss``. What the program gave for one server
+isn't sent to another *origin* (scheme, host and port), and not any more once a redirect has left
+the first one: who redirects must not choose what it is used for. That is
+
+- user and password of the URI, and the header ``Host``;
+- every additional header but those of :data:`HARMLESS_HEADERS`: any may be a credential
+  (``Authorization``, ``Cookie``, ``Proxy-Authorization``, ``X-Api-Key``, ...), whatever its name;
+- subprotocols, since programs put tokens among them: a redirect is refused, rather than followed
+  without, but for one to TLS on the same host (from port 80 to 443), which can't give away what was
+  readable for everybody.
+
+``redirect_headers=`` of :func:`~syncws.connect` names headers that other origins get, too;
+``Sec-WebSocket-Protocol`` stands for subprotocols.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from ..exceptions import (
@@ -19,19 +29,40 @@ from ..exceptions import (
     MultipleValuesError,
     SecurityError,
 )
-from ..sansio.headers import Headers
+from ..foreign import hide_credentials
+from ..sansio.headers import TOKEN, Headers
 from ..sansio.http11 import Response
 from ..sansio.uri import ASCII, WebSocketURI, parse_uri
 
-__all__ = ["Destination", "Hop", "is_permanent", "is_redirect", "next_hop"]
+__all__ = [
+    "HARMLESS_HEADERS",
+    "Destination",
+    "Hop",
+    "is_permanent",
+    "is_redirect",
+    "next_hop",
+    "validate_redirect_headers",
+]
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 #: Those after which the first URI is obsolete (RFC 9110 §15.4.2, §15.4.9).
 PERMANENT = frozenset((301, 308))
 
-#: Headers that are for one server.
-PRIVATE_HEADERS = ("Authorization", "Cookie", "Host")
+#: Additional headers, in lower case, that are no credentials, and so go wherever redirects lead.
+HARMLESS_HEADERS = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "dnt",
+        "origin",
+        "pragma",
+        "sec-gpc",
+        "user-agent",
+    )
+)
 
 _SCHEMES = {"http": "ws", "https": "wss"}
 
@@ -44,19 +75,26 @@ class Hop:
         uri: where it is.
         is_origin: whether it is the one that the program named, and no redirect has led
             anywhere else so far.
+        gets_subprotocols: the same, but for redirects to TLS on the same host.
     """
 
     uri: WebSocketURI
     is_origin: bool = True
+    gets_subprotocols: bool = True
 
     def __str__(self) -> str:
         return str(self.uri.without_credentials())
 
-    def select(self, headers: Headers) -> Headers:
-        """Return those of the program's headers that this server gets."""
+    def select(self, headers: Headers, allowed: Collection[str] = ()) -> Headers:
+        """Return those of the program's headers that this server gets.
+
+        Args:
+            headers: all of them.
+            allowed: names, in lower case, of those that are for all servers.
+        """
         if not self.is_origin:
-            for name in PRIVATE_HEADERS:
-                if name in headers:
+            for name in list(headers):
+                if name == "host" or not (name in HARMLESS_HEADERS or name in allowed):
                     del headers[name]
         return headers
 
@@ -96,19 +134,23 @@ def next_hop(hop: Hop, response: Response) -> Hop:
         SecurityError: it leads from wss to ws.
     """
     location = _location(response)
-    joined = _join(hop.uri, location)
-    scheme, separator, rest = joined.partition("://")
-    scheme = _SCHEMES.get(scheme.lower(), scheme)
     try:
+        joined = _join(hop.uri, location)
+        scheme, separator, rest = joined.partition("://")
+        scheme = _SCHEMES.get(scheme.lower(), scheme)
         uri = parse_uri(f"{scheme}{separator}{rest}")
-    except InvalidURI as exc:
-        raise InvalidHeaderValue("Location", location) from exc
+    except (InvalidURI, ValueError) as exc:  # it is the standard library that raises the latter
+        raise InvalidHeaderValue("Location", hide_credentials(location)) from exc
     if hop.uri.secure and not uri.secure:
         raise SecurityError(f"redirect from wss:// to {Hop(uri)} refused")
     stays = _origin(uri) == _origin(hop.uri)
     if stays and uri.user_info is None:
         uri = replace(uri, username=hop.uri.username, password=hop.uri.password)
-    return Hop(uri, hop.is_origin and stays)
+    return Hop(
+        uri,
+        hop.is_origin and stays,
+        hop.gets_subprotocols and (stays or _is_upgrade(hop.uri, uri)),
+    )
 
 
 def _location(response: Response) -> str:
@@ -129,6 +171,31 @@ def _join(base: WebSocketURI, location: str) -> str:
     scheme = "https" if base.secure else "http"  # of which every Python knows how
     _, _, rest = str(base.without_credentials()).partition("://")
     return urljoin(f"{scheme}://{rest}", location)
+
+
+def _is_upgrade(before: WebSocketURI, after: WebSocketURI) -> bool:
+    """Tell whether it is the same server, by TLS."""
+    return _origin(before) == (False, after.host, 80) and _origin(after) == (True, before.host, 443)
+
+
+def validate_redirect_headers(names: Iterable[str]) -> frozenset[str]:
+    """Return ``redirect_headers=`` in lower case.
+
+    Raises:
+        TypeError: it is a str, or has an item that isn't one.
+        ValueError: a name can't be a header's, or is ``Host``, which is never for two servers.
+    """
+    if isinstance(names, (str, bytes)):
+        raise TypeError(f"redirect_headers must be a list, such as [{names!r}], not {names!r}")
+    found = list(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"a header's name is a str, not {name!r}")
+        if not TOKEN.fullmatch(name):
+            raise ValueError(f"invalid header name {name!r}")
+        if name.lower() == "host":
+            raise ValueError("Host is for one server; it can't be in redirect_headers")
+    return frozenset(map(str.lower, found))
 
 
 def _origin(uri: WebSocketURI) -> tuple[bool, str, int]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..sansio.header_limits import MAX_HEADER_SIZE, header_limits
 from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
@@ -28,6 +29,7 @@ class Route:
     Attributes:
         path: of a Unix socket.
         user_agent: what to call ourselves to a proxy.
+        max_header_size: limit of the headers of a proxy.
     """
 
     sock: socket.socket | None = None
@@ -41,6 +43,7 @@ class Route:
     proxy_ssl: ssl_module.SSLContext | None = None
     proxy_server_hostname: str | None = None
     user_agent: str | None = None
+    max_header_size: int | None = MAX_HEADER_SIZE
 
     def check(self, uri: WebSocketURI) -> None:
         """Refuse what contradicts itself or the URI, before anything is sent.
@@ -50,6 +53,7 @@ class Route:
             TypeError: an argument has a wrong type.
             ValueError: it contradicts another.
         """
+        header_limits(self.max_header_size)
         for name in ("ssl", "proxy_ssl"):
             context = getattr(self, name)
             if context is not None and not hasattr(context, "wrap_bio"):
@@ -64,7 +68,7 @@ class Route:
             if not secure and self._given("proxy_ssl", "proxy_server_hostname"):
                 raise ValueError("proxy_ssl= and proxy_server_hostname= are for https:// proxies")
         elif self.proxy not in (True, False, None):
-            raise TypeError(f"proxy= is True, None or a URL, not {self.proxy!r}")
+            raise TypeError(f"proxy= is True, None or a URL, not {type(self.proxy).__name__}")
         if given and self.sock is not None:
             raise ValueError(f"sock= is connected already: {given[0]}= is not for it")
         if given and self.path is not None:
@@ -123,5 +127,6 @@ class Route:
             proxy_ssl=self.proxy_ssl,
             proxy_server_hostname=self.proxy_server_hostname,
             user_agent=self.user_agent,
+            max_header_size=self.max_header_size,
             deadline=deadline,
         )

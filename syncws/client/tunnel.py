@@ -15,6 +15,7 @@ from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import ResponseParser
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
+from .client_connection import BODY_TIMEOUT
 from .dial import dial
 from .proxy import Proxy
 from .tls import start_tls
@@ -34,6 +35,7 @@ def dial_through(
     proxy_ssl: ssl_module.SSLContext | None,
     proxy_server_hostname: str | None,
     user_agent: str | None,
+    max_header_size: int | None,
     deadline: Deadline,
 ) -> Transport:
     """Return a transport that is connected to a host, and port, by a proxy.
@@ -53,7 +55,9 @@ def dial_through(
         if proxy.scheme == "https":
             name = proxy_server_hostname or proxy.host
             transport = start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
-        _open_tunnel(transport, _build_request(proxy, host, port, user_agent), deadline)
+        parser = ResponseParser(max_header_size, tunnel=True)
+        request = _build_request(proxy, host, port, user_agent)
+        _open_tunnel(transport, request, parser, deadline)
     except BaseException:
         transport.close()
         raise
@@ -73,15 +77,19 @@ def _build_request(proxy: Proxy, host: str, port: int, user_agent: str | None) -
     return Request(authority, headers, "CONNECT")
 
 
-def _open_tunnel(transport: Transport, request: Request, deadline: Deadline) -> None:
-    parser = ResponseParser(tunnel=True)
+def _open_tunnel(
+    transport: Transport, request: Request, parser: ResponseParser, deadline: Deadline
+) -> None:
     try:
         transport.send_all(request.serialize(), deadline)
         response = _receive(transport, parser, deadline)
-    except TimeoutError:
-        if parser.partial is None:
+    except OSError as exc:
+        if parser.partial is not None:
+            response = parser.partial  # the status is there; only the body is not
+        elif isinstance(exc, TimeoutError):
             raise TimeoutError("timed out while waiting for the proxy's response") from None
-        response = parser.partial  # the status is there; only the body is not
+        else:
+            raise
     except (InvalidHandshake, ValueError, EOFError) as exc:
         if parser.partial is None:
             raise InvalidProxyMessage(f"the proxy's response isn't valid HTTP: {exc}") from exc
@@ -94,7 +102,11 @@ def _open_tunnel(transport: Transport, request: Request, deadline: Deadline) -> 
 
 
 def _receive(transport: Transport, parser: ResponseParser, deadline: Deadline) -> Response:
+    has_head = False
     while True:
+        if not has_head and parser.partial is not None:
+            has_head = True
+            deadline = deadline.within(BODY_TIMEOUT)
         data = transport.recv(deadline)
         if not data:
             return parser.receive_eof()

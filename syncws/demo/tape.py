@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Any
 
+from ..foreign import SECRET_HEADERS
 from ..sansio.dissector import Exchange, HttpHead, Record
 from ..server.broadcast import broadcast
 from ..server.upgrade import ServerConnection
@@ -26,9 +27,6 @@ MAX_PAYLOAD = 256
 
 #: Connections that may watch another one at the same time.
 MAX_WATCHERS = 4
-
-#: Headers of which the values are not shown: also pages of other servers on this host set cookies.
-SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 
 
 class Tape:

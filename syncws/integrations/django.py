@@ -38,6 +38,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from ..exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from ..foreign import escape
 from ..sansio.close import CloseCode
 from ..sansio.http11 import Response
 from ..server.callables import refuse_coroutine
@@ -197,7 +198,8 @@ def _serve(
     def report(exc: Exception) -> str:
         got_request_exception.send(sender=_serve, request=request)
         extra = {"status_code": 101, "request": request}
-        logger.error("WebSocket view failed: %s", request.path, exc_info=exc, extra=extra)
+        path = escape(request.path)  # Django has decoded it
+        logger.error("WebSocket view failed: %s", path, exc_info=exc, extra=extra)
         return f"{type(exc).__name__}: {exc}" if settings.DEBUG else ""
 
     run_view(gateway, ws, functools.partial(_call, view), _describe_refusal, report)

@@ -212,7 +212,7 @@ class ApplicationCall:
     def _read_request(self) -> Request | None:
         """Return the request; ``None`` if there won't be one."""
         self._sock.settimeout(IO_TIMEOUT)
-        parser = RequestParser()
+        parser = RequestParser(max_header_size=None)  # it is the test's own client
         request = None
         with contextlib.suppress(OSError):  # the client had a reason to go
             while request is None:

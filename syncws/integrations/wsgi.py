@@ -87,6 +87,8 @@ class Gateway:
         send_timeout: see there.
         idle_timeout: see there.
         max_size: see there.
+        max_header_size: see there; by default only the WSGI server limits them, which has them
+            first.
         max_queue: see there.
         read_limit: see there.
         write_limit: see there.
@@ -120,6 +122,7 @@ class Gateway:
         send_timeout: float | None = None,
         idle_timeout: float | None = None,
         max_size: MaxSize = 2**20,
+        max_header_size: int | None = None,
         max_queue: MaxQueue = 16,
         read_limit: int = 2**16,
         write_limit: int = 2**16,
@@ -143,6 +146,7 @@ class Gateway:
             send_timeout=send_timeout,
             idle_timeout=idle_timeout,
             max_size=max_size,
+            max_header_size=max_header_size,
             max_queue=max_queue,
             read_limit=read_limit,
             write_limit=write_limit,

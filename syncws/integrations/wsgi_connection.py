@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..exceptions import InvalidHandshake
+from ..sansio.header_limits import check_headers
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..server.rejections import Rejections, log_refusal
@@ -78,6 +79,7 @@ class WsgiConnection(ServerConnection):
         answered = False
         try:
             request = read_request(self.environ)
+            check_headers(request.headers, protocol.max_header_size)
         except InvalidHandshake as exc:
             self.response = protocol.refuse(exc)
             protocol.send_response(self.response)

@@ -26,6 +26,7 @@ from .fields import (
     validate_subprotocols,
 )
 from .handshake import accept_value, generate_key
+from .header_limits import MAX_HEADER_SIZE
 from .headers import Headers
 from .http11 import Request, Response
 from .http_parser import ResponseParser
@@ -56,12 +57,15 @@ class ClientProtocol(Protocol):
         subprotocols: what to offer, most wanted first.
         state: ``State.OPEN`` skips the opening handshake.
         max_size: as in :class:`Protocol`.
+        max_header_size: bytes that the status line and each header of the response may have; all
+            headers together may have four times as many. ``None`` is no limit.
         logger: as in :class:`Protocol`.
 
     Raises:
         InvalidURI: the URI isn't one of a WebSocket endpoint.
         TypeError: ``subprotocols`` is a str, or has an item that isn't one.
-        ValueError: a subprotocol isn't a token, or is there twice.
+        ValueError: a subprotocol isn't a token, or is there twice; ``max_header_size`` isn't
+            positive.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class ClientProtocol(Protocol):
         subprotocols: Sequence[str] | None = None,
         state: State = State.CONNECTING,
         max_size: MaxSize = 2**20,
+        max_header_size: int | None = MAX_HEADER_SIZE,
         logger: Any = None,
     ) -> None:
         super().__init__(Role.CLIENT, state=state, max_size=max_size, logger=logger)
@@ -83,7 +88,7 @@ class ClientProtocol(Protocol):
         self.available_extensions = list(extensions or ())
         self.available_subprotocols = list(subprotocols or ())
         self.key = generate_key()
-        self._parser = ResponseParser()
+        self._parser = ResponseParser(max_header_size)
 
     @property
     def subprotocols(self) -> list[str]:
@@ -175,10 +180,16 @@ class ClientProtocol(Protocol):
     def _receive_handshake(self, data: bytes) -> None:
         try:
             response = self._parser.receive_data(data)
-        except InvalidHandshake as exc:
-            self._refuse(exc)
-        except ValueError as exc:
-            self._refuse_message(exc)
+        except (InvalidHandshake, ValueError) as exc:
+            partial = self._parser.partial
+            if partial is not None:  # what is wrong is the body; the status says more
+                refusal = InvalidStatus(partial)
+                refusal.__cause__ = exc
+                self._refuse(refusal)
+            elif isinstance(exc, InvalidHandshake):
+                self._refuse(exc)
+            else:
+                self._refuse_message(exc)
         else:
             if response is not None:
                 self._receive_response(response)

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from ..exceptions import ProtocolError
+from ..foreign import escape
 
 __all__ = ["OK_CODES", "Close", "CloseCode", "is_sendable"]
 
@@ -76,7 +77,7 @@ class Close:
     reason: str = ""
 
     def __str__(self) -> str:
-        reason = f" {self.reason}" if self.reason else ""
+        reason = f" {escape(self.reason)}" if self.reason else ""
         return f"{self.code} ({explain(self.code)}){reason}"
 
     @classmethod

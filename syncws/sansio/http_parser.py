@@ -20,21 +20,18 @@ from ..exceptions import (
     TooManyHeaders,
 )
 from .buffer import ReceiveBuffer
+from .header_limits import MAX_HEADER_SIZE, header_limits, too_many_bytes
 from .headers import TOKEN, Headers
 from .http11 import Request, Response
 
 __all__ = [
     "MAX_BODY_SIZE",
     "MAX_INTERIM_RESPONSES",
-    "MAX_LINE_LENGTH",
     "MAX_METHOD_LENGTH",
     "MAX_NUM_HEADERS",
     "RequestParser",
     "ResponseParser",
 ]
-
-#: Bytes in a request line, status line or header line, without CRLF.
-MAX_LINE_LENGTH = 8192
 
 #: Header lines in a message, and as many trailer lines after a chunked body.
 MAX_NUM_HEADERS = 128
@@ -77,7 +74,9 @@ class _Parser:
     _start_line_name: str
     _start_line_too_long: type[SecurityError]
 
-    def __init__(self) -> None:
+    def __init__(self, max_header_size: int | None) -> None:
+        self._line_limit, self._limit = header_limits(max_header_size)
+        self._size = 0  # of the header lines so far
         self.trailing = b""
         self._buffer = ReceiveBuffer()
         self._fields: list[tuple[str, str]] = []
@@ -103,7 +102,7 @@ class _Parser:
         return False
 
     def _read_start_line(self) -> bool:
-        line = self._buffer.take_line(MAX_LINE_LENGTH, self._start_line_too_long)
+        line = self._buffer.take_line(self._line_limit, self._start_line_too_long)
         if line is None:
             return False
         self._parse_start_line(line.decode("latin-1"))
@@ -117,7 +116,7 @@ class _Parser:
         Otherwise nothing is taken, and the steps find out what is missing or wrong.
         """
         end = data.find(b"\r\n\r\n")
-        if not 0 <= end <= MAX_LINE_LENGTH:
+        if not 0 <= end <= self._line_limit:
             return False
         start_line, _, lines = data[: end + 2].decode("latin-1").partition("\r\n")
         fields = _HEADER_LINES.findall(lines)
@@ -139,6 +138,7 @@ class _Parser:
             return False
         headers = Headers.from_parsed(self._fields)
         self._fields.clear()
+        self._size = 0
         return self._end_head(headers)
 
     def _end_head(self, headers: Headers) -> bool:
@@ -147,13 +147,16 @@ class _Parser:
     def _read_fields(self) -> bool:
         """Read header lines; return whether the empty line after them was there."""
         while True:
-            line = self._buffer.take_line(MAX_LINE_LENGTH, HeaderLineTooLong)
+            line = self._buffer.take_line(self._line_limit, HeaderLineTooLong)
             if line is None:
                 return False
             if not line:
                 return True
             if len(self._fields) == MAX_NUM_HEADERS:
                 raise TooManyHeaders(f"there are more than {MAX_NUM_HEADERS} headers")
+            self._size += len(line) + 2
+            if self._size > self._limit:
+                raise too_many_bytes(self._limit)
             self._fields.append(_parse_header_line(line.decode("latin-1")))
 
     def _fail_in_head(self) -> NoReturn:
@@ -170,6 +173,10 @@ class RequestParser(_Parser):
     A target in absolute-form is reduced to its origin-form, and its authority replaces the
     value of ``Host``.
 
+    Args:
+        max_header_size: bytes that a line may have, without its end; all header lines together
+            may have four times as many. ``None`` is no limit.
+
     Attributes:
         trailing: bytes after the request, once it is complete.
     """
@@ -177,8 +184,8 @@ class RequestParser(_Parser):
     _start_line_name = "request line"
     _start_line_too_long = RequestLineTooLong
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, max_header_size: int | None = MAX_HEADER_SIZE) -> None:
+        super().__init__(max_header_size)
         self._method = ""
         self._path = ""
         self._authority: str | None = None
@@ -234,11 +241,13 @@ class ResponseParser(_Parser):
     """Parses a response as its bytes come, body included.
 
     Responses with a status of 1xx other than 101 are skipped. A body over
-    ``MAX_BODY_SIZE`` is cut off there; ``trailing`` is empty then.
+    ``MAX_BODY_SIZE`` is cut off there; ``trailing`` is empty then. HTTP/1.0 is accepted, since old
+    servers refuse with it and many proxies say so, but for 101, which it doesn't have.
 
     Args:
+        max_header_size: as for :class:`RequestParser`.
         tunnel: whether it answers CONNECT: a status of 2xx has no body then (RFC 9110
-            §9.3.6), and HTTP/1.0 is accepted, since many proxies say so.
+            §9.3.6).
 
     Attributes:
         trailing: bytes after the response, once it is complete.
@@ -247,8 +256,10 @@ class ResponseParser(_Parser):
     _start_line_name = "status line"
     _start_line_too_long = StatusLineTooLong
 
-    def __init__(self, *, tunnel: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, max_header_size: int | None = MAX_HEADER_SIZE, *, tunnel: bool = False
+    ) -> None:
+        super().__init__(max_header_size)
         self._tunnel = tunnel
         self._interim_responses = 0
         self._status_code = 0
@@ -273,7 +284,7 @@ class ResponseParser(_Parser):
         After an exception only :attr:`partial` can be used.
 
         Raises:
-            InvalidProtocol: the version isn't HTTP/1.1.
+            InvalidProtocol: the version isn't HTTP/1.1, or 1.0 where that will do.
             InvalidState: the response was complete before.
             SecurityError: it is over a limit: ``StatusLineTooLong``,
                 ``HeaderLineTooLong`` or ``TooManyHeaders``.
@@ -303,9 +314,11 @@ class ResponseParser(_Parser):
         if not found:
             raise ValueError(f"malformed status line {_shorten(line)}")
         protocol, status_code, reason_phrase = found.groups()
-        if protocol != "HTTP/1.1" and not (self._tunnel and protocol == "HTTP/1.0"):
-            raise InvalidProtocol(protocol)
         self._status_code = int(status_code)
+        # RFC 6455 §4.1: an upgrade takes HTTP/1.1 or higher; a refusal is one in any version.
+        is_upgrade = self._status_code == 101 and not self._tunnel
+        if protocol != "HTTP/1.1" and (is_upgrade or protocol != "HTTP/1.0"):
+            raise InvalidProtocol(protocol)
         self._reason_phrase = reason_phrase or ""
 
     def _end_head(self, headers: Headers) -> bool:
@@ -347,7 +360,7 @@ class ResponseParser(_Parser):
         return self._read_body() and self._finish()
 
     def _read_chunk_size(self) -> bool:
-        line = self._buffer.take_line(MAX_LINE_LENGTH, HeaderLineTooLong)
+        line = self._buffer.take_line(self._line_limit, HeaderLineTooLong)
         if line is None:
             return False
         text = line.decode("latin-1")

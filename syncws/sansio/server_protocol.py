@@ -29,6 +29,7 @@ from .handshake import (
     is_origin_allowed,
     validate_origins,
 )
+from .header_limits import MAX_HEADER_SIZE
 from .headers import Headers, HeadersLike
 from .hosts import HostRule, is_host_allowed, validate_hosts
 from .http11 import Request, Response
@@ -60,6 +61,8 @@ class ServerProtocol(Protocol):
         select_subprotocol: chooses in place of :meth:`select_subprotocol`.
         state: ``State.OPEN`` skips the opening handshake.
         max_size: as in :class:`Protocol`.
+        max_header_size: bytes that the request line and each header of the request may have; all
+            headers together may have four times as many. ``None`` is no limit.
         logger: as in :class:`Protocol`.
 
     Attributes:
@@ -69,7 +72,8 @@ class ServerProtocol(Protocol):
     Raises:
         TypeError: ``origins``, ``hosts`` or ``subprotocols`` is a str, or has an item of a
             wrong type.
-        ValueError: a subprotocol isn't a token, or is there twice; a host can't be one.
+        ValueError: a subprotocol isn't a token, or is there twice; a host can't be one;
+            ``max_header_size`` isn't positive.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class ServerProtocol(Protocol):
         select_subprotocol: SelectSubprotocol | None = None,
         state: State = State.CONNECTING,
         max_size: MaxSize = 2**20,
+        max_header_size: int | None = MAX_HEADER_SIZE,
         logger: Any = None,
     ) -> None:
         super().__init__(Role.SERVER, state=state, max_size=max_size, logger=logger)
@@ -93,7 +98,8 @@ class ServerProtocol(Protocol):
         self.available_extensions = list(extensions or ())
         self.available_subprotocols = list(subprotocols or ())
         self._select_subprotocol = select_subprotocol
-        self._parser: RequestParser | None = RequestParser()
+        self.max_header_size = max_header_size
+        self._parser: RequestParser | None = RequestParser(max_header_size)
 
     @property
     def subprotocols(self) -> list[str]:

@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from ..exceptions import InvalidURI
 
-__all__ = ["ASCII", "FORBIDDEN", "Authority", "WebSocketURI", "parse_authority", "parse_uri"]
+__all__ = [
+    "ASCII",
+    "FORBIDDEN",
+    "Authority",
+    "WebSocketURI",
+    "explain_authority",
+    "parse_authority",
+    "parse_uri",
+]
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
@@ -106,7 +114,8 @@ def parse_uri(uri: str) -> WebSocketURI:
     try:
         host, port, username, password = parse_authority(authority)
     except ValueError as exc:
-        raise InvalidURI(uri, str(exc)) from exc
+        # The cause isn't chained: it may quote what this hides.
+        raise InvalidURI(uri, explain_authority(exc, authority, rest)) from None
     return WebSocketURI(
         secure=scheme == "wss",
         host=host,
@@ -137,6 +146,19 @@ def parse_authority(authority: str) -> Authority:
     username, password = _parse_user_info(user_info) if at else (None, None)
     host, port = _parse_endpoint(endpoint)
     return Authority(host, port, username, password)
+
+
+def explain_authority(exc: ValueError, authority: str, rest: str) -> str:
+    """Return what is wrong with an authority, without what may be a part of a password.
+
+    Args:
+        exc: what :func:`parse_authority` raised.
+        authority: what it was given.
+        rest: the URI after its scheme.
+    """
+    if "@" in rest[len(authority) :]:
+        return "write %2F, %3F and %23 for '/', '?' and '#' in user name and password"
+    return str(exc)
 
 
 def _quote(text: str) -> str:
@@ -220,5 +242,7 @@ def _parse_port(port: str) -> int | None:
     if not port:
         return None  # RFC 3986 §3.2.3: also after a colon
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
-        raise ValueError(f"port {port!r} isn't a number from 1 to 65535")
+        # It may be a password, if the host is missing.
+        shown = f"port {port!r}" if port.isascii() and port.isdigit() else "the port"
+        raise ValueError(f"{shown} isn't a number from 1 to 65535")
     return int(port)

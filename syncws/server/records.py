@@ -2,7 +2,8 @@
 
 There is one record when a connection has opened, one when it is closed, and one for what is
 refused; of refusals that come in numbers only now and then one, with the number. Their
-attributes, besides the text:
+attributes, besides the text, of which all is safe to print (control characters that a client
+sent are escaped):
 
 ``ws_event``
     ``"open"``, ``"close"``, ``"refusal"`` or ``"refusals"`` (several more of one kind).
@@ -39,6 +40,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..foreign import escape
+
 if TYPE_CHECKING:
     from .upgrade import ServerConnection
 
@@ -60,7 +63,7 @@ def log_open(connection: ServerConnection) -> None:
         "ws_remote_address": address,
         "ws_path": path,
         "ws_subprotocol": connection.subprotocol,
-        "ws_username": connection.username,
+        "ws_username": None if connection.username is None else escape(connection.username),
     }
     message = "connection %d open: %s from %s"
     connection.logger.info(message, connection.number, path, address, extra=fields)
@@ -75,7 +78,7 @@ def log_close(connection: ServerConnection, duration: float) -> None:
         "ws_number": connection.number,
         "ws_remote_address": connection.remote_address,
         "ws_code": code,
-        "ws_reason": reason,
+        "ws_reason": escape(reason),
         "ws_closed_by": closed_by,
         "ws_duration": duration,
         "ws_messages_received": stats.messages_received,
@@ -85,7 +88,7 @@ def log_close(connection: ServerConnection, duration: float) -> None:
     }
     cause = connection.protocol.parser_exc
     if closed_by is None:
-        how = f"lost ({cause})" if cause is not None else "cut off"
+        how = f"lost ({escape(str(cause))})" if cause is not None else "cut off"
     else:
         # The reason as a literal: it may be the client's, with line breaks in it.
         how = f"closed {_BY[closed_by]} with {code}{f' {reason!r}' if reason else ''}"

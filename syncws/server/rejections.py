@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
 from ..exceptions import AbortHandshake, InvalidHost, InvalidOrigin
+from ..foreign import escape
 from ..sansio.refusals import refusal_status
 from ..threaded.timekeeper import Timer, call_later
 from .records import REFUSAL, REFUSALS
@@ -244,10 +245,10 @@ def _is_lost(exc: BaseException | None) -> bool:
 
 def _describe_origin(connection: ServerConnection, origin: str | None) -> tuple[str, Any]:
     assert connection.request is not None
-    sites = connection.request.headers.get_all("Sec-Fetch-Site")
+    sites = escape(", ".join(connection.request.headers.get_all("Sec-Fetch-Site")))
     return "connection from origin %s%s to host %s refused; origins=[%r] would accept it", (
-        origin,
-        f" ({', '.join(sites)})" if sites else "",
-        connection.requested_host,
+        None if origin is None else escape(origin),
+        f" ({sites})" if sites else "",
+        escape(str(connection.requested_host)),
         origin,
     )

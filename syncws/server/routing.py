@@ -11,7 +11,15 @@ from ..sansio.refusals import build_response
 from .callables import refuse_coroutine
 from .responses import copy_response
 
-__all__ = ["Match", "Router", "check_parameters", "decode_path", "is_upgrade", "not_found"]
+__all__ = [
+    "Match",
+    "Router",
+    "check_parameters",
+    "decode_path",
+    "is_upgrade",
+    "leads_out",
+    "not_found",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -78,18 +86,17 @@ class Node:
 def _readings(segments: list[str], index: int) -> Iterator[tuple[str, Any, int]]:
     """Yield converters that take what comes next, their values, and where these end."""
     segment = segments[index]
-    # Clients resolve these (RFC 3986 §5.2.4); what still has them is after files of ours.
-    if segment in ("", ".", ".."):
+    if not segment or leads_out(segment):
         return
     if _INT.fullmatch(segment):
         yield "int", int(segment), index + 1
     yield "str", segment, index + 1
-    if not {".", ".."} & set(segments[index:]):
+    if not any(map(leads_out, segments[index + 1 :])):
         yield "path", "/".join(segments[index:]), len(segments)
 
 
 class Router:
-    """Calls the function whose pattern a request's path has.
+    r"""Calls the function whose pattern a request's path has.
 
     ::
 
@@ -109,7 +116,9 @@ class Router:
     them. ``<name>`` or ``<str:name>`` takes one segment, ``<int:name>`` one that is a number
     (at most 100 digits), ``<path:name>``, at the end, all that remains. Values come as keyword
     arguments, percent-decoded: what the client wrote, with any characters, also ``/`` (written
-    ``%2F``). Segments that are empty, ``.`` or ``..`` are no values.
+    ``%2F``). Segments that are empty, or could lead out of a directory, are no values: those that
+    begin with a slash, or have ``.`` or ``..`` between slashes; decoded once, or twice, and with
+    ``\`` as a slash, too.
 
     Where several patterns have a path, the first segment that they differ in decides: text
     comes before ``int``, ``int`` before ``str``, ``str`` before ``path``, in whatever order
@@ -262,6 +271,29 @@ def decode_path(target: str) -> list[str] | None:
         return [unquote(segment, errors="strict") for segment in segments]
     except UnicodeDecodeError:
         return None
+
+
+_SLASH = re.compile(r"[/\\]")
+
+
+def leads_out(segment: str) -> bool:
+    """Tell whether a decoded segment, as a part of a file's name, could lead to another directory.
+
+    Clients resolve ``.`` and ``..`` (RFC 3986 §5.2.4); what still has them, however it is written,
+    is after files of ours. So is what begins with a slash: joined to a directory, it replaces it.
+    """
+    if segment.isalnum():  # as most are
+        return False
+    readings = [segment]
+    if "%" in segment:  # it was encoded twice; somebody may decode it again
+        from urllib.parse import unquote  # slow to import
+
+        readings.append(unquote(segment))
+    for reading in readings:
+        parts = _SLASH.split(reading)
+        if "." in parts or ".." in parts or (len(parts) > 1 and not parts[0]):
+            return True
+    return False
 
 
 def _find(root: Node, segments: list[str]) -> Match | None:

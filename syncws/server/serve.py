@@ -53,6 +53,7 @@ def serve(
     send_timeout: float | None = None,
     idle_timeout: float | None = None,
     max_size: MaxSize = 2**20,
+    max_header_size: int | None = 2**14,
     max_queue: MaxQueue = 16,
     read_limit: int = 2**16,
     write_limit: int = 2**16,
@@ -124,6 +125,8 @@ def serve(
             parts of long messages do, and so do messages that wait for the handler.
         max_size: limit of a received message, or of (message, fragment); above it the
             connection fails with 1009.
+        max_header_size: limit of the request line (above it 414 is answered) and of each header
+            of a request (431); all headers together may have four times as many bytes (431).
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
         read_limit: bytes of received messages that may wait before reading pauses.
@@ -169,6 +172,7 @@ def serve(
         send_timeout=send_timeout,
         idle_timeout=idle_timeout,
         max_size=max_size,
+        max_header_size=max_header_size,
         max_queue=max_queue,
         read_limit=read_limit,
         write_limit=write_limit,

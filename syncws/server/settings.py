@@ -61,6 +61,7 @@ def make_settings(  # they are described where programs give them
     server_header: str | None,
     idle_timeout: float | None,
     max_size: MaxSize,
+    max_header_size: int | None,
     max_queue: MaxQueue,
     logger: LoggerLike | None,
     **times_and_limits: Any,
@@ -89,6 +90,7 @@ def make_settings(  # they are described where programs give them
             extensions=factories,
             subprotocols=subprotocols,
             max_size=max_size,
+            max_header_size=max_header_size,
             logger=logger,
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ..sansio.hosts import parse_host
 from ..sansio.http11 import Request, Response
 from ..sansio.refusals import build_response
 from .callables import refuse_coroutine
-from .routing import Match, check_parameters, decode_path, is_upgrade, not_found
+from .routing import Match, check_parameters, decode_path, is_upgrade, leads_out, not_found
 
 __all__ = ["MapRouter", "UrlMap", "is_url_map"]
 
@@ -28,7 +29,9 @@ def is_url_map(candidate: Any) -> bool:
 class MapRouter:
     """Calls the function that is the endpoint of the rule that a path has.
 
-    Rules with and without ``websocket=True`` are for handlers alike.
+    Rules with and without ``websocket=True`` are for handlers alike. A path of which a segment
+    could lead out of a directory is answered with 404, as by :class:`~syncws.Router`; a request
+    whose Host isn't one, with 400.
 
     Args:
         url_map: a :class:`werkzeug.routing.Map`.
@@ -53,8 +56,13 @@ class MapRouter:
             secure: whether the client uses TLS, for redirects.
         """
         segments = decode_path(request.path)
-        if segments is None:
+        if segments is None or any(map(leads_out, segments)):
             return not_found()
+        try:
+            parse_host(host)
+        except ValueError:
+            # The map puts it into redirects.
+            return build_response(400, "The Host of the request isn't one.\n")
         path, query = "/" + "/".join(segments), request.path.partition("?")[2]
         scheme = "ws" if is_upgrade(request) else "http"
         try:

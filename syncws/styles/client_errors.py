@@ -88,7 +88,7 @@ class NotConnected(ConnectionClosedError):
         super().__init__(None, None)
         self.args = (text,)
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return str(self.args[0])
 
 

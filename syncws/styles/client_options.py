@@ -148,7 +148,8 @@ def _pairs(header: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, str
     for line in header:
         name, colon, value = line.partition(":")
         if not colon:
-            raise ValueError(f"a header is 'Name: value', not {line!r}")
+            # Not the line itself: it may be a token.
+            raise ValueError("a header is 'Name: value'; an item of header= has no colon")
         pairs.append((name.strip(), value.strip()))
     return pairs
 

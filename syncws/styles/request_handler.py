@@ -6,6 +6,7 @@ from http.cookies import SimpleCookie
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, overload
 
+from ..foreign import escape
 from ..sansio.http11 import Response
 from ..threaded.absent import explain_absence
 from .answering import Answering, build_answer
@@ -112,7 +113,9 @@ class RequestHandler(Answering):
         logger = self.request.connection.logger
         if isinstance(value, HTTPError) and not self._ws_upgrading:
             if value.log_message is not None:
-                logger.warning("%s %s: %s", self.request.method, self.request.path, value)
+                # What the program quotes may be the client's, and the path is decoded.
+                path, text = escape(self.request.path), escape(str(value))
+                logger.warning("%s %s: %s", self.request.method, path, text)
         else:
             name = type(self).__name__
             logger.error("%s failed", name, exc_info=(typ, value, tb))  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..foreign import SECRET_HEADERS, escape
 from ..sansio.frames import Frame
 from ..threaded.guarded_logger import GuardedLogger
 
@@ -21,9 +22,6 @@ __all__ = [
 
 logger = logging.getLogger("syncws.trace")
 _guarded = GuardedLogger(logger)  # traces are made in threads of the library, too
-
-#: Headers of which the log has no values.
-SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
 
 _enabled = False
 _handler: logging.Handler | None = None
@@ -80,7 +78,7 @@ def trace_frame(direction: str, frame: Frame) -> None:
 
 
 def _log(direction: str, first: str, headers: Headers) -> None:
-    _guarded.debug("%s %s", direction, first)
+    _guarded.debug("%s %s", direction, escape(first))
     for name, value in headers.raw_items():
-        shown = "..." if name.lower() in SECRET_HEADERS else value
+        shown = "..." if name.lower() in SECRET_HEADERS else escape(value)
         _guarded.debug("%s %s: %s", direction, name, shown)

@@ -13,6 +13,7 @@ from ..client.connect import connect
 from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.close import CloseCode
 from ..sansio.handshake import SAME_ORIGIN
+from ..sansio.header_limits import MAX_HEADER_SIZE
 from ..server.settings import make_settings
 from ..server.upgrade import SERVER_HEADER, ServerConnection
 from ..threaded.deadline import Deadline
@@ -45,6 +46,7 @@ SERVER_DEFAULTS: Mapping[str, Any] = {
     "extra_headers": None,
     "server_header": SERVER_HEADER,
     "idle_timeout": None,
+    "max_header_size": MAX_HEADER_SIZE,
     "logger": None,
 }
 

@@ -93,6 +93,11 @@ class Deadline:
         """Return the seconds that are left, at least 0; ``None`` is no limit."""
         return None if self._end is None else max(0.0, self._end - clock())
 
+    def within(self, timeout: float) -> Deadline:
+        """Return the earlier of two: this one, and one so many seconds from now."""
+        remaining = self.remaining()
+        return Deadline(timeout if remaining is None else min(timeout, remaining))
+
     def lock_timeout(self) -> float:
         """Return the seconds that are left as :meth:`threading.Lock.acquire` takes them."""
         if self._end is None:

@@ -64,6 +64,62 @@ def test_output_that_can_not_be_written_is_no_traceback(redirection, status):
     assert ("syncws: can't go on: No space left on device\n" in ended.stderr) == bool(status)
 
 
+CLOSED_STREAMS = ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- 2>&-", "<&- >&-", "<&- >&- 2>&-"]
+
+
+def run(arguments, redirection):
+    command = f'exec "{sys.executable}" -W error -m syncws {arguments} {redirection}'
+    return subprocess.run(
+        command, shell=True, input="hello\n", capture_output=True, text=True, timeout=DEADLINE
+    )
+
+
+@pytest.mark.parametrize("trace", ["", "--trace"])
+@pytest.mark.parametrize("closed", CLOSED_STREAMS)
+def test_nothing_takes_the_place_of_a_stream_that_is_closed(closed, trace):
+    seen = []
+
+    def handler(ws):
+        for message in ws:
+            seen.append(message)
+            ws.send(message)
+
+    with serving(handler) as uri:
+        ended = run(f"connect {trace} {uri}", closed)
+    assert ended.returncode == 0
+    assert seen == ([] if "<" in closed else ["hello"])
+    assert ended.stdout == ("hello\n" if seen and " >" not in f" {closed}" else "")
+    if "2>" in closed:
+        assert ended.stderr == ""
+    else:
+        assert "Connection closed: 1000" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("closed", CLOSED_STREAMS)
+@pytest.mark.parametrize(
+    "arguments", ["connect x", "dance", "serve echo --host 192.0.2.1", "proxy x"]
+)
+def test_the_status_is_right_although_streams_are_closed(arguments, closed):
+    ended = run(arguments, closed)
+    assert ended.returncode == (1 if "serve" in arguments else 2)
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["serve", "echo"], ["demo"], ["proxy", "ws://localhost:9/"]])
+def test_servers_run_although_streams_are_closed(command):
+    arguments = " ".join([*command, "--port", "0"])
+    shell = f'exec "{sys.executable}" -W error -m syncws {arguments} <&- 2>&-'
+    with subprocess.Popen(shell, shell=True, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert "Ctrl-C stops it" in process.stdout.readline()
+            numbers = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in (0, 2)}
+        finally:
+            process.kill()
+    assert numbers == {os.devnull}
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
 def test_the_status_is_right_although_nothing_can_be_said():
     with open("/dev/full", "w") as full, program("connect", "x", stderr=full) as process:

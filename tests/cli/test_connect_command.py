@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from support.scripted import says, scripted_server
 from support.shell import (
     DEADLINE,
     Recorder,
@@ -270,6 +271,12 @@ def test_connect_says_that_the_server_refused(capsys):
         assert cli.main(["connect", uri]) == 4
     err = capsys.readouterr().err
     assert err == "syncws: server rejected the WebSocket connection: HTTP 404 Not Found\n"
+
+
+def test_connect_says_why_without_control_characters_of_the_server(capsys):
+    with scripted_server(says(b"HTTP/1.1 403 No\x9b31m\r\nContent-Length: 0\r\n\r\n")) as server:
+        assert cli.main(["connect", server.uri]) == 4
+    assert r"HTTP 403 No\x9b31m" in capsys.readouterr().err
 
 
 def test_connect_prints_what_arrives_before_the_server_answers_the_close(typed, capsys):

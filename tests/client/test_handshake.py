@@ -1,8 +1,10 @@
 import contextlib
 import socket
 import struct
+import time
 
 import pytest
+from support.certificates import contexts
 from support.pairs import SOON, receive_exactly
 from support.scripted import (
     build_response as respond,
@@ -17,7 +19,7 @@ from support.scripted import (
     scripted_server,
     silent,
 )
-from support.serving import serving
+from support.serving import assert_works, serving
 from support.wire import build_frame
 
 from syncws import (
@@ -25,6 +27,7 @@ from syncws import (
     ClientProtocol,
     ConnectionClosedError,
     ConnectionClosedOK,
+    HeaderLineTooLong,
     InvalidHandshake,
     InvalidHeader,
     InvalidHeaderValue,
@@ -55,6 +58,25 @@ def failure(script, error, match=None, **kwargs):
     ):
         connect(server.uri, **kwargs)
     return info.value
+
+
+def drip(head, piece):
+    """A script: read a request, send this, and then a piece again and again."""
+
+    def script(sock):
+        read_head(sock)
+        sock.sendall(head)
+        sock.settimeout(0.01)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                sock.sendall(piece)
+                try:
+                    if not sock.recv(1):
+                        return
+                except socket.timeout:
+                    pass
+
+    return script
 
 
 # --- the request ---
@@ -188,6 +210,74 @@ def test_a_refusal_whose_body_does_not_end_in_time_has_what_came():
     assert exc.response.body == b"try later"
 
 
+ENDLESS = {
+    "no length": b"HTTP/1.1 403 Forbidden\r\n\r\nnot you",
+    "too short": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nnot you",
+    "cut off": b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nnot you",
+    "unended": b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nnot you\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_refusal_whose_body_does_not_end_is_known_long_before_open_timeout(answer, tls):
+    server_context, client_context = contexts() if tls else (None, None)
+    started = time.monotonic()
+    with (
+        scripted_server(mute_after(answer), server_context) as server,
+        nothing_left(),
+        pytest.raises(InvalidStatus) as info,
+    ):
+        connect(server.uri, ssl=client_context, open_timeout=SOON)
+    assert time.monotonic() - started < SOON / 2
+    assert info.value.response.status_code == 403
+    assert info.value.response.body == b"not you"
+
+
+def test_a_refusal_whose_body_drips_is_known_long_before_open_timeout():
+    started = time.monotonic()
+    head = b"HTTP/1.1 403 Forbidden\r\n\r\n"
+    exc = failure(drip(head, b"no"), InvalidStatus, open_timeout=SOON)
+    assert time.monotonic() - started < SOON / 2
+    assert exc.response.body.startswith(b"no")
+
+
+def test_a_redirect_whose_body_does_not_end_is_followed():
+    with serving() as target:
+        answer = f"HTTP/1.1 302 Found\r\nLocation: {target.uri}\r\n\r\nover there".encode()
+        with scripted_server(mute_after(answer)) as server, connect(server.uri) as ws:
+            assert ws.remote_address[1] == target.port
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip\r\n\r\nxyz",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: many\r\n\r\nxyz",
+    ],
+)
+def test_a_refusal_whose_body_is_malformed_is_one(answer):
+    exc = failure(says(answer), InvalidStatus, "403")
+    assert exc.response.body == b""
+    assert isinstance(exc.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 505])
+def test_a_refusal_in_http_1_0_is_one(status):
+    exc = failure(says(f"HTTP/1.0 {status} No\r\nX-Why: old\r\n\r\nsorry".encode()), InvalidStatus)
+    assert exc.response.status_code == status
+    assert exc.response.headers["X-Why"] == "old"
+    assert exc.response.body == b"sorry"
+
+
+def test_a_redirect_in_http_1_0_is_followed():
+    with serving() as target:
+        answer = f"HTTP/1.0 302 Found\r\nLocation: {target.uri}\r\n\r\n".encode()
+        with scripted_server(says(answer)) as server, connect(server.uri) as ws:
+            assert ws.remote_address[1] == target.port
+
+
 def reset(sock):
     """Make closing the socket reset the connection."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -231,8 +321,44 @@ def test_an_answer_in_http_1_0_is_an_error():
     failure(says(b"HTTP/1.0 101 Switching Protocols\r\n\r\n"), InvalidProtocol)
 
 
+def test_an_answer_with_lf_line_ends_is_an_error():
+    def answer(request):
+        return respond(request).replace(b"\r\n", b"\n")
+
+    failure(says(answer), InvalidMessage, "LF instead of CRLF")
+
+
+def test_an_empty_subprotocol_in_an_answer_is_an_error():
+    def answer(request):
+        return respond(request, Sec_WebSocket_Protocol="")
+
+    failure(says(answer), InvalidHeader)
+
+
 def test_an_answer_without_end_is_an_error():
-    failure(says(b"HTTP/1.1 101 OK\r\nX: " + b"a" * 10_000), SecurityError)
+    failure(says(b"HTTP/1.1 101 OK\r\nX: " + b"a" * 20_000), SecurityError)
+
+
+@pytest.mark.parametrize("limit", [2**14, 1000, 2**16])
+def test_headers_of_an_answer_may_be_as_long_as_is_said(limit):
+    def answer(request, size):
+        return respond(request, X=(size - len("X: ")) * "a")
+
+    with scripted_server(mute_after(lambda request: answer(request, limit))) as server:
+        connect(server.uri, max_header_size=limit, close_timeout=0).close()
+    script = mute_after(lambda request: answer(request, limit + 1))
+    failure(script, HeaderLineTooLong, str(limit), max_header_size=limit)
+
+
+def test_the_headers_of_a_request_may_be_longer_than_those_of_its_answer():
+    with serving(max_header_size=2**16) as server:
+        cookie = {"Cookie": "a" * 30_000}
+        assert_works(connect(server.uri, additional_headers=cookie, max_header_size=1000))
+
+
+def test_a_limit_of_headers_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="max_header_size must be at least 1"):
+        connect("ws://127.0.0.1:9/", max_header_size=0)
 
 
 def test_a_server_that_closes_without_reading_is_an_error():
@@ -272,19 +398,7 @@ def test_a_server_that_says_nothing_is_a_timeout():
 
 
 def test_a_server_that_drips_headers_is_a_timeout():
-    def script(sock):
-        read_head(sock)
-        sock.sendall(b"HTTP/1.1 101 OK\r\nX: ")
-        sock.settimeout(0.01)
-        with contextlib.suppress(ConnectionError):
-            while True:
-                sock.sendall(b"a")
-                try:
-                    if not sock.recv(1):
-                        return
-                except socket.timeout:
-                    pass
-
+    script = drip(b"HTTP/1.1 101 OK\r\nX: ", b"a")
     with scripted_server(script) as server, nothing_left(), pytest.raises(TimeoutError):
         connect(server.uri, open_timeout=0.2)
 

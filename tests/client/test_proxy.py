@@ -41,7 +41,7 @@ def test_proxies_have_urls(url, proxy):
         ("http://", "the host is missing"),
         ("", "the host is missing"),
         ("http://proxy:0", "port '0' isn't a number from 1 to 65535"),
-        ("http://proxy:port", "port 'port' isn't"),
+        ("http://proxy:port", "the port isn't"),
         ("http://proxy/path", "it has a path"),
         ("http://proxy?query", "it has a path, a query"),
         ("http://proxy#fragment", "a fragment"),
@@ -61,6 +61,13 @@ def test_what_is_not_the_url_of_a_proxy_is_refused(url, reason):
     assert info.value.proxy == url
 
 
+@pytest.mark.parametrize(
+    "entry", ["host:\xb2", "host:\u0663", f"host:{'9' * 5000}", "[:1", "\udc80"]
+)
+def test_whatever_no_proxy_has_is_no_error(entry):
+    assert not is_excluded("other.example", 80, entry)
+
+
 def test_passwords_are_shown_nowhere():
     assert "secret" not in repr(parse_proxy("http://user:secret@proxy"))
     with pytest.raises(InvalidProxy) as info:
@@ -72,7 +79,7 @@ def test_passwords_are_shown_nowhere():
 def test_a_wrong_proxy_is_refused_before_anything_is_sent():
     with pytest.raises(InvalidProxy):
         connect("ws://127.0.0.1:9/", proxy="ftp://proxy")
-    with pytest.raises(TypeError, match=r"proxy= is True, None or a URL, not 3128"):
+    with pytest.raises(TypeError, match=r"proxy= is True, None or a URL, not int"):
         connect("ws://127.0.0.1:9/", proxy=3128)
 
 

@@ -1,8 +1,12 @@
 import contextlib
 import socket
 import threading
+import traceback
+from http.cookiejar import CookieJar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.certificates import contexts
 from support.scripted import (
     build_response,
@@ -15,7 +19,9 @@ from support.scripted import (
 from support.serving import assert_works, echo, serving
 
 from syncws import (
+    ClientProtocol,
     Headers,
+    InvalidHandshake,
     InvalidHeader,
     InvalidHeaderValue,
     InvalidStatus,
@@ -27,7 +33,11 @@ from syncws import (
     unix_connect,
     unix_serve,
 )
+from syncws.client.cookie_jar import add_cookies
+from syncws.client.proxy import find_proxy
 from syncws.client.redirects import Destination, Hop, next_hop
+
+LATIN_1 = st.characters(max_codepoint=255)
 
 
 def redirect_to(location, status=302, **headers):
@@ -105,6 +115,80 @@ def test_a_location_that_is_no_uri_is_an_error(location):
     with pytest.raises(InvalidHeaderValue, match="Location") as info:
         next_hop(Hop(parse_uri("ws://a/")), Response(302, "", Headers({"Location": location})))
     assert isinstance(info.value.__cause__, InvalidURI)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ws://[::1",
+        "ws://::1]/",
+        "//[",
+        "http://[v1.x]/",
+        "http://[::1]x/",
+        "http://a.example\u2100/",
+        "http://a.example]/",
+        "//a.example:x/",
+        "http://\xff/",
+        "http://%00/",
+        "ws://a:b/c@d/",
+    ],
+)
+def test_a_location_that_can_not_be_split_is_an_error(location):
+    location = location.encode().decode("latin-1")
+    with pytest.raises(InvalidHeaderValue, match="Location"):
+        next_hop(Hop(parse_uri("ws://a/")), Response(302, "", Headers({"Location": location})))
+
+
+PARTS = [
+    "ws",
+    "http",
+    "s",
+    ":",
+    "/",
+    "//",
+    "@",
+    "[",
+    "]",
+    "::1",
+    "%",
+    "%5b",
+    "a.example",
+    "..",
+    "?",
+]
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(["ws://a.example/x", "wss://u:p@[::1]:8080/x?y", "ws://[fe80::1%25eth0]/"]),
+    st.sampled_from(["", "//", "ws://", "http://"]),
+    st.lists(st.one_of(st.sampled_from(PARTS), st.text(LATIN_1, max_size=3)), max_size=4),
+)
+def test_any_location_leads_somewhere_or_is_a_documented_error(base, start, parts):
+    location = start + "".join(parts)
+    try:
+        response = Response(302, "", Headers.from_parsed([("Location", location)]))
+        hop = next_hop(Hop(parse_uri(base)), response)
+    except InvalidHandshake:
+        return
+    ClientProtocol(hop.uri).connect().serialize()
+    add_cookies(CookieJar(), hop.uri, Headers())
+    assert find_proxy(True, hop.uri.host, hop.uri.port, secure=hop.uri.secure) is None
+
+
+def test_a_location_that_can_not_be_split_ends_connecting_with_a_documented_error():
+    with (
+        serving(process_request=redirect_to("ws://[::1")) as server,
+        pytest.raises(InvalidHeaderValue, match="Location"),
+    ):
+        connect(server.uri)
+
+
+def test_credentials_in_a_location_are_not_shown():
+    headers = Headers({"Location": "http://user:secret@b.example:0/"})
+    with pytest.raises(InvalidHeaderValue) as info:
+        next_hop(Hop(parse_uri("ws://a/")), Response(302, "", headers))
+    assert "secret" not in "".join(traceback.format_exception(None, info.value, None))
 
 
 def test_once_redirected_away_the_way_back_is_not_the_origin():
@@ -249,18 +333,104 @@ def test_open_timeout_is_for_all_redirects_together():
 
 # --- what the other server is told ---
 
-PRIVATE = {"Authorization": "Bearer token", "Cookie": "a=1", "Host": "virtual.example"}
+PRIVATE = {
+    "Authorization": "Bearer token",
+    "Cookie": "a=1",
+    "Host": "virtual.example",
+    "Proxy-Authorization": "Basic dXNlcjpzZWNyZXQ=",
+    "X-Api-Key": "secret",
+    "X-Whatever": "secret",
+}
+HARMLESS = {"Accept-Language": "de", "User-Agent": "mine", "Origin": "http://page.example"}
 
 
 def test_headers_for_the_first_server_are_not_sent_to_another():
     with two_servers() as (first, target, seen):
-        ws = connect(first.uri, additional_headers={**PRIVATE, "X-Other": "1"})
-        assert_works(ws)
+        assert_works(connect(first.uri, additional_headers=PRIVATE))
     headers = seen[0].headers
-    assert "Authorization" not in headers
-    assert "Cookie" not in headers
+    assert headers.pop("Host") == f"localhost:{target.port}"
+    assert not set(headers) & {name.lower() for name in PRIVATE}
+    assert "secret" not in str(headers)
+
+
+def test_harmless_headers_are_sent_wherever_redirects_lead():
+    with two_servers() as (first, target, seen):
+        headers = {**HARMLESS, "Origin": f"http://localhost:{target.port}"}
+        assert_works(connect(first.uri, additional_headers=headers))
+    for name, value in headers.items():
+        assert seen[0].headers[name] == value
+
+
+def test_programs_say_which_headers_are_for_other_servers_too():
+    allowed = ["x-api-key", "Authorization"]
+    with two_servers() as (first, target, seen):
+        assert_works(connect(first.uri, additional_headers=PRIVATE, redirect_headers=allowed))
+    headers = seen[0].headers
+    assert headers["X-Api-Key"] == "secret"
+    assert headers["Authorization"] == "Bearer token"
     assert headers["Host"] == f"localhost:{target.port}"
-    assert headers["X-Other"] == "1"
+    assert "X-Whatever" not in headers
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ("X-Api-Key", TypeError),
+        (b"X-Api-Key", TypeError),
+        ([1], TypeError),
+        (["X Api"], ValueError),
+        ([""], ValueError),
+        (["host"], ValueError),
+    ],
+)
+def test_names_of_headers_for_other_servers_are_checked(names, error):
+    with pytest.raises(error):
+        connect("ws://127.0.0.1:9/", redirect_headers=names)
+
+
+def test_subprotocols_are_offered_to_no_other_server():
+    with (
+        two_servers() as (first, _, seen),
+        pytest.raises(SecurityError, match="subprotocols may have tokens") as info,
+    ):
+        connect(first.uri, subprotocols=["chat", "secret-token"])
+    assert seen == []
+    assert "secret" not in str(info.value)
+    assert isinstance(info.value.__cause__, InvalidStatus)
+
+
+def test_subprotocols_are_offered_to_other_servers_if_the_program_says_so():
+    with two_servers() as (first, _, seen):
+        allowed = ["Sec-WebSocket-Protocol"]
+        connect(first.uri, subprotocols=["chat"], redirect_headers=allowed).close()
+    assert seen[0].headers["Sec-WebSocket-Protocol"] == "chat"
+
+
+def test_subprotocols_are_offered_again_to_the_same_server():
+    with (
+        serving(process_request=redirect_to("/end"), subprotocols=["chat"]) as server,
+        connect(server.uri, subprotocols=["chat"]) as ws,
+    ):
+        assert ws.subprotocol == "chat"
+
+
+@pytest.mark.parametrize(
+    ("base", "locations", "expected"),
+    [
+        ("ws://a.example/", ["https://a.example/"], True),
+        ("ws://a.example/", ["/x", "https://a.example/y", "/z"], True),
+        ("ws://a.example/", ["https://www.a.example/"], False),
+        ("ws://a.example/", ["https://a.example:444/"], False),
+        ("ws://a.example:81/", ["https://a.example/"], False),
+        ("ws://a.example/", ["http://b.example/", "http://a.example/"], False),
+        ("wss://a.example/", ["https://a.example:444/"], False),
+    ],
+)
+def test_subprotocols_may_go_on_to_tls_on_the_same_host(base, locations, expected):
+    hop = Hop(parse_uri(base))
+    for location in locations:
+        hop = next_hop(hop, Response(302, "", Headers({"Location": location})))
+    assert hop.gets_subprotocols is expected
 
 
 def test_credentials_of_the_uri_are_not_sent_to_another():

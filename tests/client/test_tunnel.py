@@ -2,6 +2,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from support.certificates import client_context, contexts, server_context
@@ -156,6 +157,28 @@ def test_a_refusal_of_which_the_body_never_ends_is_one_all_the_same(server):
     assert info.value.response.body == b"no"
 
 
+def test_a_refusal_of_which_the_body_never_ends_is_known_long_before_open_timeout(server):
+    script = mute_after(b"HTTP/1.1 407 No\r\nContent-Length: 100\r\n\r\nno")
+    started = time.monotonic()
+    with scripted_server(script) as proxy, failure(InvalidProxyStatus, "407") as info:
+        through(server, proxy, open_timeout=SOON)
+    assert time.monotonic() - started < SOON / 2
+    assert info.value.response.body == b"no"
+
+
+def test_a_refusal_of_which_the_body_ends_in_a_reset_is_one_all_the_same(server, monkeypatch):
+    def recv(transport, deadline=None):
+        if not pieces:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return pieces.pop(0)
+
+    monkeypatch.setattr("syncws.threaded.transport.Transport.recv", recv)
+    pieces = [b"HTTP/1.1 407 No\r\nContent-Length: 100\r\n\r\n", b"no"]
+    with scripted_server(silent) as proxy, failure(InvalidProxyStatus, "407") as info:
+        through(server, proxy)
+    assert info.value.response.body == b"no"
+
+
 def test_a_refusal_of_which_the_body_is_not_valid_is_one_all_the_same(server):
     script = says(b"HTTP/1.1 407 No\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n")
     with scripted_server(script) as proxy, nothing_left(), pytest.raises(InvalidProxyStatus):
@@ -170,7 +193,7 @@ def test_a_refusal_of_which_the_body_is_not_valid_is_one_all_the_same(server):
         ([b"HTTP/1.1 200 OK\r\nA: b\r\n"], "connection closed after 1 headers"),
         ([b"SSH-2.0-OpenSSH_9.2\r\n"], "malformed status line"),
         ([b"HTTP/2.0 200 OK\r\n\r\n"], "HTTP/2.0"),
-        ([b"HTTP/1.1 200 OK\r\nA" + b"a" * 10000 + b": b\r\n\r\n"], "more than 8192"),
+        ([b"HTTP/1.1 200 OK\r\nA" + b"a" * 20000 + b": b\r\n\r\n"], "more than 16384"),
         ([b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n"], "more than 128 headers"),
         ([ESTABLISHED + b"HTTP/1.1 101 "], "sent 13 bytes after its response"),
     ],
@@ -178,6 +201,12 @@ def test_a_refusal_of_which_the_body_is_not_valid_is_one_all_the_same(server):
 def test_what_a_proxy_says_is_checked(server, pieces, reason):
     with scripted_server(says(*pieces)) as proxy, failure(InvalidProxyMessage, reason):
         through(server, proxy)
+
+
+def test_the_limit_of_headers_is_for_the_proxy_s_too(server):
+    response = b"HTTP/1.1 200 OK\r\nA: " + b"a" * 20_000 + b"\r\n\r\n"
+    with scripted_server(tunnel(response=response)) as proxy:
+        assert_works(through(server, proxy, max_header_size=2**15))
 
 
 def test_a_proxy_that_resets_the_connection_is_an_error(server):

@@ -20,7 +20,7 @@ from support.wsgi_requests import (
 )
 
 from syncws import ConnectionClosed, InvalidHandshake, InvalidOrigin, Router
-from syncws.exceptions import InvalidState, ServerBusy
+from syncws.exceptions import HeaderLineTooLong, InvalidState, ServerBusy
 from syncws.integrations import takeover, wsgi
 from syncws.integrations.taken_over import taken_over
 from syncws.integrations.takeover import sinks
@@ -336,6 +336,20 @@ def test_response_has_the_headers_that_the_server_logs(pair):
     assert dict(started.headers)["X-Two"] == "2"
     assert dict(started.headers)["Sec-WebSocket-Protocol"] == ws.subprotocol == "a"
     assert not {"Connection", "Upgrade", "Date", "Server"} & set(dict(started.headers))
+    ws.abort()
+    assert ws.wait_closed(SOON)
+
+
+def test_headers_may_be_limited_besides_by_the_server(pair):
+    environ = make_environ(pair[1], HTTP_COOKIE="a" * 20_000)
+    with pytest.raises(HeaderLineTooLong) as info:
+        wsgi.Gateway(max_header_size=2**14).accept(environ)
+    assert info.value.response.status_code == 431
+    wsgi.Gateway(max_header_size=2**15).accept(environ).abort()
+
+
+def test_a_server_s_headers_have_no_limit_of_ours(pair):
+    ws = wsgi.Gateway().accept(make_environ(pair[1], HTTP_COOKIE="a" * 10**6))
     ws.abort()
     assert ws.wait_closed(SOON)
 

@@ -5,6 +5,7 @@ from support.wire import build_frame, parse_frames
 
 from syncws.exceptions import (
     ConnectionClosedError,
+    HeaderLineTooLong,
     InvalidHandshake,
     InvalidHeader,
     InvalidHeaderFormat,
@@ -294,6 +295,17 @@ def test_body_that_ends_with_the_connection_is_read_to_its_end():
     assert client.state is State.CLOSED
 
 
+@pytest.mark.parametrize("end", [b"xyz\r\n", b"1\r\nabc", b"1;" + b"a" * 20000])
+def test_refusal_with_a_malformed_body_is_one_with_what_came_of_it(end):
+    client = connecting()
+    head = response([("Transfer-Encoding", "chunked")], "HTTP/1.1 500 Oops", b"3\r\nhel\r\n")
+    client.receive_data(head + end)
+    assert type(client.handshake_exc) is InvalidStatus
+    assert client.handshake_exc.response.body.startswith(b"hel")
+    assert isinstance(client.handshake_exc.__cause__, (ValueError, HeaderLineTooLong))
+    assert_refused(client)
+
+
 def test_partial_response_is_none_before_its_head_came():
     client = connecting()
     client.receive_data(b"HTTP/1.1 500 Oops\r\n")
@@ -318,7 +330,7 @@ def test_response_that_is_not_http_is_refused(data, cause):
     ("data", "error"),
     [
         (b"HTTP/1.0 101 Old\r\n", InvalidProtocol),
-        (b"HTTP/1.1 101 " + b"x" * 10000, StatusLineTooLong),
+        (b"HTTP/1.1 101 " + b"x" * 20000, StatusLineTooLong),
     ],
 )
 def test_response_over_a_limit_or_of_another_version_is_refused(data, error):

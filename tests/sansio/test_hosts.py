@@ -121,7 +121,7 @@ def test_a_host_of_another_type_is_refused():
         (".", "missing"),
         ("", "missing"),
         ("a.*.example", "only names below another"),
-        ("example.com:x", "port 'x'"),
+        ("example.com:x", "the port isn't"),
         ("http://example.com", "isn't an IPv6 address|port|characters"),
         ("user:password@example.com", "user name"),
     ],

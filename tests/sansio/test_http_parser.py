@@ -14,10 +14,10 @@ from syncws.exceptions import (
     TooManyHeaders,
 )
 from syncws.sansio import http_parser
+from syncws.sansio.header_limits import MAX_HEADER_SIZE
 from syncws.sansio.headers import Headers
 from syncws.sansio.http11 import Request, Response
 from syncws.sansio.http_parser import (
-    MAX_LINE_LENGTH,
     MAX_NUM_HEADERS,
     RequestParser,
     ResponseParser,
@@ -73,6 +73,10 @@ def request_with(*lines):
 
 def response_with(*lines, status=b"200 OK", body=b""):
     return b"".join(line + b"\r\n" for line in (b"HTTP/1.1 " + status, *lines, b"")) + body
+
+
+def upgrade_with(*lines):
+    return response_with(*lines, status=b"101 OK")
 
 
 # --- requests --------------------------------------------------------------------
@@ -182,7 +186,7 @@ def test_other_targets_are_refused(target):
 
 @pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "HTTP/1.2"])
 def test_other_versions_are_refused(protocol):
-    for parse, line in (parse_request, "PRI * {}"), (parse_response, "{} 200 OK"):
+    for parse, line in (parse_request, "PRI * {}"), (parse_response, "{} 101 OK"):
         with pytest.raises(InvalidProtocol) as caught:
             parse(f"{line.format(protocol)}\r\n\r\n".encode())
         assert caught.value.protocol == protocol
@@ -270,27 +274,27 @@ def test_error_does_not_quote_the_value_of_a_header():
 
 
 def test_request_line_is_limited():
-    line = b"GET /" + b"a" * (MAX_LINE_LENGTH - 14) + b" HTTP/1.1"
-    assert len(line) == MAX_LINE_LENGTH
+    line = b"GET /" + b"a" * (MAX_HEADER_SIZE - 14) + b" HTTP/1.1"
+    assert len(line) == MAX_HEADER_SIZE
     assert parse_request(line + b"\r\n\r\n").path.startswith("/aaa")
     for split in SPLITS:
-        with pytest.raises(RequestLineTooLong, match="8192"):
+        with pytest.raises(RequestLineTooLong, match="16384"):
             parse_request(b"P" + line + b"\r\n\r\n", split)
 
 
 def test_status_line_is_limited():
-    line = b"HTTP/1.1 101 " + b"a" * (MAX_LINE_LENGTH - 13)
+    line = b"HTTP/1.1 101 " + b"a" * (MAX_HEADER_SIZE - 13)
     assert parse_response(line + b"\r\n\r\n").reason_phrase.startswith("aaa")
     for split in SPLITS:
-        with pytest.raises(StatusLineTooLong, match="8192"):
+        with pytest.raises(StatusLineTooLong, match="16384"):
             parse_response(line + b"a\r\n\r\n", split)
 
 
 def test_header_line_is_limited():
-    line = b"A: " + b"b" * (MAX_LINE_LENGTH - 3)
-    assert len(parse_request(request_with(line)).headers["A"]) == MAX_LINE_LENGTH - 3
+    line = b"A: " + b"b" * (MAX_HEADER_SIZE - 3)
+    assert len(parse_request(request_with(line)).headers["A"]) == MAX_HEADER_SIZE - 3
     for split in SPLITS:
-        with pytest.raises(HeaderLineTooLong, match="8192"):
+        with pytest.raises(HeaderLineTooLong, match="16384"):
             parse_request(request_with(line + b"b"), split)
 
 
@@ -300,7 +304,7 @@ def test_header_line_is_limited():
 )
 def test_line_over_the_limit_is_refused_before_it_ends(parser, error):
     parser = parser()
-    assert parser.receive_data(b"a" * MAX_LINE_LENGTH) is None
+    assert parser.receive_data(b"a" * MAX_HEADER_SIZE) is None
     assert parser.receive_data(b"\r") is None
     with pytest.raises(error):
         parser.receive_data(b"a")
@@ -312,6 +316,32 @@ def test_number_of_headers_is_limited():
     for split in SPLITS:
         with pytest.raises(TooManyHeaders, match="more than 128 headers"):
             parse_request(request_with(*lines, b"anything"), split)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_bytes_of_all_headers_together_are_limited(split):
+    line = b"A: " + b"b" * 95  # 100 with its end
+    for parser in RequestParser(250), ResponseParser(250):
+        build = request_with if isinstance(parser, RequestParser) else upgrade_with
+        message, _ = feed(parser, pieces(build(*[line] * 9), split))
+        assert len(message.headers.get_all("A")) == 9
+    for parser in RequestParser(200), ResponseParser(200):
+        build = request_with if isinstance(parser, RequestParser) else upgrade_with
+        with pytest.raises(TooManyHeaders, match="the headers have more than 800 bytes"):
+            feed(parser, pieces(build(*[line] * 9), split))
+
+
+def test_headers_may_have_no_limit_of_bytes():
+    line = b"A: " + b"b" * 10**6
+    for parser, build in (RequestParser(None), request_with), (ResponseParser(None), upgrade_with):
+        message, _ = feed(parser, [build(line)])
+        assert len(message.headers["A"]) == 10**6
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_limit_of_headers_is_positive(limit):
+    with pytest.raises(ValueError, match="max_header_size must be at least 1"):
+        RequestParser(limit)
 
 
 # --- responses without a body ----------------------------------------------------
@@ -402,6 +432,15 @@ def test_number_of_interim_responses_is_limited():
 def test_each_interim_response_has_limits_of_its_own():
     interim = response_with(*[b"A: b"] * MAX_NUM_HEADERS, status=b"103 Early Hints")
     assert parse_response(interim * 3 + RESPONSE).status_code == 101
+
+
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_refusal_may_be_http_1_0_but_nothing_older_or_newer(tunnel):
+    message = b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    assert parse_response(message, tunnel=tunnel).status_code == 404
+    for version in b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0":
+        with pytest.raises(InvalidProtocol):
+            parse_response(version + b" 404 Not Found\r\n\r\n", tunnel=tunnel)
 
 
 def test_tunnel_has_no_body_and_may_be_http_1_0():
@@ -512,12 +551,12 @@ def test_any_split_gives_the_same_message_or_error(parser, data):
     with pytest.MonkeyPatch.context() as patch:
         # Small ones, so that messages run into them; but a head that comes whole, and has no
         # more bytes than a line may have, is parsed in another way.
-        patch.setattr(http_parser, "MAX_LINE_LENGTH", data.draw(st.sampled_from([50, 8192])))
+        limit = data.draw(st.sampled_from([20, 50, 2**14]))
         patch.setattr(http_parser, "MAX_NUM_HEADERS", 8)
         patch.setattr(http_parser, "MAX_BODY_SIZE", SMALL_BODY)
-        expected = outcome(parser(), [message])
-        assert outcome(parser(), parts) == expected
-        assert outcome(parser(), pieces(message, "bytewise")) == expected
+        expected = outcome(parser(limit), [message])
+        assert outcome(parser(limit), parts) == expected
+        assert outcome(parser(limit), pieces(message, "bytewise")) == expected
 
 
 NAMES = st.from_regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,9}", fullmatch=True).filter(

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from syncws.exceptions import HeaderLineTooLong, InvalidState, TooManyHeaders
+from syncws.sansio.header_limits import MAX_HEADER_SIZE
 from syncws.sansio.http_parser import (
     MAX_BODY_SIZE,
-    MAX_LINE_LENGTH,
     MAX_NUM_HEADERS,
     ResponseParser,
 )
@@ -129,8 +129,8 @@ def test_malformed_chunk_is_refused_and_what_came_before_known(sent, error, spli
 @pytest.mark.parametrize(
     ("sent", "error"),
     [
-        (b"1;" + b"a" * MAX_LINE_LENGTH, HeaderLineTooLong),
-        (b"0\r\nA: " + b"b" * MAX_LINE_LENGTH, HeaderLineTooLong),
+        (b"1;" + b"a" * MAX_HEADER_SIZE, HeaderLineTooLong),
+        (b"0\r\nA: " + b"b" * MAX_HEADER_SIZE, HeaderLineTooLong),
         (b"0\r\n" + b"A: b\r\n" * (MAX_NUM_HEADERS + 1), TooManyHeaders),
     ],
     ids=["size", "trailer", "trailers"],

@@ -1,6 +1,7 @@
 """What is logged about connections, for people and for programs."""
 
 import logging
+import re
 import threading
 
 import pytest
@@ -73,7 +74,7 @@ def test_closing_is_logged_once_with_fields(caplog):
     (opened,) = logged(caplog, "open")
     assert record.ws_number == opened.ws_number
     assert record.websocket is opened.websocket
-    assert (record.ws_code, record.ws_reason, record.ws_closed_by) == (4000, "do\nne", "remote")
+    assert (record.ws_code, record.ws_reason, record.ws_closed_by) == (4000, r"do\nne", "remote")
     assert 0 < record.ws_duration < SOON
     assert (record.ws_messages_received, record.ws_messages_sent) == (3, 3)
     assert record.ws_bytes_sent > 3 * 7
@@ -324,3 +325,73 @@ def test_a_slow_log_does_not_stop_the_others():
         assert entered.wait(SOON)
         released.set()
         assert_works(connect(server.uri))
+
+
+# --- what a client wrote ---
+
+EVIL = "a\x80\x85\x9b31m\xe9"
+FIELDS = (
+    "Host",
+    "Origin",
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Sec-Fetch-Site",
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Authorization",
+    "User-Agent",
+)
+
+
+def is_safe(text):
+    return not re.search(
+        "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", text
+    )
+
+
+@pytest.mark.parametrize("proxies", [None, ["127.0.0.1"]])
+@pytest.mark.parametrize("name", FIELDS)
+def test_control_characters_of_headers_are_logged_escaped(caplog, name, proxies):
+    auth = basic_auth("x", ("me", "secret")) if name == "Authorization" else None
+    headers = {"Origin": "http://other.example"} if name == "Sec-Fetch-Site" else {}
+    headers[name] = EVIL
+    data = build_request(**{key.replace("-", "_"): value for key, value in headers.items()})
+    subprotocols, hosts = ["chat"], ["localhost", "127.0.0.1"]
+    with (
+        serving(
+            process_request=auth, trusted_proxies=proxies, subprotocols=subprotocols, hosts=hosts
+        ) as server,
+        raw_client(server) as sock,
+    ):
+        sock.sendall(data)
+        wait_until(lambda: logged(caplog, "refusal") or logged(caplog, "open"))
+    assert is_safe(caplog.text)
+    for record in caplog.records:
+        assert is_safe(record.getMessage())
+
+
+def test_control_characters_of_close_reasons_are_logged_escaped(caplog):
+    reason = "a\n\x1b\x9b\u202e\u2028z"
+    with serving() as server:
+        with connect(server.uri) as ws:
+            ws.close(4000, reason)
+        record = closing_record(caplog)
+    assert is_safe(record.getMessage())
+    assert record.ws_reason == r"a\n\x1b\x9b\u202e\u2028z"
+
+
+def test_control_characters_of_user_names_are_logged_escaped(caplog):
+    auth = basic_auth("x", check_credentials=lambda name, password: True)
+    with serving(process_request=auth) as server:
+        connect(server.uri.replace("//", "//a%C2%9Bb:c@")).close()
+        wait_until(lambda: logged(caplog, "open"))
+    (record,) = logged(caplog, "open")
+    assert record.ws_username == r"a\x9bb"

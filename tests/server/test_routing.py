@@ -1,7 +1,12 @@
 import functools
 import itertools
+import ntpath
+import posixpath
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.pairs import SOON
 from support.scripted import build_request, exchange
 from support.serving import messages, serving
@@ -307,12 +312,65 @@ def test_dead_ends_leave_no_values_behind():
         ("/f/<path:x>", "/f/a/../b", None),
         ("/f/<path:x>", "/f/%2e%2e/b", None),
         ("/f/<path:x>", "/f/a/.", None),
+        ("/f/<path:x>", "/f/a%2Fb", {"x": "a/b"}),
+        ("/f/<path:x>", "/f/a%2F..b%5Cc", {"x": "a/..b\\c"}),
+        ("/f/<path:x>", "/f/100%25/%252F", None),
+        ("/f/<path:x>", "/f/100%25", {"x": "100%"}),
+        ("/f/<path:x>", "/f/%C3%A9%25ff", {"x": "\xe9%ff"}),
         ("/<x>/<int:y>/<path:z>", "/a/1/b/c", {"x": "a", "y": 1, "z": "b/c"}),
     ],
 )
 def test_a_path_is_split_and_then_decoded(pattern, path, values):
     expected = None if values is None else (pattern, values)
     assert found(router_of(pattern), path) == expected
+
+
+LEADING_OUT = [
+    "..",
+    "%2e%2e",
+    ".",
+    "..%2f..%2fetc%2fpasswd",
+    "..%2F..%2Fetc%2Fpasswd",
+    "%2e%2e%2fetc%2fpasswd",
+    "%2fetc%2fpasswd",
+    "%2Fetc",
+    "%2f",
+    "a%2f..%2f..%2fb",
+    "a%2f..",
+    "a%2f.%2fb",
+    "..%5c..%5cetc",
+    "..\\..\\etc",
+    "%5c%5chost%5cshare",
+    "\\etc",
+    "a%5c..",
+    "..%252f..%252fetc",
+    "%252e%252e",
+    "%252fetc",
+    "..%255cetc",
+    "%255cetc",
+]
+
+
+@pytest.mark.parametrize("pattern", ["/f/<path:x>", "/f/<x>", "/f/<x>/<path:y>"])
+@pytest.mark.parametrize("segment", LEADING_OUT)
+def test_what_leads_out_of_a_directory_is_no_value(pattern, segment):
+    router = router_of(pattern)
+    assert found(router, f"/f/{segment}") is None
+    assert found(router, f"/f/{segment}/x") is None
+    if "path" in pattern:
+        assert found(router, f"/f/x/{segment}") is None
+
+
+@given(st.lists(st.sampled_from([".", "/", "\\", "%2e", "%2F", "%5c", "%25", "a"]), max_size=12))
+def test_no_value_leads_out_of_a_directory(pieces):
+    result = found(router_of("/f/<path:x>"), "/f/" + "".join(pieces))
+    if result is None:
+        return
+    value = result[1]["x"]
+    for reading in value, unquote(value):
+        for flavour in posixpath, ntpath:
+            joined = flavour.normpath(flavour.join("/srv/files", reading))
+            assert joined.replace("\\", "/").startswith("/srv/files/"), value
 
 
 # --- what can't be registered ---

@@ -91,11 +91,11 @@ def test_a_request_is_answered_to_the_letter():
         (build_request(Sec_WebSocket_Version=None), 426),
         (build_request(Content_Length="5") + b"hello", 400),
         (build_request(method="POST"), 405),
-        (build_request(path=f"/{'a' * 10_000}"), 414),
+        (build_request(path=f"/{'a' * 20_000}"), 414),
         (build_request(Upgrade=None), 426),
         (build_request(Connection="keep-alive"), 426),
         (build_request(Sec_WebSocket_Version="8"), 426),
-        (build_request(X_Long="a" * 10_000), 431),
+        (build_request(X_Long="a" * 20_000), 431),
         (build_request(**{f"X_{number}": "a" for number in range(200)}), 431),
         (build_request(version="HTTP/1.0"), 505),
         (build_request(version="HTTP/2.0"), 505),
@@ -109,6 +109,28 @@ def test_a_request_that_can_not_be_accepted_is_refused(request_bytes, expected):
     assert int(headers["content-length"]) == len(body)
     assert b"Failed to open a WebSocket connection" in body
     assert "close" in headers["connection"]
+
+
+@pytest.mark.parametrize("limit", [2**14, 1000, 2**16])
+def test_headers_may_be_as_long_as_is_said(limit):
+    with serving(max_header_size=limit) as server:
+        fits, longer = (
+            build_request(Cookie=(size - len("Cookie: ")) * "a") for size in (limit, limit + 1)
+        )
+        assert status(exchange(server, fits)) == 101
+        answer = exchange(server, longer)
+        assert status(answer) == 431
+        assert f"more than {limit} bytes".encode() in answer[2]
+        many = {f"X-{number}": (limit - 100) * "a" for number in range(5)}
+        answer = exchange(server, build_request(**many))
+        assert status(answer) == 431
+        assert f"more than {4 * limit} bytes".encode() in answer[2]
+        assert status(exchange(server, build_request(f"/{limit * 'a'}"))) == 414
+
+
+def test_a_limit_of_headers_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="max_header_size must be at least 1"):
+        serve(lambda ws: None, max_header_size=0)
 
 
 def test_a_wrong_version_is_told_the_right_one():

@@ -68,6 +68,39 @@ def test_other_paths_are_not_found(path):
         assert status(exchange(server, build_request(path, Upgrade=None))) == 404
 
 
+@pytest.mark.parametrize("merge_slashes", [True, False])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..%2f..%2fetc%2fpasswd",
+        "%2fetc%2fpasswd",
+        "../x",
+        "a/../../x",
+        "..%5cx",
+        "%5cx",
+        "..%252fx",
+        "a/%2e%2e",
+    ],
+)
+def test_a_path_that_leads_out_of_a_directory_is_not_found(path, merge_slashes):
+    rules = [Rule("/files/<path:room>", endpoint=chat), Rule("/f/<room>", endpoint=chat)]
+    with serving(Map(rules, merge_slashes=merge_slashes)) as server:
+        for target in f"/files/{path}", f"/f/{path}":
+            assert status(exchange(server, build_request(target))) == 404
+        assert status(exchange(server, build_request("/files/a%2Fb/c"))) == 101
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example/x?", "me@evil.example", "a b", 'a"><script>', "a\x9b", "a:b", "[::1"]
+)
+def test_a_host_that_is_none_gets_into_no_redirect(host):
+    with serving(URLS) as server:
+        for upgrade in "websocket", None:
+            answer = exchange(server, build_request("/chat/a", Host=host, Upgrade=upgrade))
+            assert status(answer) == 400
+            assert "location" not in answer[1]
+
+
 def test_redirects_of_a_map_are_answered():
     with serving(URLS) as server:
         host = f"127.0.0.1:{server.port}"

@@ -224,6 +224,14 @@ def test_get_cookie():
 # --- errors ---
 
 
+def test_errors_are_logged_without_control_characters_of_the_client(caplog):
+    def answer(self):
+        raise HTTPError(400, "no %s", "\x9b31m")
+
+    get(page(answer))
+    assert r"(no \x9b31m)" in caplog.text
+
+
 def test_http_errors(caplog):
     def answer(self):
         self.write("lost")

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from support.pairs import wait_until
+from support.scripted import build_response, mute_after, scripted_server
 from support.serving import serving
 from support.websockets import connecting, sends_and_ends
 
@@ -66,6 +67,18 @@ def test_trace_has_what_is_answered_and_fragments(trace):
         "< CLOSE 03 e8 [2 bytes]",
         "> CLOSE 03 e8 [2 bytes]",
     ]
+
+
+def test_trace_shows_no_control_characters_of_the_server(trace):
+    def answer(request):
+        evil = build_response(request, X_Evil="a\x9b31m", X_Api_Key="secret")
+        return evil.replace(b"Switching Protocols", b"Go\x9b31m")
+
+    with scripted_server(mute_after(answer)) as server:
+        connecting(server).shutdown()
+    assert r"< X-Evil: a\x9b31m" in trace
+    assert r"< HTTP/1.1 101 Go\x9b31m" in trace
+    assert "< X-Api-Key: ..." in trace
 
 
 def test_trace_goes_to_standard_error_and_ends(capsys):

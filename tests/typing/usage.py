@@ -70,6 +70,7 @@ def servers() -> None:
         process_response=dated,
         extra_headers=extra,
         max_size=(2**20, 2**16),
+        max_header_size=2**15,
         max_queue=(16, 4),
         create_connection=Mine,
     )
