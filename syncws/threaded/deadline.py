@@ -72,8 +72,10 @@ def forget_owner(lock: Any) -> None:
     Whoever in the child waits for it goes on. What the calling thread has stays its own.
     """
     if not lock._is_owned():
-        with contextlib.suppress(AttributeError):  # a green one, which belongs to no thread
-            lock._at_fork_reinit()
+        # The former wakes who waits in a call of the interpreter's own; our locks have the latter.
+        forget = getattr(lock, "_release_save", None) or lock._at_fork_reinit
+        with contextlib.suppress(RuntimeError):  # nobody has it
+            forget()
 
 
 class Deadline:

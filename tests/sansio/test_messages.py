@@ -322,3 +322,55 @@ def test_whatever_an_extension_raises_is_the_error():
     events, error = receive(lambda: Decoder(Role.CLIENT, extensions=[Broken()]), data)
     assert events == [Frame(Opcode.PING, b"")]
     assert isinstance(error, RuntimeError)
+
+
+# --- decoding as far as there is room ---
+
+
+def compressed_frames(payloads):
+    extension = PerMessageDeflate(Role.CLIENT, Deflate(), Deflate(min_size=0))
+    frames = [extension.encode(Frame(Opcode.BINARY, payload)) for payload in payloads]
+    return b"".join(frame.serialize(masked=True) for frame in frames)
+
+
+def deflating_decoder(**limits):
+    return Decoder(Role.SERVER, extensions=[PerMessageDeflate(Role.SERVER, Deflate())], **limits)
+
+
+def test_what_inflates_to_more_than_the_limit_waits_for_the_next_call():
+    decoder = deflating_decoder()
+    decoder.feed(compressed_frames([bytes(1000)] * 5))
+    assert decoder.has_more
+    assert decoder.decode(1500) == [bytes(1000)] * 2
+    assert decoder.decode(0) == [bytes(1000)]
+    assert decoder.decode(-5000) == [bytes(1000)]  # one at least
+    assert decoder.has_more
+    assert decoder.decode(10_000) == [bytes(1000)]
+    assert not decoder.has_more
+    assert decoder.decode(10_000) == []
+
+
+def test_what_broke_the_rules_is_told_after_all_before_it_was_decoded():
+    decoder = deflating_decoder()
+    decoder.feed(compressed_frames([bytes(1000)] * 2) + b"\x83\x80\0\0\0\0")
+    assert decoder.decode(1) == [bytes(1000)]
+    assert decoder.error is None
+    assert decoder.decode(1) == [bytes(1000)]
+    assert isinstance(decoder.error, ProtocolError)
+
+
+def test_nothing_follows_what_can_not_be_inflated():
+    decoder = deflating_decoder(max_message=1000)
+    decoder.feed(compressed_frames([bytes(10), bytes(1001), bytes(10)]))
+    assert decoder.decode(1_000_000) == [bytes(10)]
+    assert isinstance(decoder.error, PayloadTooBig)
+    assert not decoder.has_more
+    assert decoder.decode(1_000_000) == []
+
+
+def test_control_frames_count_by_their_bytes():
+    decoder = deflating_decoder()
+    ping = Frame(Opcode.PING, b"x" * 100)
+    decoder.feed(ping.serialize(masked=True) * 3)
+    assert decoder.decode(150) == [ping] * 2
+    assert decoder.decode() == [ping]

@@ -99,6 +99,115 @@ def test_program_that_forgets_to_close_exits_at_once_without_noise(rest):
         assert seconds < 5
 
 
+DAEMON = """
+    import sys, threading
+    sys.path.insert(0, "tests")
+    from support.pairs import wait_until
+    from syncws import connect, wait
+
+    ws = connect(sys.argv[1], compression={compression}, proxy=None)
+
+    def iterate():
+        for message in ws:
+            pass
+        print("noise")
+
+    def stream():
+        list(ws.recv_streaming())
+
+    def send():
+        while True:
+            ws.send(bytes(1 << 20))
+
+    def send_small():
+        while True:
+            ws.send("x")
+            ws.flush()
+
+    def ping():
+        ws._control_received = lambda frame: None if frame.opcode == 10 else original(frame)
+        ws.ping().wait()
+
+    def wait_for_several():
+        wait([ws])
+        ws.recv()
+
+    def ended():
+        try:
+            ws.recv()
+        finally:
+            print("noise")
+
+    original = ws._control_received
+    begun = threading.Event()
+    thread = threading.Thread(target=lambda: (begun.set(), {call}()), daemon=True)
+    thread.start()
+    begun.wait()
+    threading.Event().wait(0.2)  # until it is where it is to be, mostly
+"""
+
+
+@pytest.mark.parametrize("compression", ["None", "'deflate'"])
+@pytest.mark.parametrize(
+    "call",
+    ["ws.recv", "iterate", "stream", "send", "send_small", "ping", "wait_for_several", "ended"],
+)
+@pytest.mark.parametrize("pure", ["0", "1"], ids=["c", "pure"])
+def test_daemon_threads_stay_where_they_are_at_exit(call, compression, pure, monkeypatch):
+    monkeypatch.setenv("SYNCWS_PURE", pure)
+    reads = call.startswith("send")
+    text = DAEMON.format(call=call, compression=compression)
+    with Server(list if reads else None) as server, program(text, server.uri) as process:
+        status, output, errors, seconds = finish(process)
+        assert (status, output, errors) == (0, "", "")
+        assert seconds < 5
+        assert server.closed.acquire(timeout=SOON)
+
+
+def test_handlers_of_a_server_still_end_at_exit():
+    """What they raise is seen to by the server; they may have something to clean up."""
+    text = """
+        import atexit, threading
+        cleaned_up = threading.Event()
+        atexit.register(lambda: print(cleaned_up.wait(5)))  # after ours
+        from syncws import connect, serve
+        def handle(ws):
+            try:
+                ws.recv()
+            finally:
+                cleaned_up.set()
+        server = serve(handle, "127.0.0.1", 0).start()
+        ws = connect(server.uri)
+        print("ready", flush=True)
+    """
+    with program(text) as process:
+        assert process.stdout.readline() == "ready\n"
+        status, output, errors, _ = finish(process)
+        assert (status, output, errors) == (0, "True\n", "")
+
+
+def test_a_thread_that_somebody_waits_for_at_exit_ends_after_all():
+    text = """
+        import atexit, threading
+        atexit.register(lambda: (thread.join(), print("joined")))
+        from syncws.threaded import lifecycle
+        lifecycle.STAY_TIMEOUT = 0.1
+        from syncws import ConnectionClosed, connect, serve
+        def receive():
+            try:
+                ws.recv()
+            except ConnectionClosed:
+                pass
+        server = serve(lambda ws: ws.wait_closed(), "127.0.0.1", 0).start()
+        ws = connect(server.uri)
+        thread = threading.Thread(target=receive, daemon=True)
+        thread.start()
+    """
+    with program(text) as process:
+        status, output, errors, _ = finish(process)
+        assert (status, output, errors) == (0, "joined\n", "")
+
+
 def test_program_that_forgets_to_close_does_not_wait_for_a_peer_that_does_not_answer():
     text = """
         import socket

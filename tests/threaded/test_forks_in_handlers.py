@@ -1,0 +1,151 @@
+"""A signal handler that forks, whatever the main thread is doing: the child must not hang."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from support.kinds import KINDS
+from support.programs import ROOT
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+PROGRAM = """
+    import os, signal, sys, threading, time, warnings
+    warnings.simplefilter("ignore")  # threads that the child doesn't have are the point
+    sys.path.insert(0, "tests")
+    from support.kinds import pair_of
+    from support.pairs import wait_until
+    from syncws import ConnectionClosed, wait
+
+    kind, call = sys.argv[1:]
+    pid = None
+
+    def fork(*_):
+        global pid
+        pid = os.fork()
+
+    def lock_held(lock):
+        '''Have another thread hold a lock until the main thread waits for it, and has forked.'''
+        held = threading.Event()
+
+        def hold():
+            with lock:
+                held.set()
+                wait_until(lambda: pid is not None)
+
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
+
+    with pair_of(kind, ping_interval=None, close_timeout=None) as (ws, peer):
+        def fragments():
+            yield "a"
+            wait_until(lambda: pid is not None)
+
+        def during_a_fragmented_message():
+            threading.Thread(target=lambda: ws.send(fragments()), daemon=True).start()
+            wait_until(lambda: ws._writer._fragmented is not None)
+            ws.send("x")
+
+        def send_much():
+            while True:
+                ws.send(bytes(1 << 20))
+
+        def ping():
+            ws._control_received = lambda frame: None
+            ws.ping().wait()
+
+        def with_the_write_lock_taken():
+            lock_held(ws._writer.lock)
+            ws.send("x")
+
+        def with_the_state_lock_taken():
+            lock_held(ws._state_lock)
+            ws.ping().wait()
+
+        def with_the_inbox_taken():
+            lock_held(ws._inbox._lock)
+            ws.recv()
+
+        calls = {
+            "recv": ws.recv,
+            "iterate": lambda: list(ws),
+            "stream": lambda: list(ws.recv_streaming()),
+            "wait": lambda: wait([ws]) and ws.recv(),
+            "send": send_much,
+            "close": lambda: (setattr(peer, "_control_received", lambda frame: None), ws.close()),
+            "wait_closed": lambda: ws.wait_closed(),
+            "ping": ping,
+            "fragments": during_a_fragmented_message,
+            "write_lock": with_the_write_lock_taken,
+            "state_lock": with_the_state_lock_taken,
+            "inbox": with_the_inbox_taken,
+        }
+        signal.signal(signal.SIGUSR1, fork)
+        main = threading.main_thread().ident
+        threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+        if call in ("recv", "iterate", "stream", "wait", "inbox"):
+            # The parent's call ends, too, once there is something.
+            threading.Timer(1, lambda: peer.send("x") or peer.close()).start()
+        elif call in ("send", "wait_closed", "close", "ping"):
+            threading.Timer(1, ws.abort).start()
+        try:
+            calls[call]()
+        except ConnectionClosed as exc:
+            outcome = f"{type(exc).__name__}: {exc.__cause__}"
+        else:
+            outcome = "returned"
+        if pid == 0:
+            sys.stdout.write(f"child: {ws.closed} {outcome}\\n")
+            sys.stdout.flush()
+            os._exit(0)
+        deadline = time.monotonic() + 10
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(pid, 9)
+                print("the child hangs")
+                break
+            time.sleep(0.01)
+        print("parent:", outcome.split(":")[0])
+"""
+
+RAISED = "child: True ConnectionClosedError: the process forked; its parent has the connection"
+RETURNED = "child: True returned"
+
+CALLS = {
+    "recv": RAISED,
+    "iterate": RAISED,
+    "stream": RAISED,
+    "wait": RAISED,
+    "send": RAISED,
+    "close": RETURNED,
+    "wait_closed": RETURNED,
+    "ping": RAISED,
+    "fragments": RAISED,
+    "write_lock": RAISED,
+    "state_lock": RAISED,
+    "inbox": RAISED,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("pure", ["0", "1"], ids=["c", "pure"])
+def test_child_goes_on_at_once_and_the_parent_is_not_disturbed(kind, call, pure):
+    if pure == "1" and kind != "plain":
+        pytest.skip("TLS and compression take the same way with the accelerator")
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), kind, call],
+        cwd=ROOT,
+        env={**os.environ, "SYNCWS_PURE": pure},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    lines = result.stdout.splitlines()
+    assert lines, result.stderr
+    assert lines[0] == CALLS[call], result.stderr
+    assert lines[1].startswith("parent: ")
+    assert result.returncode == 0, result.stderr
