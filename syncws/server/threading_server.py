@@ -141,13 +141,15 @@ class ThreadingServer(Closing):
         with self._lock:
             ended = self._tally.snapshot()
             jobs = [job.connection for job in self._running.values()]
-            counts = len(self._connections), len(self._opening), self._accepted_total
+            known = list(self._connections)
+            counts = len(self._opening), self._accepted_total
             started_at, ended_at = self._started_at, self._ended_at
         connections = [connection for connection in jobs if connection is not None]
         readers = [each._reader for each in connections if each._reader is not None]
         others = self._acceptor.thread, self._refuser.thread
         alive = [each for each in (*readers, *others) if each is not None and each.is_alive()]
         return ServerStats(
+            sum(each.open for each in known),
             *counts,
             *self._tally.add(ended, connections),
             refusals=self._rejections.counts,
