@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
-from ..exceptions import ConnectionClosed
+from ..exceptions import ConnectionClosed, InvalidState
 from ..options import Options
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
@@ -364,7 +364,13 @@ class Core(Receiving):
         release(self._wakeup)  # the reader thread, if there is one, has nothing left to do
 
     def _close_exc(self) -> ConnectionClosed:
-        """Return what to raise, after waiting for the end of a connection that is closing."""
+        """Return what to raise, after waiting for the end of a connection that is closing.
+
+        Raises:
+            InvalidState: it isn't open yet.
+        """
+        if self.protocol.state is State.CONNECTING:
+            raise InvalidState("connection is connecting")
         if not self._await_closed(Deadline(self.options.close_timeout)):
             self._close_timed_out()
             self._await_closed(Deadline(READER_GRACE))

@@ -542,3 +542,13 @@ def test_what_the_browser_says_counts_for_the_origin():
 def test_a_response_that_has_no_body_has_no_length(status):
     # RFC 9110 §8.6
     assert "Content-Length" not in build_response(status).headers
+
+
+@pytest.mark.parametrize("code", [1011, 1006])
+def test_a_connection_may_be_failed_before_it_is_open(code):
+    protocol = ServerProtocol()
+    protocol.fail(code)
+    assert protocol.data_to_send() == [b""]
+    protocol.receive_eof()
+    assert protocol.state is State.CLOSED
+    assert protocol.close_code == 1006
