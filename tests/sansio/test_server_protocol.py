@@ -453,6 +453,14 @@ def test_first_subprotocol_of_the_server_is_chosen(available, offered, chosen):
     assert server.process_subprotocol(headers) == chosen
 
 
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_client_may_offer_an_empty_list(value):
+    server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
+    headers = Headers({"Sec-WebSocket-Protocol": value, "Sec-WebSocket-Extensions": value})
+    assert server.process_subprotocol(headers) is None
+    assert server.process_extensions(headers) == (None, [])
+
+
 @pytest.mark.parametrize("offered", [[], ["b"]])
 def test_client_must_offer_one_of_the_subprotocols(offered):
     server = ServerProtocol(subprotocols=["a", "c"])
