@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from .arguments import add_address, add_command
 from .exit_codes import OK, USAGE
 from .relay import Relays
 from .showing import complain, describe
+from .terminating import as_interrupt
 from .trace_lines import Tracer
 
 __all__ = ["add_proxy"]
@@ -69,7 +71,13 @@ def add_proxy(commands: Any) -> None:
 
 
 def run_proxy(args: Any) -> int:
-    """Relay until Ctrl-C."""
+    """Relay until Ctrl-C, or SIGTERM."""
+    with contextlib.suppress(KeyboardInterrupt), as_interrupt():
+        return _run_proxy(args)
+    return OK  # interrupted before it began, or again while it ended
+
+
+def _run_proxy(args: Any) -> int:
     try:
         target = parse_uri(args.target)
         route = Route(ssl=_make_context(args, target))
