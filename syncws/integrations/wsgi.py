@@ -31,7 +31,7 @@ from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from ..sansio.headers import Headers, HeadersLike
-from ..server.callables import Handler
+from ..server.callables import Handler, refuse_coroutine
 from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
@@ -265,6 +265,7 @@ def _run(
     ws: WsgiConnection, handler: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> None:
     try:
+        refuse_coroutine(handler, "a handler")
         handler(ws, *args, **kwargs)
     except Exception as exc:
         close_after(ws, exc)

@@ -206,7 +206,8 @@ class WebSocketApp:
         Raises:
             ConcurrencyError: it runs already.
             InvalidURI: the URL isn't one of a WebSocket server.
-            TypeError, ValueError: an argument isn't supported, or wrong; says what to use.
+            TypeError, ValueError: an argument isn't supported, or wrong; says what to use. Also
+                if a function is a coroutine function or a generator: nobody would run it.
         """
         refuse(dispatcher=dispatcher, suppress_host=suppress_host)
         if skip_utf8_validation:

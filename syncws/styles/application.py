@@ -256,8 +256,6 @@ def _check_handler(cls: type[RequestHandler]) -> None:
             continue
         what = f"{cls.__name__}.{name}"
         refuse_coroutine(method, what)
-        if inspect.isgeneratorfunction(method):
-            raise TypeError(f"{what} is a generator; here it is a plain function: drop yield")
     for name in ("post", "put", "patch", "delete", "options"):
         if hasattr(cls, name):
             raise TypeError(
