@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 from urllib.parse import parse_qsl
 
 from ..sansio.headers import Headers
@@ -30,6 +31,23 @@ class WebHeaders(Headers):
             KeyError: there is no such header.
         """
         return ",".join(self._values[name.lower()])
+
+    @overload
+    def get_all(self, name: str) -> list[str]: ...
+    @overload
+    def get_all(self) -> Iterator[tuple[str, str]]: ...
+
+    def get_all(self, name: str | None = None) -> list[str] | Iterator[tuple[str, str]]:
+        """Return the values of a header, in order; without a name, all (name, value) pairs.
+
+        These have their names as ``Content-Type`` is spelled, whatever the client wrote.
+        """
+        if name is not None:
+            return super().get_all(name)
+        return (
+            ("-".join(map(str.capitalize, key.split("-"))), value)
+            for key, value in self.raw_items()
+        )
 
     def get_list(self, name: str) -> list[str]:
         """Return the values of a header, in order; an empty list if there is none."""
