@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
-from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings, one_of
+from ..options import (
+    Deflate,
+    MaxQueue,
+    MaxSize,
+    Options,
+    check_limit,
+    deflate_settings,
+    one_of,
+)
 from ..sansio.client_protocol import ClientProtocol
 from ..sansio.extensions.interface import ClientExtensionFactory
 from ..sansio.extensions.permessage_deflate import ClientPerMessageDeflateFactory
@@ -129,6 +137,7 @@ def connect(
         ValueError: an argument has a wrong value, or contradicts another.
     """
     destination = uri if isinstance(uri, Destination) else Destination(uri)
+    check_limit(open_timeout, "open_timeout")
     deadline = Deadline(open_timeout)
     route = Route(
         sock=sock,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
-from ..options import Deflate, MaxQueue, MaxSize, one_of
+from ..options import Deflate, MaxQueue, MaxSize, check_limit, one_of
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from .callables import Handler, ProcessRequest
@@ -148,6 +148,7 @@ def serve(
     """
     sockets = _check_sockets(sock, host, port)
     _check(ssl)
+    check_limit(open_timeout, "open_timeout")
     _check_limits(max_connections, max_connections_per_address)
     router, run = find_router(handler)
     settings = make_settings(

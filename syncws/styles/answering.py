@@ -185,8 +185,8 @@ class Answering:
     def _ws_check_not_open(self, name: str) -> None:
         if self._ws_open:
             raise RuntimeError(
-                f"{name}() is for the answer to the request, and the WebSocket is open: it has been "
-                "sent; call it in prepare() or get()"
+                f"{name}() is for the answer to the request, which was sent when the WebSocket "
+                "opened: call it in prepare() or get()"
             )
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:

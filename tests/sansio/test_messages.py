@@ -322,3 +322,9 @@ def test_whatever_an_extension_raises_is_the_error():
     events, error = receive(lambda: Decoder(Role.CLIENT, extensions=[Broken()]), data)
     assert events == [Frame(Opcode.PING, b"")]
     assert isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("limits", [(-1, None), (None, -1), (5, -1)])
+def test_limits_that_are_negative_are_refused(limits):
+    with pytest.raises(ValueError, match="max_size can't be negative"):
+        Decoder(Role.SERVER, *limits)
