@@ -70,9 +70,11 @@ class Gateway:
 
     Args:
         origins: see :func:`~syncws.serve`, as all that isn't said here.
-        hosts: see there.
+        hosts: see there, and for ``X-Forwarded-Host`` the next.
         trusted_proxies: see there. What the WSGI server or a middleware puts into the environ
-            counts in any case.
+            counts in any case. Some servers (wsgiref, cheroot) take a header ``X_Forwarded_For``
+            for the one with dashes: the proxy must remove that spelling from what clients send,
+            as nginx does, or clients choose their addresses and hosts.
         extensions: see there.
         subprotocols: see there.
         select_subprotocol: see there.

@@ -50,6 +50,7 @@ class Handling:
     _ssl: ssl_module.SSLContext | None
     _upgrade: Upgrade
     _open_timeout: float | None
+    _limited_by: str | None
 
     def _init_handling(
         self, limit: int | None, address_limit: int | None, idle_timeout: float | None
@@ -142,6 +143,10 @@ class Handling:
         if refusal is None:
             self._launch(thread)
         else:
+            if refusal.reason == "full" and self._limited_by is not None:
+                why, self._limited_by = self._limited_by, None  # it is said once
+                message = "the server is full: %s; max_connections= says otherwise"
+                self.logger.warning(message, why)
             self._refuser.refuse(sock, refusal)
 
     def _launch(self, thread: threading.Thread) -> None:

@@ -57,9 +57,13 @@ class ThreadingServer(Closing):
         idle_timeout: seconds without a message, after which a connection is closed; ``None``
             is never.
         max_connections: connections at the same time; ``None`` is unlimited.
+        limited_by: why there can't be more, where that is a limit of the process.
         max_connections_per_address: the same, of one address.
         create_connection: makes connections.
         logger: where to log.
+
+    Attributes:
+        max_connections: connections that there may be at the same time; ``None`` is unlimited.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ThreadingServer(Closing):
         open_timeout: float | None = 10,
         idle_timeout: float | None = None,
         max_connections: int | None = None,
+        limited_by: str | None = None,
         max_connections_per_address: int | None = None,
         create_connection: Callable[..., ServerConnection] = ServerConnection,
         logger: LoggerLike | None = None,
@@ -89,6 +94,8 @@ class ThreadingServer(Closing):
         self._unix_file: UnixFile | None = None  # removed when the server closes
         self._sockets = tuple(sockets)
         self._addresses = [sock.getsockname() for sock in sockets]
+        self.max_connections = max_connections
+        self._limited_by = limited_by
         self._init_handling(max_connections, max_connections_per_address, idle_timeout)
         self._init_closing()
         self._acceptor = Acceptor(self._sockets, self._accepted, self.logger, self._rejections.log)
