@@ -117,6 +117,15 @@ class ThreadingServer(Closing):
         return self._sockets
 
     @property
+    def socket(self) -> socket.socket:
+        """The first of the listening sockets."""
+        return self._sockets[0]
+
+    def fileno(self) -> int:
+        """Return the descriptor of the first listening socket; -1 once it is closed."""
+        return self._sockets[0].fileno()
+
+    @property
     def port(self) -> int | None:
         """The port, the same for all hosts; ``None`` for a Unix socket."""
         address = self._addresses[0]

@@ -198,6 +198,14 @@ def test_open_connections_are_known_until_they_are_closed():
 # --- limits, times, compression ---
 
 
+def test_a_server_has_a_socket_and_a_descriptor():
+    with serving() as server:
+        assert server.socket is server.sockets[0]
+        assert server.socket.getsockname()[1] == server.port
+        assert server.fileno() == server.socket.fileno() > 0
+    assert server.fileno() == -1
+
+
 def test_connections_that_are_closing_are_not_among_the_open_ones():
     def handler(ws):
         ws.server.group("all").add(ws)
