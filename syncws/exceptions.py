@@ -11,6 +11,7 @@
     │   ├── InvalidProxy
     │   ├── InvalidHandshake
     │   │   ├── SecurityError
+    │   │   │   ├── RequestBodyTooLong
     │   │   │   ├── RequestLineTooLong
     │   │   │   ├── StatusLineTooLong
     │   │   │   ├── HeaderLineTooLong
@@ -98,6 +99,7 @@ __all__ = [
     "ProtocolError",
     "ProxyError",
     "RedirectHandshake",
+    "RequestBodyTooLong",
     "RequestLineTooLong",
     "SecurityError",
     "SendTimeout",
@@ -308,6 +310,10 @@ class InvalidHandshake(WebSocketException):
 
 class SecurityError(InvalidHandshake):
     """A request or response breaks a rule that keeps the program safe."""
+
+
+class RequestBodyTooLong(SecurityError):
+    """The body of a plain request is over its limit; answered with 413."""
 
 
 class RequestLineTooLong(SecurityError):

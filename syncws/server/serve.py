@@ -57,6 +57,7 @@ def serve(
     max_queue: MaxQueue = 16,
     read_limit: int = 2**16,
     write_limit: int = 2**16,
+    max_body_size: int | None = 2**16,
     max_connections: int | Literal["process"] | None = "process",
     max_connections_per_address: int | None = None,
     logger: LoggerLike | None = None,
@@ -130,6 +131,9 @@ def serve(
         read_limit: bytes of received messages that may wait before reading pauses.
         write_limit: bytes that may wait for a peer that does not read, where calls don't
             wait for it (pings and pongs).
+        max_body_size: limit of the body of a plain HTTP request, which is ``request.body`` for
+            ``process_request`` and :meth:`Router.http() <syncws.Router.http>`; above it the
+            request is answered with 413. It must come within ``open_timeout``.
         max_connections: connections at the same time; more are answered with 503, or, if they
             come in numbers, just closed. By default as many as the process can hold when it calls
             this: one for each descriptor (``ulimit -n``) and each two threads that it may have,
@@ -175,6 +179,7 @@ def serve(
         idle_timeout=idle_timeout,
         max_size=max_size,
         max_queue=max_queue,
+        max_body_size=max_body_size,
         read_limit=read_limit,
         write_limit=write_limit,
         logger=logger,

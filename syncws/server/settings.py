@@ -62,6 +62,7 @@ def make_settings(  # they are described where programs give them
     idle_timeout: float | None,
     max_size: MaxSize,
     max_queue: MaxQueue,
+    max_body_size: int | None = 0,
     logger: LoggerLike | None,
     **times_and_limits: Any,
 ) -> Settings:
@@ -89,6 +90,7 @@ def make_settings(  # they are described where programs give them
             extensions=factories,
             subprotocols=subprotocols,
             max_size=max_size,
+            max_body_size=max_body_size,
             logger=logger,
         )
 

@@ -215,6 +215,8 @@ class ServerConnection(Connection):
         transport.handshake(deadline)
         events = protocol.events_received()
         while not events and protocol.handshake_exc is None:
+            for data in protocol.data_to_send():  # that a body is welcome
+                transport.send_all(data, deadline)
             data = transport.recv(deadline)
             if data:
                 protocol.receive_data(data)
@@ -307,7 +309,8 @@ class ServerConnection(Connection):
                 client = proxies.identify(self._transport.remote_address, request.headers)
                 self._client = client
                 self.protocol.forwarded_host = None if client is None else client.host
-            self.protocol.process_host(request.headers)
+            if request.protocol != "HTTP/1.0" or self.protocol.hosts or "Host" in request.headers:
+                self.protocol.process_host(request.headers)  # HTTP/1.0 needs none
         except InvalidHandshake as exc:
             return self.protocol.refuse(exc)
         return None

@@ -68,7 +68,7 @@ class WebRequest:
         query: the part after it.
         version: of HTTP.
         headers: its headers.
-        body: always empty: requests with a body are refused.
+        body: its body; of a request for a WebSocket it is empty.
         connection: the connection that it came on.
         remote_ip: the client's address; what trusted proxies say, if there are some.
         protocol: ``"http"`` or ``"https"``.
@@ -79,9 +79,9 @@ class WebRequest:
         self.method = request.method
         self.uri = request.path
         self.path, _, self.query = request.path.partition("?")
-        self.version = "HTTP/1.1"
+        self.version = request.protocol
         self.headers = WebHeaders.from_parsed(request.headers.raw_items())
-        self.body = b""
+        self.body = request.body
         self.connection = connection
         address = connection.remote_address
         # Unix sockets have no address.

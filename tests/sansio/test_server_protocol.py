@@ -18,6 +18,7 @@ from syncws.exceptions import (
     InvalidState,
     InvalidUpgrade,
     NegotiationError,
+    RequestBodyTooLong,
     RequestLineTooLong,
     TooManyHeaders,
 )
@@ -238,7 +239,9 @@ def assert_refused(server, status):
         (wire([("Bad Name", "x")]), InvalidMessage, 400),
         (wire(with_header("Host", "b")), InvalidMessage, 400),
         (wire(with_header("Content-Length", "5")), InvalidMessage, 400),
-        (wire(line="GET / HTTP/1.0"), InvalidProtocol, 505),
+        (wire(with_header("Transfer-Encoding", "chunked")), InvalidMessage, 400),
+        (wire([("Content-Length", "65537")], "POST / HTTP/1.1"), RequestBodyTooLong, 413),
+        (wire([("Transfer-Encoding", "chunked")], "POST / HTTP/1.0"), InvalidMessage, 400),
         (wire(line="GET / HTTP/2.0"), InvalidProtocol, 505),
         (b"GET /" + b"x" * 9000, RequestLineTooLong, 414),
         (wire([("X", "x" * 9000)]), HeaderLineTooLong, 431),
