@@ -174,8 +174,7 @@ class RequestParser(_Parser):
     value of ``Host``.
 
     Args:
-        plain: whether plain HTTP is accepted, too: HTTP/1.0, and requests with a body, unless
-            they ask for a WebSocket.
+        plain: whether to accept HTTP/1.0, and bodies of what asks for no WebSocket.
         max_body_size: limit of a body in bytes; ``None`` is unlimited.
 
     Attributes:
@@ -214,7 +213,7 @@ class RequestParser(_Parser):
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits to be told that its body is welcome (RFC 9110 §10.1.1)."""
-        return self._body is not None and self._request is None and self._body.is_awaited
+        return self._body is not None and self._body.is_awaited
 
     def receive_eof(self) -> NoReturn:
         """Take in that no more bytes will come before the request is complete.
@@ -248,7 +247,7 @@ class RequestParser(_Parser):
             # A handshake has no body (RFC 6455 §4.1); to read past one is request smuggling.
             if not self._plain or "websocket" in ",".join(headers.get_all("Upgrade")).lower():
                 raise ValueError("the request has a body")
-            from .request_body import RequestBody  # it needs this module; handshakes don't need it
+            from .request_body import RequestBody  # it needs this module
 
             self._body = RequestBody(request, self._max_body_size)
             self._step = self._read_body
