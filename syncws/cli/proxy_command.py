@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 from typing import Any
@@ -72,9 +71,8 @@ def add_proxy(commands: Any) -> None:
 
 def run_proxy(args: Any) -> int:
     """Relay until Ctrl-C, or SIGTERM."""
-    with contextlib.suppress(KeyboardInterrupt), as_interrupt():
+    with as_interrupt():
         return _run_proxy(args)
-    return OK  # interrupted before it began, or again while it ended
 
 
 def _run_proxy(args: Any) -> int:
