@@ -41,7 +41,8 @@ PAGES = [
         "server",
         "Servers",
         [
-            "syncws:serve unix_serve route unix_route ThreadingServer ServerStats Router broadcast Group",
+            "syncws:serve unix_serve ThreadingServer ServerStats Router broadcast Group",
+            "syncws:route unix_route",
             "syncws:basic_auth bearer_auth listen_fds",
             "syncws.server.records:",
         ],
