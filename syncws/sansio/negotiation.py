@@ -100,8 +100,8 @@ def agreed_subprotocol(headers: Headers, offered: Sequence[str] | None) -> str |
     """
     chosen = offered_subprotocols(headers)
     if not chosen:
-        for value in headers.get_all(SUBPROTOCOL):  # it is there, and says nothing
-            raise InvalidHeaderValue(SUBPROTOCOL, value)
+        if SUBPROTOCOL in headers:  # and says nothing
+            raise InvalidHeaderValue(SUBPROTOCOL, headers.get_all(SUBPROTOCOL)[0])
         return None
     if len(chosen) > 1:
         raise InvalidHeaderValue(SUBPROTOCOL, f"several values: {', '.join(chosen)}")
