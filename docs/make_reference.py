@@ -42,6 +42,7 @@ PAGES = [
         "Servers",
         [
             "syncws:serve unix_serve ThreadingServer ServerStats Router broadcast Group",
+            "syncws:route unix_route",
             "syncws:basic_auth bearer_auth listen_fds",
             "syncws.server.records:",
         ],

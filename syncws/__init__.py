@@ -50,6 +50,7 @@ from .server.routing import Router
 from .server.serve import ThreadingServer, serve, unix_serve
 from .server.stats import ServerStats
 from .server.upgrade import ServerConnection
+from .server.url_route import route, unix_route
 from .threaded.attributes import Stats
 from .threaded.connection import Connection
 from .threaded.pings import Ping
@@ -103,8 +104,10 @@ __all__ = [
     "listen_fds",
     "parse_uri",
     "reconnect",
+    "route",
     "serve",
     "unix_connect",
+    "unix_route",
     "unix_serve",
     "wait",
 ]

@@ -11,6 +11,7 @@
     │   ├── InvalidProxy
     │   ├── InvalidHandshake
     │   │   ├── SecurityError
+    │   │   │   ├── RequestBodyTooLong
     │   │   │   ├── RequestLineTooLong
     │   │   │   ├── StatusLineTooLong
     │   │   │   ├── HeaderLineTooLong
@@ -99,6 +100,7 @@ __all__ = [
     "ProtocolError",
     "ProxyError",
     "RedirectHandshake",
+    "RequestBodyTooLong",
     "RequestLineTooLong",
     "SecurityError",
     "SendTimeout",
@@ -324,6 +326,10 @@ class InvalidHandshake(WebSocketException):
 
 class SecurityError(InvalidHandshake):
     """A request or response breaks a rule that keeps the program safe."""
+
+
+class RequestBodyTooLong(SecurityError):
+    """The body of a plain request is over its limit; answered with 413."""
 
 
 class RequestLineTooLong(SecurityError):

@@ -104,15 +104,24 @@ class Options:
             ValueError: a time or limit is out of its range.
         """
         for name in ("ping_interval", "ping_timeout", "close_timeout", "send_timeout"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} can't be negative, got {value!r}")
+            check_limit(getattr(self, name), name)
         if self.ping_interval == 0:
             raise ValueError("ping_interval can't be 0; None turns keepalive off")
         for name in ("read_limit", "write_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} can't be negative, got {getattr(self, name)!r}")
         split_max_queue(self.max_queue)
+
+
+def check_limit(value: float | None, name: str) -> None:
+    """Return if this can be a limit, in seconds or bytes; ``None`` is none.
+
+    Raises:
+        TypeError: it isn't a number.
+        ValueError: it is negative.
+    """
+    if value is not None and not value >= 0:
+        raise ValueError(f"{name} can't be negative, got {value!r}")
 
 
 def split_max_size(max_size: MaxSize) -> tuple[int | None, int | None]:

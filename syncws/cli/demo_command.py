@@ -7,6 +7,7 @@ from typing import Any
 from ..demo import DEFAULT_PORT, find_network_url, make_server
 from .arguments import add_address, add_command
 from .showing import complain, describe
+from .terminating import as_interrupt, stopping
 
 __all__ = ["add_demo"]
 
@@ -37,9 +38,9 @@ def add_demo(commands: Any) -> None:
 
 
 def run_demo(args: Any) -> int:
-    """Serve the demo until Ctrl-C."""
+    """Serve the demo until Ctrl-C, or SIGTERM."""
     try:
-        with make_server(args.host, args.port) as server:
+        with as_interrupt(), make_server(args.host, args.port) as server, stopping(server):
             url = "http" + server.uri[len("ws") :]
             print(f"Open {url} in a browser; Ctrl-C stops it.", flush=True)
             network_url = find_network_url(server, args.host)

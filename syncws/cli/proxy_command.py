@@ -17,6 +17,7 @@ from .arguments import add_address, add_command
 from .exit_codes import OK, USAGE
 from .relay import Relays
 from .showing import complain, describe
+from .terminating import as_interrupt
 from .trace_lines import Tracer
 
 __all__ = ["add_proxy"]
@@ -69,7 +70,12 @@ def add_proxy(commands: Any) -> None:
 
 
 def run_proxy(args: Any) -> int:
-    """Relay until Ctrl-C."""
+    """Relay until Ctrl-C, or SIGTERM."""
+    with as_interrupt():
+        return _run_proxy(args)
+
+
+def _run_proxy(args: Any) -> int:
     try:
         target = parse_uri(args.target)
         route = Route(ssl=_make_context(args, target))

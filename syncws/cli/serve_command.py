@@ -15,6 +15,7 @@ from .arguments import add_address, add_command, add_trace
 from .chat_room import ChatRoom
 from .exit_codes import OK, USAGE
 from .showing import complain, describe
+from .terminating import as_interrupt, stopping
 from .trace_lines import Tracer
 
 __all__ = ["add_serve"]
@@ -25,7 +26,7 @@ PORT = 8765
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+", re.IGNORECASE)
 
 DESCRIPTION = """\
-Start a WebSocket server to try clients with. Ctrl-C stops it.
+Start a WebSocket server to try clients with. Ctrl-C or SIGTERM stops it.
 
   echo  sends each message back
   chat  sends each text to all others, with a name; '/name NAME' chooses it,
@@ -84,11 +85,11 @@ def echo(ws: ServerConnection) -> None:
 
 
 def run_serve(args: Any) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C, or SIGTERM."""
     if args.key is not None and args.cert is None:
         return complain("--key is the key of a certificate: give --cert, too", USAGE)
     try:
-        with _make_server(args) as server:
+        with as_interrupt(), _make_server(args) as server, stopping(server):
             _announce(args, server)
             server.serve_forever()
     except KeyboardInterrupt:

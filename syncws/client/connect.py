@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
-from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings, one_of
+from ..options import (
+    Deflate,
+    MaxQueue,
+    MaxSize,
+    Options,
+    check_limit,
+    deflate_settings,
+    one_of,
+)
 from ..sansio.client_protocol import ClientProtocol
 from ..sansio.extensions.interface import ClientExtensionFactory
 from ..sansio.extensions.permessage_deflate import ClientPerMessageDeflateFactory
@@ -62,6 +70,7 @@ def connect(
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ClientConnection] | None = None,
     create_protocol: Callable[..., ClientConnection] | None = None,
+    legacy: bool | None = None,
 ) -> ClientConnection:
     """Connect to a WebSocket server, and return the open connection.
 
@@ -125,6 +134,9 @@ def connect(
         logger: where to log; ``syncws.client`` by default.
         create_connection: a subclass of :class:`ClientConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.
+        legacy: as in ``websockets``. ``True`` changes nothing here. ``False`` does not connect
+            yet: ``with connect(..., legacy=False) as ws:`` does, and ``for ws in connect(...,
+            legacy=False):`` is :func:`~syncws.reconnect`, which type checkers understand, too.
 
     Raises:
         InvalidURI: the URI isn't one of a WebSocket server.
@@ -139,7 +151,13 @@ def connect(
         TypeError: an argument has a wrong type.
         ValueError: an argument has a wrong value, or contradicts another.
     """
+    if legacy is False:
+        arguments = {**locals()}
+        from .reconnect import Reconnecting  # it needs this module
+
+        return Reconnecting(**arguments)  # type: ignore[return-value]  # see ``legacy``
     destination = uri if isinstance(uri, Destination) else Destination(uri)
+    check_limit(open_timeout, "open_timeout")
     deadline = Deadline(open_timeout)
     route = Route(
         sock=sock,

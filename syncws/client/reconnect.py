@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -43,6 +43,7 @@ def reconnect(
     max_attempts: int | None = None,
     stop: threading.Event | None = None,
     process_exception: Callable[[Exception], Exception | None] = retry.process_exception,
+    reconnect_delays: retry.Backoff | None = None,
     **kwargs: Any,
 ) -> Generator[ClientConnection, None, None]:
     """Connect to a server, and again whenever the loop comes back for a connection.
@@ -76,12 +77,19 @@ def reconnect(
             raise. By default the network's failures and statuses like 503 are worth another
             try, but not 401, 403, 404, a bad certificate, an invalid URI; see
             :mod:`syncws.client.retry`.
+        reconnect_delays: what ``backoff`` is in ``websockets``.
         kwargs: as for :func:`connect`.
 
     Raises what :func:`connect` does, when it isn't to be tried again. One thread at a time may
     use the iterator.
     """
     inspect.signature(connect).bind(uri, **kwargs)
+    if "legacy" in kwargs:
+        raise TypeError("legacy= is for connect()")
+    if reconnect_delays is not None:
+        if backoff is not retry.backoff:
+            raise TypeError("reconnect_delays= is another name of backoff=: give one of them")
+        backoff = reconnect_delays
     if "sock" in kwargs:
         raise TypeError("sock= can't be used: a socket is good for one connection")
     if max_attempts is not None and max_attempts < 1:
@@ -95,13 +103,40 @@ def reconnect(
         if callable(kwargs.get(name)):
             kwargs[name] = failures.watch(kwargs[name])
     loop = _Loop(
-        Destination(uri),
+        uri if isinstance(uri, Destination) else Destination(uri),
         retry.Pace(backoff, max_attempts),
         stop or threading.Event(),
         lambda exc: exc if failures.has(exc) else process_exception(exc),
         kwargs,
     )
     return loop.run()
+
+
+class Reconnecting:
+    """What ``connect(..., legacy=False)`` returns: one connection, or one after the other.
+
+    Args:
+        uri: as for :func:`connect`.
+        legacy: false.
+        sock: as for :func:`connect`; not to iterate.
+        kwargs: the other arguments of :func:`connect`.
+    """
+
+    def __init__(self, uri: str | WebSocketURI, *, legacy: bool, sock: Any, **kwargs: Any) -> None:
+        self._uri = uri
+        self._arguments = kwargs if sock is None else {"sock": sock, **kwargs}
+        self._connection: ClientConnection | None = None
+
+    def __enter__(self) -> ClientConnection:
+        self._connection = connect(self._uri, **self._arguments)
+        return self._connection
+
+    def __exit__(self, *exc_info: Any) -> None:
+        assert self._connection is not None
+        self._connection.__exit__(*exc_info)
+
+    def __iter__(self) -> Iterator[ClientConnection]:
+        return reconnect(self._uri, **self._arguments)
 
 
 class _ProgramFailures:

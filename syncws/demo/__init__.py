@@ -38,6 +38,9 @@ OFFERS = "Sec-WebSocket-Extensions"
 #: A window has two connections.
 MAX_CONNECTIONS = 400
 
+#: The same of one address, which may be that of a whole network. A page has two.
+MAX_CONNECTIONS_PER_ADDRESS = 100
+
 #: Seconds after which a window that is closed, and doesn't answer, is gone for the others.
 CLOSE_TIMEOUT = 2.0
 
@@ -87,6 +90,7 @@ def listen(host: str, port: int, chat: Chat | None = None) -> ThreadingServer:
         process_request=process_request,
         create_connection=create_connection,
         max_connections=MAX_CONNECTIONS,
+        max_connections_per_address=MAX_CONNECTIONS_PER_ADDRESS,
         close_timeout=CLOSE_TIMEOUT,
         write_limit=WRITE_LIMIT,
     )

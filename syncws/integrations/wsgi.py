@@ -31,7 +31,7 @@ from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from ..sansio.headers import Headers, HeadersLike
-from ..server.callables import Handler
+from ..server.callables import Handler, refuse_coroutine
 from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
@@ -72,9 +72,11 @@ class Gateway:
 
     Args:
         origins: see :func:`~syncws.serve`, as all that isn't said here.
-        hosts: see there.
+        hosts: see there, and for ``X-Forwarded-Host`` the next.
         trusted_proxies: see there. What the WSGI server or a middleware puts into the environ
-            counts in any case.
+            counts in any case. Some servers (wsgiref, cheroot) take a header ``X_Forwarded_For``
+            for the one with dashes: the proxy must remove that spelling from what clients send,
+            as nginx does, or clients choose their addresses and hosts.
         extensions: see there.
         subprotocols: see there.
         select_subprotocol: see there.
@@ -272,6 +274,7 @@ def _run(
 ) -> None:
     with lifecycle.handles_end():
         try:
+            refuse_coroutine(handler, "a handler")
             handler(ws, *args, **kwargs)
         except Exception as exc:
             close_after(ws, exc)

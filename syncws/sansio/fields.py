@@ -83,8 +83,12 @@ class _Scanner:
     def at_end(self) -> bool:
         return self.pos == len(self.text)
 
-    def take_list(self, take_item: Callable[[], _T], expected: str) -> list[_T]:
-        """Read all the rest as a list with commas; empty items don't count (RFC 9110 §5.6.1.2)."""
+    def take_list(self, take_item: Callable[[], _T]) -> list[_T]:
+        """Read all the rest as a list with commas; empty items don't count (RFC 9110 §5.6.1.2).
+
+        No item at all is a list, too, where we can do with it: clients with nothing to offer send
+        the header all the same, though RFC 6455 §11.3 wants one.
+        """
         items = []
         self.skip(_COMMAS)
         while not self.at_end():
@@ -92,8 +96,6 @@ class _Scanner:
             if not self.accept(",") and not self.at_end():
                 raise self.fail("expected a comma")
             self.skip(_COMMAS)
-        if not items:
-            raise self.fail(f"expected {expected}")
         return items
 
 
@@ -101,10 +103,10 @@ def _parse_list(name: str, value: str, pattern: Pattern[str], expected: str) -> 
     if pattern.fullmatch(value):
         return [value]  # as usual
     items = [item for item in [part.strip(" \t") for part in value.split(",")] if item]
-    if items and all(map(pattern.fullmatch, items)):
+    if all(map(pattern.fullmatch, items)):
         return items
     scanner = _Scanner(name, value)  # it finds out what is wrong
-    return scanner.take_list(lambda: scanner.take(pattern, expected), expected)
+    return scanner.take_list(lambda: scanner.take(pattern, expected))
 
 
 # --- Connection and Upgrade ------------------------------------------------------
@@ -145,7 +147,7 @@ def parse_extension(value: str) -> list[ExtensionHeader]:
 
 def _parse_extension(value: str) -> list[ExtensionHeader]:
     scanner = _Scanner("Sec-WebSocket-Extensions", value)
-    return scanner.take_list(lambda: _take_extension(scanner), "an extension")
+    return scanner.take_list(lambda: _take_extension(scanner))
 
 
 #: Peers are of a few kinds, each of which sends the same value. Long ones are of no such kind,

@@ -15,20 +15,24 @@ _REASON = re.compile(r"[\t -~\x80-\xff]*")
 
 @dataclass
 class Request:
-    """An HTTP/1.1 request without a body.
+    """A request of HTTP.
 
     Attributes:
         path: the target: path and query.
         headers: its headers.
         method: its method.
+        body: its body, decoded if it was chunked; a request for a WebSocket has none.
+        protocol: the version that it came by, ``"HTTP/1.1"`` or ``"HTTP/1.0"``.
     """
 
     path: str
     headers: Headers
     method: str = "GET"
+    body: bytes = b""
+    protocol: str = "HTTP/1.1"
 
     def serialize(self) -> bytes:
-        """Return the bytes of the request.
+        """Return the bytes of the request, by HTTP/1.1, the body as it is.
 
         Raises:
             ValueError: the path isn't printable ASCII without spaces, or the method
@@ -38,7 +42,8 @@ class Request:
             raise ValueError(f"invalid path {self.path!r}: it must be ASCII without spaces")
         if not TOKEN.fullmatch(self.method):
             raise ValueError(f"invalid method {self.method!r}")
-        return f"{self.method} {self.path} HTTP/1.1\r\n{self.headers}".encode("latin-1")
+        head = f"{self.method} {self.path} HTTP/1.1\r\n{self.headers}"
+        return head.encode("latin-1") + self.body
 
 
 @dataclass

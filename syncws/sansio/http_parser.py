@@ -8,7 +8,7 @@ alone, never on how they were split.
 from __future__ import annotations
 
 import re
-from typing import Callable, NoReturn
+from typing import TYPE_CHECKING, Callable, NoReturn
 
 from ..exceptions import (
     HeaderLineTooLong,
@@ -23,6 +23,9 @@ from .buffer import ReceiveBuffer
 from .header_limits import MAX_HEADER_SIZE, header_limits, too_many_bytes
 from .headers import TOKEN, Headers
 from .http11 import Request, Response
+
+if TYPE_CHECKING:
+    from .request_body import RequestBody
 
 __all__ = [
     "MAX_BODY_SIZE",
@@ -176,6 +179,8 @@ class RequestParser(_Parser):
     Args:
         max_header_size: bytes that a line may have, without its end; all header lines together
             may have four times as many. ``None`` is no limit.
+        plain: whether to accept HTTP/1.0, and bodies of what asks for no WebSocket.
+        max_body_size: limit of a body in bytes; ``None`` is unlimited.
 
     Attributes:
         trailing: bytes after the request, once it is complete.
@@ -184,8 +189,18 @@ class RequestParser(_Parser):
     _start_line_name = "request line"
     _start_line_too_long = RequestLineTooLong
 
-    def __init__(self, max_header_size: int | None = MAX_HEADER_SIZE) -> None:
+    def __init__(
+        self,
+        max_header_size: int | None = MAX_HEADER_SIZE,
+        *,
+        plain: bool = False,
+        max_body_size: int | None = 2**16,
+    ) -> None:
         super().__init__(max_header_size)
+        self._plain = plain
+        self._max_body_size = max_body_size
+        self._protocol = ""
+        self._body: RequestBody | None = None
         self._method = ""
         self._path = ""
         self._authority: str | None = None
@@ -197,14 +212,19 @@ class RequestParser(_Parser):
         After an exception the parser can't be used any more.
 
         Raises:
-            InvalidProtocol: the version isn't HTTP/1.1.
+            InvalidProtocol: the version isn't HTTP/1.1, nor one that is accepted besides.
             InvalidState: the request was complete before.
             SecurityError: it is over a limit: ``RequestLineTooLong``,
-                ``HeaderLineTooLong`` or ``TooManyHeaders``.
-            ValueError: it isn't a valid request, or has a body.
+                ``HeaderLineTooLong``, ``TooManyHeaders`` or ``RequestBodyTooLong``.
+            ValueError: it isn't a valid request, or has a body that isn't accepted.
         """
         self._run(data)
         return self._request
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits to be told that its body is welcome (RFC 9110 §10.1.1)."""
+        return self._body is not None and self._body.is_awaited
 
     def receive_eof(self) -> NoReturn:
         """Take in that no more bytes will come before the request is complete.
@@ -214,6 +234,8 @@ class RequestParser(_Parser):
             InvalidState: the request was complete before.
         """
         self._check_incomplete()
+        if self._body is not None:
+            raise EOFError("connection closed in the middle of the body")
         self._fail_in_head()
 
     def _parse_start_line(self, line: str) -> None:
@@ -221,8 +243,9 @@ class RequestParser(_Parser):
         if not found or len(found[1]) > MAX_METHOD_LENGTH:
             raise ValueError(f"malformed request line {_shorten(line)}")
         self._method, target, protocol = found.groups()
-        if protocol != "HTTP/1.1":
+        if protocol != "HTTP/1.1" and not (self._plain and protocol == "HTTP/1.0"):
             raise InvalidProtocol(protocol)
+        self._protocol = protocol
         self._path, self._authority = _parse_target(target)
 
     def _end_head(self, headers: Headers) -> bool:
@@ -230,10 +253,26 @@ class RequestParser(_Parser):
             raise ValueError("there are several Host headers")  # RFC 9112 §3.2
         if self._authority is not None:
             headers = _replace_host(headers, self._authority)
-        # A handshake has no body (RFC 6455 §4.1); to read past one is request smuggling.
+        request = Request(self._path, headers, self._method, protocol=self._protocol)
         if "Transfer-Encoding" in headers or _content_length(headers):
-            raise ValueError("the request has a body")
-        self._request = Request(self._path, headers, self._method)
+            # A handshake has no body (RFC 6455 §4.1); to read past one is request smuggling.
+            if not self._plain or "websocket" in ",".join(headers.get_all("Upgrade")).lower():
+                raise ValueError("the request has a body")
+            from .request_body import RequestBody  # it needs this module
+
+            self._body = RequestBody(request, self._max_body_size)
+            self._step = self._read_body
+            return True
+        self._request = request
+        return self._finish()
+
+    def _read_body(self) -> bool:
+        assert self._body is not None
+        request = self._body.receive(self._buffer.take_all())
+        if request is None:
+            return False
+        self._request = request
+        self._buffer.append(self._body.trailing)
         return self._finish()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Union
 
 from ..accel import FrameParser, Utf8Error, Utf8Validator
 from ..exceptions import PayloadTooBig, ProtocolError
+from ..options import split_max_size
 from .extensions.interface import Extension
 from .frames import Frame, Opcode
 from .state import Role
@@ -42,6 +43,9 @@ class Decoder:
             :exc:`ProtocolError`, :exc:`PayloadTooBig`, :exc:`UnicodeDecodeError`, or
             what an extension raised.
         parser: the parser, for who uses it directly, and then :meth:`convert`.
+
+    Raises:
+        ValueError: a limit is negative.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Decoder:
         max_fragment: int | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
+        split_max_size((max_message, max_fragment))  # it refuses negative ones
         self.error: Exception | None = None
         self._max_message = max_message
         self._max_fragment = max_fragment

@@ -100,6 +100,8 @@ def agreed_subprotocol(headers: Headers, offered: Sequence[str] | None) -> str |
     """
     chosen = offered_subprotocols(headers)
     if not chosen:
+        if SUBPROTOCOL in headers:  # and says nothing
+            raise InvalidHeaderValue(SUBPROTOCOL, headers.get_all(SUBPROTOCOL)[0])
         return None
     if len(chosen) > 1:
         raise InvalidHeaderValue(SUBPROTOCOL, f"several values: {', '.join(chosen)}")

@@ -170,7 +170,8 @@ class Protocol:
         elif self.handshake_exc is not None:
             pass  # it was refused, and there never were frames
         elif self.close_rcvd is None and not self._failed and self.parser_exc is None:
-            where = " in the middle of a frame" if self.decoder.receiving else ""
+            decoder = getattr(self, "decoder", None)  # none where it failed before it was open
+            where = " in the middle of a frame" if decoder and decoder.receiving else ""
             self.parser_exc = EOFError(f"the connection ended{where} without a close frame")
         self.state = advance(self.state, Transition.ENDED)
         self._send_eof()

@@ -11,6 +11,7 @@ from ..exceptions import (
     InvalidOrigin,
     InvalidProtocol,
     InvalidUpgrade,
+    RequestBodyTooLong,
     RequestLineTooLong,
     TooManyHeaders,
 )
@@ -38,6 +39,8 @@ def refusal_status(exc: Exception) -> tuple[int, dict[str, str]]:
         return 405, {"Allow": "GET"}
     if isinstance(exc, InvalidProtocol):
         return 505, {}
+    if isinstance(exc, RequestBodyTooLong):
+        return 413, {}
     if isinstance(exc, RequestLineTooLong):
         return 414, {}
     if isinstance(exc, (HeaderLineTooLong, TooManyHeaders)):

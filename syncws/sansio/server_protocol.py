@@ -13,11 +13,12 @@ from ..exceptions import (
     InvalidMessage,
     InvalidMethod,
     InvalidOrigin,
+    InvalidProtocol,
     InvalidState,
     MultipleValuesError,
     NegotiationError,
 )
-from ..options import MaxSize
+from ..options import MaxSize, check_limit
 from .client_protocol import check_upgrade
 from .extensions.interface import Extension, ServerExtensionFactory
 from .fields import validate_subprotocols
@@ -48,9 +49,9 @@ SelectSubprotocol = Callable[["ServerProtocol", Sequence[str]], Optional[str]]
 class ServerProtocol(Protocol):
     """The server's endpoint of a connection, without I/O.
 
-    The request comes as an event; answer it with what :meth:`accept` (or :meth:`reject`)
-    returns, by :meth:`send_response`. What isn't HTTP is refused without asking;
-    :attr:`handshake_exc` then says why.
+    The request comes as an event, also one of plain HTTP, by HTTP/1.0 or with a body; answer it
+    with what :meth:`accept` (or :meth:`reject`) returns, by :meth:`send_response`. What isn't
+    HTTP is refused without asking; :attr:`handshake_exc` then says why.
 
     Args:
         origins: from which origins requests are accepted; ``None``: from all.
@@ -63,6 +64,8 @@ class ServerProtocol(Protocol):
         max_size: as in :class:`Protocol`.
         max_header_size: bytes that the request line and each header of the request may have; all
             headers together may have four times as many. ``None`` is no limit.
+        max_body_size: limit of the body of a plain request in bytes; ``None`` is unlimited.
+            The event comes when the body is complete. Above the limit it is refused with 413.
         logger: as in :class:`Protocol`.
 
     Attributes:
@@ -87,6 +90,7 @@ class ServerProtocol(Protocol):
         state: State = State.CONNECTING,
         max_size: MaxSize = 2**20,
         max_header_size: int | None = MAX_HEADER_SIZE,
+        max_body_size: int | None = 2**16,
         logger: Any = None,
     ) -> None:
         super().__init__(Role.SERVER, state=state, max_size=max_size, logger=logger)
@@ -98,8 +102,12 @@ class ServerProtocol(Protocol):
         self.available_extensions = list(extensions or ())
         self.available_subprotocols = list(subprotocols or ())
         self._select_subprotocol = select_subprotocol
+        check_limit(max_body_size, "max_body_size")
         self.max_header_size = max_header_size
-        self._parser: RequestParser | None = RequestParser(max_header_size)
+        self._parser: RequestParser | None = RequestParser(
+            max_header_size, plain=True, max_body_size=max_body_size
+        )
+        self._continued = False
 
     @property
     def subprotocols(self) -> list[str]:
@@ -161,6 +169,10 @@ class ServerProtocol(Protocol):
         """
         if request.method != "GET":
             raise InvalidMethod(request.method)
+        if request.protocol != "HTTP/1.1":
+            raise InvalidProtocol(request.protocol)
+        if request.body:
+            raise InvalidMessage("the request isn't a valid opening handshake: it has a body")
         headers = request.headers
         self.process_host(headers)
         check_upgrade(headers)
@@ -284,6 +296,9 @@ class ServerProtocol(Protocol):
                 self._early = self._parser.trailing
                 self._parser = None
                 self._events.append(request)
+            elif not self._continued and self._parser.expects_continue:
+                self._continued = True
+                self._output.append(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _receive_handshake_eof(self) -> None:
         if self._parser is None:

@@ -17,6 +17,11 @@ __all__ = ["Admission", "Job", "address_key"]
 #: How IPv4 addresses are written as IPv6 ones (RFC 4291 §2.5.5.2).
 MAPPED = b"\0" * 10 + b"\xff\xff"
 
+#: What translators put before IPv4 addresses (NAT64): the well-known prefix (RFC 6052 §2.1), and
+#: that of prefixes for local use (RFC 8215), of which it is not known where the address begins.
+TRANSLATED = b"\x00\x64\xff\x9b" + b"\0" * 8
+TRANSLATED_LOCALLY = b"\x00\x64\xff\x9b\x00\x01"
+
 
 class Job:
     """A connection's thread: what it is at.
@@ -124,8 +129,9 @@ class Admission:
 def address_key(address: Any) -> bytes | None:
     """Return what connections of one client have in common: IPv4 address, or /64 of IPv6.
 
-    A network gives each of its machines 2**64 IPv6 addresses to choose from. ``None`` if it
-    isn't an IP address: a Unix socket, or what a proxy says that doesn't know or tell.
+    A network gives each of its machines 2**64 IPv6 addresses to choose from. Where an IPv6 address
+    stands for an IPv4 address (mapped, or translated) that one counts. ``None`` if it isn't an
+    IP address: a Unix socket, or what a proxy says that doesn't know or tell.
     """
     host = address[0] if isinstance(address, tuple) and address else None
     if not isinstance(host, str):
@@ -136,4 +142,8 @@ def address_key(address: Any) -> bytes | None:
         packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
     except OSError:
         return None
-    return packed[12:] if packed.startswith(MAPPED) else packed[:8]
+    if packed.startswith((MAPPED, TRANSLATED)):
+        return packed[12:]
+    if packed.startswith(TRANSLATED_LOCALLY):
+        return packed  # as different as the IPv4 addresses in there
+    return packed[:8]

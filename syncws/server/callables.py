@@ -36,20 +36,26 @@ def refuse_coroutine(function: Callable[..., Any], what: str) -> None:
     """Return if this is a plain function.
 
     Raises:
-        TypeError: it can't be called, or a call only makes a coroutine.
+        TypeError: it can't be called, or a call only makes a coroutine or a generator, and runs
+            nothing.
     """
+    import functools
     import inspect
 
     if not callable(function):
         raise TypeError(f"{what} is a function, not {function!r}")
-    call: Any = type(function).__call__
-    for candidate in (function, call):
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    for candidate in (inner, type(inner).__call__):
         if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
-            name = getattr(function, "__name__", repr(function))
-            raise TypeError(
-                f"{name} is a coroutine function; here {what} is a plain function: "
-                "drop async and await"
-            )
+            kind, advice = "coroutine", "drop async and await"
+        elif inspect.isgeneratorfunction(candidate):
+            kind, advice = "generator", "drop yield"
+        else:
+            continue
+        name = getattr(inner, "__name__", repr(inner))
+        raise TypeError(f"{name} is a {kind} function; here {what} is a plain function: {advice}")
 
 
 def refuse_awaitable(result: Any, message: str) -> Any:

@@ -81,8 +81,9 @@ class Closing(Handling):
             first = self._closer is None
             if first:
                 self._closer = threading.current_thread()
-                self._farewell = (code, reason)
                 self._closing = True
+            if close_connections and self._farewell is None:
+                self._farewell = (code, reason)
         deadline = Deadline(timeout)
         try:
             if first:
@@ -93,7 +94,7 @@ class Closing(Handling):
                 deadline = Deadline(timeout)
             if close_connections:
                 self._end_drain()
-                for connection in self.connections:
+                for connection in self._known_connections():
                     connection._begin_close(code, reason, deadline.remaining())
             if first:
                 self._wait_for_connections(close_connections, deadline)
@@ -167,7 +168,7 @@ class Closing(Handling):
         try:
             drain(connections, seconds, close, ended)
         except BaseException:  # Ctrl-C: all that are left are told now, and cut off next
-            for connection in self.connections:
+            for connection in self._known_connections():
                 close(connection)
             raise
         return True
@@ -209,7 +210,7 @@ class Closing(Handling):
             # These don't end with a thread of ours: adopted ones, and that of the handler
             # that called.
             own = self._own()
-            for connection in self.connections:
+            for connection in self._known_connections():
                 if close_connections or connection is not own:
                     connection.wait_closed(deadline.remaining())
             self._refuser.join(deadline)
@@ -217,18 +218,22 @@ class Closing(Handling):
             grace.cancel()
 
     def _cut_off_opening(self) -> None:
-        """Make the threads of opening handshakes return."""
+        """Make the threads of opening handshakes return; not those that have just succeeded."""
         with self._lock:
             opening = list(self._opening)
         for connection in opening:
-            connection._transport.abort()
+            if self._farewell is not None or not connection.open:
+                connection._transport.abort()
 
     def _cut_off(self) -> None:
         """Cut all connections, but that of a handler that closes the server without its own."""
+        with self._lock:
+            if self._farewell is None:
+                self._farewell = (CloseCode.GOING_AWAY, "")  # to those that open now
         self._cut_off_opening()
         self._refuser.stop(0)
         own = self._own()
-        for connection in self.connections:
+        for connection in self._known_connections():
             if connection is not own or not connection.open:
                 connection.abort()
 
@@ -243,6 +248,7 @@ class Closing(Handling):
 
     def begin_exit(self) -> None:
         """Accept no more, at the interpreter's exit. Never blocks."""
+        self._farewell = self._farewell or (CloseCode.GOING_AWAY, "")
         self._closing = True
         self._stop_accepting(Deadline(0))
 

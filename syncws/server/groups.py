@@ -87,7 +87,7 @@ class Groups:
         """Return the members of a group, as of now."""
         with self._lock:
             members = list(self._members.get(name, ()))
-        return {connection for connection in members if not connection.closed}
+        return {connection for connection in members if connection.open}
 
     def join(self, name: str, connection: ServerConnection) -> None:
         """Add a connection to a group.

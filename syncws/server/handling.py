@@ -52,6 +52,7 @@ class Handling:
     _ssl: ssl_module.SSLContext | None
     _upgrade: Upgrade
     _open_timeout: float | None
+    _limited_by: str | None
 
     def _init_handling(
         self, limit: int | None, address_limit: int | None, idle_timeout: float | None
@@ -68,8 +69,8 @@ class Handling:
         self._accepted_total = 0
         self._tally = Tally()
         self._closing = False
-        # What connections are told that open while the server closes: code and reason.
-        self._farewell: tuple[int, str] = (CloseCode.GOING_AWAY, "")
+        # What connections are told that open while the server closes them: code and reason.
+        self._farewell: tuple[int, str] | None = None
         self._drained: Latch | None = None  # set when no connections are left to be drained
         # These have locks of their own.
         self._groups = Groups()
@@ -85,7 +86,11 @@ class Handling:
 
     @property
     def connections(self) -> set[ServerConnection]:
-        """The open connections, as of now."""
+        """The open connections, as of now; not those that are closing, or whose handler goes on."""
+        return {connection for connection in self._known_connections() if connection.open}
+
+    def _known_connections(self) -> set[ServerConnection]:
+        """Return also those that are closing, or whose handler goes on after that."""
         with self._lock:
             return set(self._connections)
 
@@ -93,10 +98,10 @@ class Handling:
         """Adopt a connection accepted elsewhere: shutting down closes it too."""
         with self._lock:
             self._connections.add(connection)
-            late = self._closing
+            farewell = self._farewell
         self._groups.enter(connection)
-        if late:
-            connection._begin_close(*self._farewell, self.options.close_timeout)
+        if farewell is not None:
+            connection._begin_close(*farewell, self.options.close_timeout)
 
     def unregister(self, connection: ServerConnection) -> None:
         """Forget a connection. Idempotent."""
@@ -142,6 +147,10 @@ class Handling:
         if refusal is None:
             self._launch(thread)
         else:
+            if refusal.reason == "full" and self._limited_by is not None:
+                why, self._limited_by = self._limited_by, None  # it is said once
+                message = "the server is full: %s; max_connections= says otherwise"
+                self.logger.warning(message, why)
             self._refuser.refuse(sock, refusal)
 
     def _launch(self, thread: threading.Thread) -> None:
@@ -273,11 +282,11 @@ class Handling:
         log_open(connection)
         with self._lock:
             self._connections.add(connection)
-            late = self._closing
+            farewell = self._farewell
         self._groups.enter(connection)
         try:
-            if late:  # opened while the server closed
-                connection.close(*self._farewell)
+            if farewell is not None:  # opened while the server closed
+                connection.close(*farewell)
                 return
             if self._idle is not None:
                 self._idle.add(connection)

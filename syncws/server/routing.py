@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple, TypeVar, Union
 
+from ..sansio.headers import TOKEN
 from ..sansio.http11 import Request, Response
 from ..sansio.refusals import build_response
 from .callables import refuse_coroutine
@@ -36,10 +37,11 @@ _INT = re.compile(r"[0-9]{1,100}")
 
 
 class Match(NamedTuple):
-    """The function for a path, and the values for its parameters."""
+    """The function for a path, the values for its parameters, and methods of plain HTTP."""
 
     function: Callable[..., Any]
     values: dict[str, Any]
+    methods: tuple[str, ...] = ()
 
 
 class Route(NamedTuple):
@@ -48,6 +50,7 @@ class Route(NamedTuple):
     function: Callable[..., Any]
     names: list[str]
     pattern: str
+    methods: tuple[str, ...] = ()
 
 
 class Node:
@@ -143,17 +146,24 @@ class Router:
         """
         return _registration(self._handlers, pattern, "a handler")
 
-    def http(self, pattern: str) -> Callable[[_F], _F]:
-        """Return a decorator that registers a function for plain HTTP, GET and HEAD.
+    def http(self, pattern: str, *, methods: Sequence[str] = ("GET",)) -> Callable[[_F], _F]:
+        """Return a decorator that registers a function for plain HTTP.
 
         The function is called with the request, and the pattern's values as keywords, in the
-        time of ``open_timeout``. It returns the body, as text or bytes, or a
-        :class:`~syncws.Response`; what it raises is logged, and answered with 500. A path
-        may have a handler too, which gets the requests for a WebSocket.
+        time of ``open_timeout``; ``request.body`` has at most ``max_body_size`` bytes. It returns
+        the body, as text or bytes, or a :class:`~syncws.Response`; what it raises is logged, and
+        answered with 500. A path may have a handler too, which gets the requests for a WebSocket.
 
-        Raises what :meth:`route` does.
+        Args:
+            pattern: the pattern.
+            methods: what it answers, such as ``["GET", "POST"]``; with GET it answers HEAD, too.
+                Other requests are answered with 405. Browsers send POST for pages of any origin:
+                compare ``request.headers.get("Origin")`` before something is changed.
+
+        Raises what :meth:`route` does; and ValueError if there is no such method.
         """
-        return _registration(self._answers, pattern, "a function for HTTP")
+        answered = _parse_methods(methods)
+        return _registration(self._answers, pattern, "a function for HTTP", answered)
 
     def resolve(self, request: Request, host: str, secure: bool) -> Match | Response:
         """Return the handler for a request, or the answer to it.
@@ -175,7 +185,23 @@ class Router:
         return not_found() if handler is None else handler
 
 
-def _registration(root: Node, pattern: str, what: str) -> Callable[[_F], _F]:
+def _parse_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(methods, str):
+        raise TypeError(f"methods must be a list, such as [{methods!r}], not {methods!r}")
+    answered = [method.upper() for method in methods]
+    for method in answered:
+        if not TOKEN.fullmatch(method):
+            raise ValueError(f"{method!r} is no method")
+    if not answered:
+        raise ValueError("there must be a method")
+    if "GET" in answered:
+        answered.append("HEAD")
+    return tuple(dict.fromkeys(answered))
+
+
+def _registration(
+    root: Node, pattern: str, what: str, methods: tuple[str, ...] = ()
+) -> Callable[[_F], _F]:
     segments = _parse_pattern(pattern)
     names = [name for converter, name in segments if converter]
 
@@ -191,7 +217,7 @@ def _registration(root: Node, pattern: str, what: str) -> Callable[[_F], _F]:
                 f"{pattern!r} has {what} already: {_name(node.route.function)}, "
                 f"registered for {node.route.pattern!r}"
             )
-        node.route = Route(function, names, pattern)
+        node.route = Route(function, names, pattern, methods)
         return function
 
     return register
@@ -299,7 +325,9 @@ def leads_out(segment: str) -> bool:
 def _find(root: Node, segments: list[str]) -> Match | None:
     values: list[Any] = []
     route = root.find(segments, 0, values)
-    return None if route is None else Match(route.function, dict(zip(route.names, values)))
+    if route is None:
+        return None
+    return Match(route.function, dict(zip(route.names, values)), route.methods)
 
 
 def is_upgrade(request: Request) -> bool:
@@ -314,9 +342,9 @@ def not_found() -> Response:
 
 
 def _answer(match: Match, request: Request) -> Response:
-    if request.method not in ("GET", "HEAD"):
+    if request.method not in match.methods:
         text = f"The method {request.method} isn't for this address.\n"
-        return build_response(405, text, {"Allow": "GET, HEAD"})
+        return build_response(405, text, {"Allow": ", ".join(match.methods)})
     answer: Answer = match.function(request, **match.values)
     if isinstance(answer, str):
         return build_response(200, answer)

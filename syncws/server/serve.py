@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Literal
 
 from ..aliases import LoggerLike
-from ..options import Deflate, MaxQueue, MaxSize, one_of
+from ..options import Deflate, MaxQueue, MaxSize, check_limit, one_of
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.handshake import SAME_ORIGIN, Origins
 from .callables import Handler, ProcessRequest
+from .capacity import find_capacity
 from .listeners import UnixFile, listen, listen_again, listen_unix
 from .routing import Router
 from .settings import find_router, make_settings
@@ -57,7 +58,8 @@ def serve(
     max_queue: MaxQueue = 16,
     read_limit: int = 2**16,
     write_limit: int = 2**16,
-    max_connections: int | None = None,
+    max_body_size: int | None = 2**16,
+    max_connections: int | Literal["process"] | None = "process",
     max_connections_per_address: int | None = None,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
@@ -132,8 +134,13 @@ def serve(
         read_limit: bytes of received messages that may wait before reading pauses.
         write_limit: bytes that may wait for a peer that does not read, where calls don't
             wait for it (pings and pongs).
+        max_body_size: limit of the body of a plain HTTP request, which is ``request.body`` for
+            ``process_request`` and :meth:`Router.http() <syncws.Router.http>`; above it the
+            request is answered with 413. It must come within ``open_timeout``.
         max_connections: connections at the same time; more are answered with 503, or, if they
-            come in numbers, just closed.
+            come in numbers, just closed. By default as many as the process can hold when it calls
+            this: one for each descriptor (``ulimit -n``) and each two threads that it may have,
+            less a tenth; see ``server.max_connections``. ``None`` is no limit.
         max_connections_per_address: connections of one client at the same time: of an IPv4
             address, or of the first 64 bits of an IPv6 address; Unix sockets don't count. Where
             a trusted proxy says who the client is, that is who counts.
@@ -151,7 +158,9 @@ def serve(
     """
     sockets = _check_sockets(sock, host, port)
     _check(ssl)
-    _check_limits(max_connections, max_connections_per_address)
+    check_limit(open_timeout, "open_timeout")
+    limit, limited_by = _find_limit(max_connections)
+    _check_limits(limit, max_connections_per_address)
     router, run = find_router(handler)
     settings = make_settings(
         router=router,
@@ -174,6 +183,7 @@ def serve(
         max_size=max_size,
         max_header_size=max_header_size,
         max_queue=max_queue,
+        max_body_size=max_body_size,
         read_limit=read_limit,
         write_limit=write_limit,
         logger=logger,
@@ -190,7 +200,8 @@ def serve(
         upgrade=settings.upgrade,
         open_timeout=open_timeout,
         idle_timeout=idle_timeout,
-        max_connections=max_connections,
+        max_connections=limit,
+        limited_by=limited_by,
         max_connections_per_address=max_connections_per_address,
         create_connection=create or ServerConnection,
         logger=logger,
@@ -258,6 +269,15 @@ def _check_sockets(
 def _check(ssl: ssl_module.SSLContext | None) -> None:
     if ssl is not None and not hasattr(ssl, "wrap_bio"):
         raise TypeError(f"ssl= is an ssl.SSLContext, not {ssl!r}")
+
+
+def _find_limit(max_connections: int | str | None) -> tuple[int | None, str | None]:
+    """Return how many connections there may be, and why, if the process decides."""
+    if not isinstance(max_connections, str):
+        return max_connections, None
+    if max_connections != "process":
+        raise ValueError(f"max_connections is a number, None or 'process', not {max_connections!r}")
+    return find_capacity()
 
 
 def _check_limits(max_connections: int | None, max_connections_per_address: int | None) -> None:

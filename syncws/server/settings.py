@@ -63,6 +63,7 @@ def make_settings(  # they are described where programs give them
     max_size: MaxSize,
     max_header_size: int | None,
     max_queue: MaxQueue,
+    max_body_size: int | None = 0,
     logger: LoggerLike | None,
     **times_and_limits: Any,
 ) -> Settings:
@@ -91,6 +92,7 @@ def make_settings(  # they are described where programs give them
             subprotocols=subprotocols,
             max_size=max_size,
             max_header_size=max_header_size,
+            max_body_size=max_body_size,
             logger=logger,
         )
 

@@ -57,9 +57,13 @@ class ThreadingServer(Closing):
         idle_timeout: seconds without a message, after which a connection is closed; ``None``
             is never.
         max_connections: connections at the same time; ``None`` is unlimited.
+        limited_by: why there can't be more, where that is a limit of the process.
         max_connections_per_address: the same, of one address.
         create_connection: makes connections.
         logger: where to log.
+
+    Attributes:
+        max_connections: connections that there may be at the same time; ``None`` is unlimited.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ThreadingServer(Closing):
         open_timeout: float | None = 10,
         idle_timeout: float | None = None,
         max_connections: int | None = None,
+        limited_by: str | None = None,
         max_connections_per_address: int | None = None,
         create_connection: Callable[..., ServerConnection] = ServerConnection,
         logger: LoggerLike | None = None,
@@ -89,6 +94,8 @@ class ThreadingServer(Closing):
         self._unix_file: UnixFile | None = None  # removed when the server closes
         self._sockets = tuple(sockets)
         self._addresses = [sock.getsockname() for sock in sockets]
+        self.max_connections = max_connections
+        self._limited_by = limited_by
         self._init_handling(max_connections, max_connections_per_address, idle_timeout)
         self._init_closing()
         self._acceptor = Acceptor(
@@ -114,6 +121,15 @@ class ThreadingServer(Closing):
     def sockets(self) -> tuple[socket.socket, ...]:
         """The listening sockets."""
         return self._sockets
+
+    @property
+    def socket(self) -> socket.socket:
+        """The first of the listening sockets."""
+        return self._sockets[0]
+
+    def fileno(self) -> int:
+        """Return the descriptor of the first listening socket; -1 once it is closed."""
+        return self._sockets[0].fileno()
 
     @property
     def port(self) -> int | None:
@@ -147,13 +163,15 @@ class ThreadingServer(Closing):
         with self._lock:
             ended = self._tally.snapshot()
             jobs = [job.connection for job in self._running.values()]
-            counts = len(self._connections), len(self._opening), self._accepted_total
+            known = list(self._connections)
+            counts = len(self._opening), self._accepted_total
             started_at, ended_at = self._started_at, self._ended_at
         connections = [connection for connection in jobs if connection is not None]
         readers = [each._reader for each in connections if each._reader is not None]
         others = self._acceptor.thread, self._refuser.thread
         alive = [each for each in (*readers, *others) if each is not None and each.is_alive()]
         return ServerStats(
+            sum(each.open for each in known),
             *counts,
             *self._tally.add(ended, connections),
             refusals=self._rejections.counts,

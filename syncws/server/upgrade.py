@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from ..aliases import LoggerLike
-from ..exceptions import (
-    AbortHandshake,
-    InvalidHandshake,
-)
+from ..exceptions import AbortHandshake, ConnectionClosed, InvalidHandshake, InvalidState
 from ..options import Options
 from ..sansio.forwarded import Client, TrustedProxies
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
 from ..sansio.refusals import build_response
 from ..sansio.server_protocol import ServerProtocol
+from ..sansio.state import State
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
@@ -80,6 +79,10 @@ def call_route(connection: ServerConnection) -> None:
 class ServerConnection(Connection):
     """A server's connection: what a handler gets.
 
+    What the program's functions are called with during the opening handshake (``process_request``
+    and others) isn't open yet: ``close()``, ``fail()`` and ``abort()`` cut it without an answer;
+    sending, receiving and waiting raise :exc:`~syncws.exceptions.InvalidState`.
+
     Args:
         sock: a connected socket, or a transport; the connection owns it from now on.
         protocol: the codec, before the opening handshake.
@@ -100,6 +103,7 @@ class ServerConnection(Connection):
     _match: Match | None = None  # what the router found
     _refused_for: str | None = None  # the server's reason, if it has one
     _refusal_logged = False
+    _handshaker: int | None = None  # the thread that shakes hands
 
     def __init__(
         self,
@@ -194,6 +198,7 @@ class ServerConnection(Connection):
             TimeoutError: the client did not send it in time.
             OSError: the connection broke.
         """
+        self._handshaker = threading.get_ident()
         try:
             self._handshake(Deadline(timeout))
             self._start()
@@ -210,6 +215,8 @@ class ServerConnection(Connection):
         transport.handshake(deadline)
         events = protocol.events_received()
         while not events and protocol.handshake_exc is None:
+            for data in protocol.data_to_send():  # that a body is welcome
+                transport.send_all(data, deadline)
             data = transport.recv(deadline)
             if data:
                 protocol.receive_data(data)
@@ -243,6 +250,12 @@ class ServerConnection(Connection):
         answered = protocol.handshake_exc is None and response.status_code != 101
         if deadline.expired:
             raise TimeoutError("timed out during opening handshake")
+        if self.closed:
+            self._refused_for = "status"
+            protocol.handshake_exc = InvalidHandshake("the program ended the connection")
+            protocol.handshake_exc.__cause__ = EOFError("there was no response")
+            log_refusal(self, answered=False)
+            raise protocol.handshake_exc
         self.response = response
         protocol.send_response(response)
         return answered
@@ -258,7 +271,8 @@ class ServerConnection(Connection):
                 self._complete(request, response, None)
             response.serialize()  # refuse here what can't be sent
         except Exception as exc:
-            self.logger.exception("opening handshake failed")
+            if not (self.closed and isinstance(exc, (ConnectionClosed, EOFError))):
+                self.logger.exception("opening handshake failed")
             # Not its own words: saying them may fail, too.
             text = f"the server failed: {type(exc).__name__}"
             self.protocol.handshake_exc = InvalidHandshake(text)
@@ -295,7 +309,8 @@ class ServerConnection(Connection):
                 client = proxies.identify(self._transport.remote_address, request.headers)
                 self._client = client
                 self.protocol.forwarded_host = None if client is None else client.host
-            self.protocol.process_host(request.headers)
+            if request.protocol != "HTTP/1.0" or self.protocol.hosts or "Host" in request.headers:
+                self.protocol.process_host(request.headers)  # HTTP/1.0 needs none
         except InvalidHandshake as exc:
             return self.protocol.refuse(exc)
         return None
@@ -329,6 +344,38 @@ class ServerConnection(Connection):
             more: Any = extra
             response.headers.update(more(request.path, request.headers) if callable(more) else more)
         complete_response(request, response, self._upgrade.server_header)
+
+    # --- ended by the program, before it was open ---
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """See :meth:`Connection.wait_closed`.
+
+        Raises:
+            InvalidState: it isn't open yet, this is the thread that shakes hands, and there is
+                no ``timeout``.
+        """
+        is_own = self._handshaker == threading.get_ident()
+        if timeout is None and is_own and self.state is State.CONNECTING:
+            raise InvalidState("connection is connecting")
+        return super().wait_closed(timeout)
+
+    def _begin_close(self, code: int | None, reason: str, timeout: float | None) -> None:
+        if self.state is State.CONNECTING:  # there is nobody to shake hands with
+            self._abort(None)
+        else:
+            super()._begin_close(code, reason, timeout)
+
+    def _fail(self, code: int, reason: str) -> None:
+        if self.state is State.CONNECTING:
+            self._abort(None)
+        else:
+            super()._fail(code, reason)
+
+    def _abort(self, cause: BaseException | None) -> None:
+        if self._started or self._handshaker in (None, threading.get_ident()):
+            super()._abort(cause)
+        else:
+            self._transport.abort()  # its thread, which uses the socket, notices
 
     def _linger(self, deadline: Deadline) -> None:
         """Let the client read the response, before closing resets the connection."""

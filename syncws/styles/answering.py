@@ -35,6 +35,7 @@ class Answering:
 
     _finished = False
     _ws_upgrading = False  # into a WebSocket
+    _ws_open = False
 
     def set_default_headers(self) -> None:
         """Do nothing; subclasses set headers of all answers here, of errors too."""
@@ -61,8 +62,10 @@ class Answering:
         """Set the HTTP status, and its reason phrase, if it isn't to be the usual one.
 
         Raises:
+            RuntimeError: the WebSocket is open.
             ValueError: it isn't one of an answer: 101 is sent by itself.
         """
+        self._ws_check_not_open("set_status")
         if not 200 <= status_code <= 999:
             raise ValueError(f"{status_code!r} isn't the status of an answer")
         self._status_code = status_code
@@ -76,9 +79,11 @@ class Answering:
         """Set a header, in place of what it was; also of the answer that opens a WebSocket.
 
         Raises:
+            RuntimeError: the WebSocket is open; ``prepare()`` and ``get()`` are before that.
             TypeError: the value has a wrong type.
             ValueError: the header can't be sent.
         """
+        self._ws_check_not_open("set_header")
         self.clear_header(name)
         self.add_header(name, value)
 
@@ -120,9 +125,11 @@ class Answering:
             attributes: further ones, such as ``max_age=60``, ``httponly=True``.
 
         Raises:
+            RuntimeError: the WebSocket is open.
             http.cookies.CookieError: there is no such attribute, or the name, or the value of
                 an attribute, can't be sent.
         """
+        self._ws_check_not_open("set_cookie")
         if expires is None and expires_days is not None:
             expires = time.time() + expires_days * 86400
         if isinstance(expires, datetime.datetime):
@@ -174,6 +181,13 @@ class Answering:
         if chunk is not None:
             self.write(chunk)
         self._finished = True
+
+    def _ws_check_not_open(self, name: str) -> None:
+        if self._ws_open:
+            raise RuntimeError(
+                f"{name}() is for the answer to the request, which was sent when the WebSocket "
+                "opened: call it in prepare() or get()"
+            )
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
         """Finish with a redirection: 302, or 301 if it is permanent, or another status."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
 from ..exceptions import ConcurrencyError, ProtocolError
+from ..options import check_limit
 from ..sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
 from .app_run import Run, RunSettings
@@ -31,6 +32,7 @@ _reconnect: float = 0
 def set_reconnect(interval: float) -> None:
     """Set the ``reconnect`` of runs that don't say it: seconds, or 0 for none."""
     global _reconnect
+    check_limit(interval, "reconnect")
     _reconnect = interval
 
 
@@ -206,7 +208,8 @@ class WebSocketApp:
         Raises:
             ConcurrencyError: it runs already.
             InvalidURI: the URL isn't one of a WebSocket server.
-            TypeError, ValueError: an argument isn't supported, or wrong; says what to use.
+            TypeError, ValueError: an argument isn't supported, or wrong; says what to use. Also
+                if a function is a coroutine function or a generator: nobody would run it.
         """
         refuse(dispatcher=dispatcher, suppress_host=suppress_host)
         if skip_utf8_validation:

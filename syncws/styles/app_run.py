@@ -14,6 +14,7 @@ from ..exceptions import ConnectionClosed, ProtocolError
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..sansio.uri import parse_uri
+from ..server.callables import refuse_coroutine
 from ..threaded.deadline import Latch, clock
 from ..threaded.guarded_logger import GuardedLogger
 from .attempt import Attempt
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunSettings"]
 
 logger = GuardedLogger(logging.getLogger("syncws.client"))
+
+#: What a program's functions are called.
+_CALLBACKS = (
+    "on_open",
+    "on_reconnect",
+    "on_message",
+    "on_data",
+    "on_cont_message",
+    "on_ping",
+    "on_pong",
+    "on_error",
+    "on_close",
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,10 @@ class Run:
             **settings.options,
         }
         # What is wrong shall be raised here, and not be a failure to connect.
+        for name in _CALLBACKS:
+            function = getattr(app, name)
+            if function is not None:
+                refuse_coroutine(function, name)
         header = None if callable(app.header) else app.header
         options = {**self._options, "header": header}
         arguments = connect_arguments(app.url, settings.sslopt, options)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..options import check_limit
 from ..sansio.http11 import Request, Response
 from ..server.callables import refuse_coroutine
 from ..server.certificates import as_context
@@ -94,7 +95,8 @@ class Application:
 
     Raises:
         TypeError: a rule is malformed, or a method of a handler is a coroutine function.
-        ValueError: a setting has no meaning without an event loop, or here; says what to use.
+        ValueError: a setting has no meaning without an event loop, or here (says what to use);
+            or is a negative limit.
     """
 
     def __init__(
@@ -108,6 +110,12 @@ class Application:
                 raise ValueError(f"the setting {name}= isn't for this library: {hint}")
         if isinstance(settings.get("trusted_origins"), str):
             raise TypeError("the setting trusted_origins= is a list of origins")
+        for name in (
+            "websocket_ping_interval",
+            "websocket_ping_timeout",
+            "websocket_max_message_size",
+        ):
+            check_limit(settings.get(name), name)
         self.settings = settings
         self.default_host = default_host
         default = settings.get("default_handler_class")
@@ -256,8 +264,6 @@ def _check_handler(cls: type[RequestHandler]) -> None:
             continue
         what = f"{cls.__name__}.{name}"
         refuse_coroutine(method, what)
-        if inspect.isgeneratorfunction(method):
-            raise TypeError(f"{what} is a generator; here it is a plain function: drop yield")
     for name in ("post", "put", "patch", "delete", "options"):
         if hasattr(cls, name):
             raise TypeError(

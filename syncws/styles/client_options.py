@@ -10,6 +10,7 @@ from ..aliases import BytesLike
 from ..client.proxy import is_excluded
 from ..client.tls_options import make_context
 from ..exceptions import ProtocolError, ProxyError
+from ..options import check_limit
 from ..sansio.fields import build_host
 from ..sansio.headers import Headers
 from ..sansio.uri import WebSocketURI, parse_uri
@@ -102,6 +103,7 @@ def connect_arguments(
         "origin": _origin(uri, rest),
     }
     proxy_timeout = rest.pop("http_proxy_timeout", None)
+    check_limit(proxy_timeout, "http_proxy_timeout")
     if proxy_timeout is not None:
         arguments["open_timeout"] = proxy_timeout
     timeout = rest.pop("timeout", None)

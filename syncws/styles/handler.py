@@ -96,12 +96,13 @@ class WebSocketHandler(RequestHandler):
         """Return whether pages of this origin may connect; if not, they are refused with 403.
 
         Called, after ``prepare()``, for each request that has an Origin: browsers send it.
-        This accepts the host that the request is for, and the setting ``trusted_origins``.
+        This accepts the host that the request is for, and asks :meth:`check_trusted_origin`
+        about others.
         """
-        if origin in self.settings.get("trusted_origins", ()):
-            return True
         fetch_site = ", ".join(self.request.headers.get_all("Sec-Fetch-Site"))
-        return is_origin_allowed(origin, (SAME_ORIGIN,), self.request.host, fetch_site)
+        if is_origin_allowed(origin, (SAME_ORIGIN,), self.request.host, fetch_site):
+            return True
+        return bool(call(self.check_trusted_origin, origin))
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         """Return the subprotocol to use, or ``None``: this returns ``None``.
@@ -313,6 +314,7 @@ def run_handler(connection: HandlerConnection) -> None:
     if handler is None:  # a process_response replaced a refusal by a 101
         raise LookupError("no handler was chosen")
     handler._ws_connection = connection
+    handler._ws_open = True
     code = CloseCode.NORMAL_CLOSURE
     try:
         _converse(handler, connection)

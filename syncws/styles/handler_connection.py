@@ -6,7 +6,7 @@ import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..options import Deflate
+from ..options import Deflate, split_max_size
 from ..sansio.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from ..sansio.frames import Frame, Opcode
 from ..sansio.http11 import Request, Response
@@ -119,7 +119,7 @@ class HandlerConnection(ServerConnection):
             ping_timeout=interval if timeout is None else timeout or None,
         )
         protocol = self.protocol
-        protocol.max_message_size = handler.max_message_size
+        protocol.max_message_size = split_max_size(handler.max_message_size)[0]
         compression = handler.get_compression_options()
         if compression is not None:
             protocol.available_extensions.append(_deflate(compression))

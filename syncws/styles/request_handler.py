@@ -99,6 +99,13 @@ class RequestHandler(Answering):
         """Return ``None``; subclasses return who it is, for :attr:`current_user`."""
         return None
 
+    def check_trusted_origin(self, origin: str) -> bool:
+        """Return whether pages of another origin may open a WebSocket: see ``check_origin()``.
+
+        This accepts the setting ``trusted_origins``, a list.
+        """
+        return origin in self.settings.get("trusted_origins", ())
+
     def log_exception(
         self,
         typ: type[BaseException] | None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 from urllib.parse import parse_qsl
 
 from ..sansio.headers import Headers
@@ -31,6 +32,23 @@ class WebHeaders(Headers):
         """
         return ",".join(self._values[name.lower()])
 
+    @overload
+    def get_all(self, name: str) -> list[str]: ...
+    @overload
+    def get_all(self) -> Iterator[tuple[str, str]]: ...
+
+    def get_all(self, name: str | None = None) -> list[str] | Iterator[tuple[str, str]]:
+        """Return the values of a header, in order; without a name, all (name, value) pairs.
+
+        These have their names as ``Content-Type`` is spelled, whatever the client wrote.
+        """
+        if name is not None:
+            return super().get_all(name)
+        return (
+            ("-".join(map(str.capitalize, key.split("-"))), value)
+            for key, value in self.raw_items()
+        )
+
     def get_list(self, name: str) -> list[str]:
         """Return the values of a header, in order; an empty list if there is none."""
         return self.get_all(name)
@@ -50,7 +68,7 @@ class WebRequest:
         query: the part after it.
         version: of HTTP.
         headers: its headers.
-        body: always empty: requests with a body are refused.
+        body: its body; of a request for a WebSocket it is empty.
         connection: the connection that it came on.
         remote_ip: the client's address; what trusted proxies say, if there are some.
         protocol: ``"http"`` or ``"https"``.
@@ -61,9 +79,9 @@ class WebRequest:
         self.method = request.method
         self.uri = request.path
         self.path, _, self.query = request.path.partition("?")
-        self.version = "HTTP/1.1"
+        self.version = request.protocol
         self.headers = WebHeaders.from_parsed(request.headers.raw_items())
-        self.body = b""
+        self.body = request.body
         self.connection = connection
         address = connection.remote_address
         # Unix sockets have no address.

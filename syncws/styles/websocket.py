@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from ..client.connect import connect
 from ..exceptions import ConcurrencyError
+from ..options import check_limit
 from .abnf import STATUS_NORMAL
 from .client_errors import raise_as_known
 from .client_options import connect_arguments, parse_ping_payload, refuse
@@ -27,8 +28,12 @@ def setdefaulttimeout(timeout: float | None) -> None:
 
     Args:
         timeout: seconds.
+
+    Raises:
+        ValueError: it is negative.
     """
     global _default_timeout
+    check_limit(timeout, "timeout")
     _default_timeout = timeout
 
 
@@ -106,7 +111,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             TypeError, ValueError: an option isn't supported, or wrong; says what to use.
         """
         if options.get("timeout") is not None:
-            self._timeout = options["timeout"]
+            self.settimeout(options["timeout"])
         self.adopt(self.open_connection(url, options))
 
     def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:

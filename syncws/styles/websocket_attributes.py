@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ..options import check_limit
 from ..sansio.frames import Frame
 from .client_errors import NotConnected, as_dict
 
@@ -80,7 +81,12 @@ class WebSocketAttributes:
         return self._timeout
 
     def settimeout(self, timeout: float | None) -> None:
-        """Set the seconds that each call may take from now on; ``None`` waits forever."""
+        """Set the seconds that each call may take from now on; ``None`` waits forever.
+
+        Raises:
+            ValueError: it is negative.
+        """
+        check_limit(timeout, "timeout")
         self._timeout = timeout
 
     timeout = property(gettimeout, settimeout, doc="Seconds that each call may take.")

@@ -10,6 +10,7 @@ from ..sansio.http11 import Request, Response
 from ..sansio.protocol import Protocol
 from ..sansio.state import Role, State
 from .deadline import Latch
+from .socket_view import SocketView, TlsView
 from .transport import Transport
 from .writer import Writer
 
@@ -92,6 +93,23 @@ class Attributes:
     def secure(self) -> bool:
         """Whether the connection is encrypted by TLS."""
         return self._transport.secure
+
+    @property
+    def socket(self) -> SocketView:
+        """The socket, as far as programs may use it: addresses, options, and what TLS can tell.
+
+        Reading, writing and closing are the connection's business.
+        """
+        return SocketView(self._transport)
+
+    @property
+    def ssl_object(self) -> TlsView | None:
+        """What TLS can tell: the peer's certificate (``getpeercert()``), cipher, ALPN.
+
+        ``None`` without TLS. It is that of this end: with a proxy in between that takes TLS off,
+        only the proxy knows the client's certificate.
+        """
+        return self._transport.tls_view
 
     @property
     def local_address(self) -> Any:

@@ -16,8 +16,9 @@ from .absent import CONNECTION_HINTS, explain_absence
 from .batch import Batch
 from .core import Core
 from .deadline import Deadline
+from .outgoing import as_message, encode
 from .pings import Ping
-from .writer import Broken, as_message, encode
+from .writer import Broken
 
 __all__ = ["Connection"]
 

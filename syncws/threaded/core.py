@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
-from ..exceptions import ConnectionClosed, ProtocolError
+from ..exceptions import ConnectionClosed, InvalidState, ProtocolError
 from ..options import Options
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
@@ -386,7 +386,12 @@ class Core(Receiving):
         """Return what to raise, after waiting for the end of a connection that is closing.
 
         Only with no locks held: at the interpreter's exit threads stay here.
+
+        Raises:
+            InvalidState: it isn't open yet.
         """
+        if self.protocol.state is State.CONNECTING:
+            raise InvalidState("connection is connecting")
         if not self._await_closed(Deadline(self.options.close_timeout)):
             self._close_timed_out()
             self._await_closed(Deadline(READER_GRACE))

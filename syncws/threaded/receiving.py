@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..accel import Channel
 from ..aliases import Data
-from ..exceptions import ConnectionClosed, ConnectionClosedOK
+from ..exceptions import ConnectionClosed, ConnectionClosedOK, InvalidState
 from ..sansio.frames import Frame, Opcode
 from ..sansio.state import State
 from .attributes import Attributes
@@ -185,7 +185,10 @@ class Receiving(Channel, Attributes):
         Raises:
             TimeoutError: it does not hold in time.
             EOFError: it never will.
+            InvalidState: the opening handshake goes on, which its own thread reads.
         """
+        if self.protocol.state is State.CONNECTING:
+            raise InvalidState("connection is connecting")
         inbox = self._inbox
         is_main = is_main_thread()
         waiter = Waiter(self._direct or not is_main, streams)
@@ -343,6 +346,8 @@ class Receiving(Channel, Attributes):
 
     def _wake_reader(self) -> None:
         """Let the reader thread read, unless another thread does. Never blocks."""
+        if self.protocol.state is State.CONNECTING:
+            return
         if self._reader is not None:
             release(self._wakeup)
         else:

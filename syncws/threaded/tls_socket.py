@@ -9,6 +9,7 @@ import ssl
 import threading
 
 from .deadline import Deadline
+from .socket_view import TlsView
 from .transport import READ_SIZE, WRITE_SIZE, Buffer, Transport
 
 __all__ = ["TlsSocketTransport"]
@@ -35,6 +36,11 @@ class TlsSocketTransport(Transport):
         self._lock = threading.Lock()
         # Guarded by the write lock: what was tried to be sent needs something to be read first.
         self._reads_to_send = False
+
+    @property
+    def tls_view(self) -> TlsView:
+        """See :attr:`Transport.tls_view`."""
+        return TlsView(self.sock, self._lock)
 
     def recv(self, deadline: Deadline | None = None) -> bytes:
         """See :meth:`Transport.recv`."""

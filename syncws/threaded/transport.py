@@ -29,6 +29,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from .deadline import SIGNAL_INTERVAL, Deadline, is_green, is_main_thread
+from .socket_view import TlsView
 
 if TYPE_CHECKING:
     import ssl
@@ -98,6 +99,11 @@ class Transport:
         """
         plain = type(self.sock) is socket.socket and issubclass(socket.socket, _socket.socket)
         return self.sock.fileno() if plain and not is_green(threading.Lock()) else None
+
+    @property
+    def tls_view(self) -> TlsView | None:
+        """What TLS can tell; ``None`` without TLS."""
+        return None
 
     def handshake(self, deadline: Deadline) -> None:
         """Shake hands, as a server's TLS does; nothing here. Before anything else is called.
@@ -353,6 +359,11 @@ class TlsTransport(Transport):
     def bytes_sent(self) -> int:  # type: ignore[override]
         """Bytes written to the network so far."""
         return self._below.bytes_sent
+
+    @property
+    def tls_view(self) -> TlsView:
+        """See :attr:`Transport.tls_view`."""
+        return TlsView(self.ssl_object, self._lock)
 
     def handshake(self, deadline: Deadline) -> None:
         """See :meth:`Transport.handshake`."""

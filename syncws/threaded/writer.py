@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Callable
 from typing import Protocol as Interface
 
@@ -15,10 +15,11 @@ from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
 from .deadline import Deadline, Latch, forget_owner, is_green, wait_for_lock
 from .flusher import call_when_writable
+from .outgoing import encode_fragments
 from .timekeeper import Timer, call_later
 from .transport import Transport
 
-__all__ = ["Broken", "Lock", "Writer", "as_message", "encode"]
+__all__ = ["Broken", "Lock", "Writer"]
 
 #: Bytes of a payload from which on it isn't copied behind its header.
 LARGE = 1 << 15
@@ -141,7 +142,7 @@ class Writer:
 
         Raises what :meth:`send` does, and what iterating raises.
         """
-        encoded: Iterable[tuple[Opcode, BytesLike]] = _encode_fragments(fragments, text)
+        encoded: Iterable[tuple[Opcode, BytesLike]] = encode_fragments(fragments, text)
         count = None
         if isinstance(fragments, (list, tuple)):
             encoded = list(encoded)
@@ -481,59 +482,8 @@ class Writer:
             self._timer = call_later(DRAIN_INTERVAL, self._has_room)
 
 
-def _encode_fragments(
-    fragments: Iterable[DataLike], text: bool | None
-) -> Iterator[tuple[Opcode, BytesLike]]:
-    """Return what :func:`encode` does, for each.
-
-    Raises:
-        TypeError: one can't be sent, or not with those before it.
-        UnicodeError: one isn't UTF-8, or can't be.
-    """
-    is_text = None
-    for fragment in fragments:
-        encoded = encode(fragment, text)
-        if is_text is None:
-            is_text = isinstance(fragment, str)
-        elif isinstance(fragment, str) is not is_text:
-            raise TypeError("the fragments of a message are all str or all bytes")
-        yield encoded
-
-
 def _make_write_lock() -> Lock:
     # To the accelerator's lock all green threads (gevent, eventlet) are one and the same.
     green = is_green(threading.Lock())
     lock: Lock = threading.RLock() if green else WriteLock()  # type: ignore[assignment]
     return lock
-
-
-def as_message(message: DataLike, text: bool | None) -> DataLike:
-    """Return a message that is sent in the same way without ``text``.
-
-    Raises:
-        UnicodeError: it isn't UTF-8, or can't be.
-    """
-    if text is None or text == isinstance(message, str):
-        return message
-    if isinstance(message, str):
-        return message.encode()
-    return str(message.tobytes() if isinstance(message, memoryview) else message, "utf-8")
-
-
-def encode(message: DataLike, text: bool | None) -> tuple[Opcode, BytesLike]:
-    """Return opcode and payload of a message.
-
-    Raises:
-        TypeError: it can't be sent.
-        UnicodeError: it isn't UTF-8, or can't be.
-    """
-    if isinstance(message, str):
-        return (Opcode.BINARY if text is False else Opcode.TEXT), message.encode()
-    if isinstance(message, memoryview):
-        message = message.cast("B") if message.c_contiguous else message.tobytes()
-    elif not isinstance(message, (bytes, bytearray)):
-        raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
-    if text:
-        str(message, "utf-8")  # refuse here what the peer would fail the connection for
-        return Opcode.TEXT, message
-    return Opcode.BINARY, message

@@ -131,11 +131,13 @@ UNINITIALIZED = """
     class Sub(Channel):
         pass
 
-    arguments = [(), (None,), (b"",), (1.0,), (b"", True), (-1, None, 0, None, None, None, [], b"", 0)]
+    direct = (-1, None, 0, None, None, None, [], b"", 0)
+    arguments = [(), (None,), (b"",), (1.0,), (b"", True), direct]
+    skipped = "__class__ __init_subclass__ __subclasshook__ __new__ __init__".split()
     called = 0
     for cls in (Channel, Sub, Connection, ClientConnection):
         for name in dir(cls):
-            if name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__", "__init__"):
+            if name in skipped:
                 continue
             if name.startswith("_") and cls not in (Channel, Sub):
                 continue

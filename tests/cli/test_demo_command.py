@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from support.shell import DEADLINE, interrupt, program
+from support.shell import DEADLINE, interrupt, program, terminate
 
 import syncws
 from syncws import cli, demo
@@ -54,6 +54,16 @@ def test_demo_says_that_a_host_is_wrong(capsys, host):
 def test_demo_does_not_hide_other_errors_behind_another_port(capsys):
     assert cli.main(["demo", "--host", "192.0.2.1"]) == 1
     assert "192.0.2.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["echo", "chat?name=ann"])
+def test_demo_closes_connections_at_sigterm(path):
+    with program("demo", "--port", "0") as process:
+        uri = process.stdout.readline().split()[1].replace("http", "ws", 1)
+        ws = syncws.connect(f"{uri}{path}")
+        assert terminate(process) == (0, "")
+        assert ws.wait_closed(DEADLINE)
+        assert ws.close_code == 1001
 
 
 def test_demo_serves_until_ctrl_c():

@@ -13,7 +13,7 @@ import websockets.sync.client
 from support.certificates import client_context, server_context
 from support.pairs import wait_until
 from support.scripted import build_request, read_head, scripted_server, silent
-from support.shell import DEADLINE, Recorder, interrupt, program, serving
+from support.shell import DEADLINE, Recorder, interrupt, program, serving, terminate
 from support.wire import build_frame
 
 import syncws
@@ -301,6 +301,14 @@ def test_the_command_relays_until_ctrl_c():
         assert interrupt(process) == (0, "")
         assert ws.wait_closed(DEADLINE)
         assert "→  GET /path?q HTTP/1.1" in process.stdout.read()
+
+
+def test_the_command_ends_well_at_sigterm():
+    with serving(echo) as target, program("proxy", target, "--port", "0") as process:
+        process.stdout.readline()
+        ws = syncws.connect(process.stdout.readline().split()[-1])
+        assert terminate(process) == (0, "")
+        assert ws.wait_closed(DEADLINE)
 
 
 def test_relaying_ends_what_is_open(monkeypatch, capsys):

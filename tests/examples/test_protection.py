@@ -37,6 +37,21 @@ def test_tls(tmp_path):
 
 
 @needs_signals
+def test_mutual_tls(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    for command in commands("mutual_tls/README.md"):
+        if command.startswith("openssl "):
+            subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    with running_server("mutual_tls/server.py", cwd=tmp_path) as uri:
+        assert outcome(start("mutual_tls/client.py", uri, cwd=tmp_path)).splitlines() == [
+            "refused without a certificate",
+            "ann said: hello",
+            "the server is localhost",
+        ]
+
+
+@needs_signals
 def test_auth():
     with running_server("auth/server.py") as uri:
         assert outcome(start("auth/client.py", uri)).splitlines() == [

@@ -191,6 +191,14 @@ def test_coroutine_functions_are_refused(sock):
             pass
 
 
+def test_generator_functions_are_refused(sock):
+    with pytest.raises(TypeError, match="drop yield"):
+
+        @sock.route("/")
+        def handler(ws):
+            yield
+
+
 def test_a_test_client_needs_an_application():
     with pytest.raises(RuntimeError, match="init_app"):
         Sock().test_client()

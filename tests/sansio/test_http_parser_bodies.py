@@ -6,11 +6,17 @@ import re
 
 import pytest
 
-from syncws.exceptions import HeaderLineTooLong, InvalidState, TooManyHeaders
+from syncws.exceptions import (
+    HeaderLineTooLong,
+    InvalidState,
+    RequestBodyTooLong,
+    TooManyHeaders,
+)
 from syncws.sansio.header_limits import MAX_HEADER_SIZE
 from syncws.sansio.http_parser import (
     MAX_BODY_SIZE,
     MAX_NUM_HEADERS,
+    RequestParser,
     ResponseParser,
 )
 
@@ -213,3 +219,77 @@ def test_response_ended_by_the_stream_takes_nothing_more():
     parser.receive_eof()
     with pytest.raises(InvalidState):
         parser.receive_data(b"x")
+
+
+# --- requests --------------------------------------------------------------------
+
+
+def post_with(*lines, body=b"", protocol=b"HTTP/1.1"):
+    head = b"POST /form " + protocol
+    return b"".join(line + b"\r\n" for line in (head, *lines, b"")) + body
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("protocol", [b"HTTP/1.0", b"HTTP/1.1"])
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_request_has_a_body_of_its_length(split, protocol, length):
+    message = post_with(b"Content-Length: %d" % length, body=b"x" * length, protocol=protocol)
+    request, trailing = feed(RequestParser(plain=True), pieces(message + b"after", split))
+    assert (request.method, request.path, request.body) == ("POST", "/form", b"x" * length)
+    assert request.protocol == protocol.decode()
+    assert trailing == b"after"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_request_may_be_chunked(split):
+    body = b"5;a=b\r\nhello\r\n00A\r\n0123\r\n6789\r\n0\r\nTrailer: a\r\n\r\n"
+    message = post_with(b"Transfer-Encoding: chunked", body=body)
+    request, trailing = feed(RequestParser(plain=True), pieces(message + b"after", split))
+    assert request.body == b"hello0123\r\n6789"
+    assert trailing == b"after"
+
+
+@pytest.mark.parametrize("limit", [0, 4, 5, None])
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        (b"Content-Length: 5", b"hello"),
+        (b"Transfer-Encoding: chunked", b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"),
+    ],
+)
+def test_request_has_a_limit_for_its_body(limit, split, line, body):
+    parser = RequestParser(plain=True, max_body_size=limit)
+    parts = pieces(post_with(line, body=body), split)
+    if limit in (0, 4):
+        with pytest.raises(RequestBodyTooLong, match=f"more than {limit} bytes"):
+            feed(parser, parts)
+    else:
+        assert feed(parser, parts)[0].body == b"hello"
+
+
+def test_request_that_is_too_long_is_refused_before_its_body_comes():
+    with pytest.raises(RequestBodyTooLong):
+        RequestParser(plain=True, max_body_size=4).receive_data(post_with(b"Content-Length: 5"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ([b"Content-Length: 5", b"Transfer-Encoding: chunked"], "both"),
+        ([b"Content-Length: 5", b"Content-Length: 6"], "different values"),
+        ([b"Content-Length: -5"], "invalid Content-Length"),
+        ([b"Transfer-Encoding: gzip, chunked"], "unsupported Transfer-Encoding"),
+        ([b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"], "unsupported"),
+        ([b"Content-Length: 5", b"Upgrade: WebSocket"], "the request has a body"),
+    ],
+)
+def test_request_whose_body_is_ambiguous_is_refused(lines, error):
+    with pytest.raises(ValueError, match=error):
+        RequestParser(plain=True).receive_data(post_with(*lines, body=b"hello"))
+
+
+def test_older_requests_have_no_chunks():
+    data = post_with(b"Transfer-Encoding: chunked", protocol=b"HTTP/1.0")
+    with pytest.raises(ValueError, match=r"Transfer-Encoding in HTTP/1\.0"):
+        RequestParser(plain=True).receive_data(data)

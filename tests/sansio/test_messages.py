@@ -374,3 +374,9 @@ def test_control_frames_count_by_their_bytes():
     decoder.feed(ping.serialize(masked=True) * 3)
     assert decoder.decode(150) == [ping] * 2
     assert decoder.decode() == [ping]
+
+
+@pytest.mark.parametrize("limits", [(-1, None), (None, -1), (5, -1)])
+def test_limits_that_are_negative_are_refused(limits):
+    with pytest.raises(ValueError, match="max_size can't be negative"):
+        Decoder(Role.SERVER, *limits)

@@ -167,6 +167,12 @@ def test_client_refuses_a_subprotocol_that_it_did_not_offer(offered):
         agreed_subprotocol(header(SUBPROTOCOL, "b"), offered)
 
 
+@pytest.mark.parametrize("values", [[""], [" , "], ["", ""]])
+def test_client_refuses_an_answer_that_names_no_subprotocol(values):
+    with pytest.raises(InvalidHeaderValue, match="Sec-WebSocket-Protocol"):
+        agreed_subprotocol(header(SUBPROTOCOL, *values), ["a", "b"])
+
+
 @pytest.mark.parametrize("values", [["a, b"], ["a", "b"], ["a", "a"]])
 def test_client_refuses_several_subprotocols(values):
     with pytest.raises(InvalidHeaderValue, match=r"several values: a, [ab]"):

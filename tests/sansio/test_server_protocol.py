@@ -18,6 +18,7 @@ from syncws.exceptions import (
     InvalidState,
     InvalidUpgrade,
     NegotiationError,
+    RequestBodyTooLong,
     RequestLineTooLong,
     TooManyHeaders,
 )
@@ -238,7 +239,9 @@ def assert_refused(server, status):
         (wire([("Bad Name", "x")]), InvalidMessage, 400),
         (wire(with_header("Host", "b")), InvalidMessage, 400),
         (wire(with_header("Content-Length", "5")), InvalidMessage, 400),
-        (wire(line="GET / HTTP/1.0"), InvalidProtocol, 505),
+        (wire(with_header("Transfer-Encoding", "chunked")), InvalidMessage, 400),
+        (wire([("Content-Length", "65537")], "POST / HTTP/1.1"), RequestBodyTooLong, 413),
+        (wire([("Transfer-Encoding", "chunked")], "POST / HTTP/1.0"), InvalidMessage, 400),
         (wire(line="GET / HTTP/2.0"), InvalidProtocol, 505),
         (b"GET /" + b"x" * 20000, RequestLineTooLong, 414),
         (wire([("X", "x" * 20000)]), HeaderLineTooLong, 431),
@@ -453,6 +456,14 @@ def test_first_subprotocol_of_the_server_is_chosen(available, offered, chosen):
     assert server.process_subprotocol(headers) == chosen
 
 
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_client_may_offer_an_empty_list(value):
+    server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
+    headers = Headers({"Sec-WebSocket-Protocol": value, "Sec-WebSocket-Extensions": value})
+    assert server.process_subprotocol(headers) is None
+    assert server.process_extensions(headers) == (None, [])
+
+
 @pytest.mark.parametrize("offered", [[], ["b"]])
 def test_client_must_offer_one_of_the_subprotocols(offered):
     server = ServerProtocol(subprotocols=["a", "c"])
@@ -542,3 +553,13 @@ def test_what_the_browser_says_counts_for_the_origin():
 def test_a_response_that_has_no_body_has_no_length(status):
     # RFC 9110 §8.6
     assert "Content-Length" not in build_response(status).headers
+
+
+@pytest.mark.parametrize("code", [1011, 1006])
+def test_a_connection_may_be_failed_before_it_is_open(code):
+    protocol = ServerProtocol()
+    protocol.fail(code)
+    assert protocol.data_to_send() == [b""]
+    protocol.receive_eof()
+    assert protocol.state is State.CLOSED
+    assert protocol.close_code == 1006

@@ -429,7 +429,7 @@ def test_membership_ends_with_the_connection(audience):
     server.group("a").add(connections[0])  # too late, and no error
     assert connections[0] not in server.group("a")
     clients[1].close()
-    wait_until(lambda: not server.connections)
+    wait_until(lambda: not server._known_connections())
     assert server._groups._members == server._groups._names == {}
 
 

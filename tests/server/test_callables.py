@@ -5,7 +5,7 @@ import pytest
 from support.pairs import SOON
 from support.serving import serving
 
-from syncws import connect, serve
+from syncws import Router, connect, serve
 from syncws.server.callables import adapt_handler, adapt_select_subprotocol
 
 
@@ -113,6 +113,7 @@ COROUTINES = [
     CoroutineObject(),
     CoroutineObject().handle,
     functools.partial(coroutine_handler),
+    functools.partial(CoroutineObject()),
 ]
 
 
@@ -123,6 +124,41 @@ def test_a_coroutine_is_refused_wherever_a_function_is_expected(function):
     for name in ("process_request", "process_response", "select_subprotocol"):
         with pytest.raises(TypeError, match=f"{name} is a plain function"):
             serve(lambda ws: None, **{name: function})
+
+
+def plain_generator(websocket):
+    yield
+
+
+class GeneratorObject:
+    def __call__(self, websocket):
+        yield
+
+    def handle(self, websocket):
+        yield
+
+
+GENERATORS = [
+    plain_generator,
+    GeneratorObject(),
+    GeneratorObject().handle,
+    functools.partial(plain_generator),
+    functools.partial(functools.partial(GeneratorObject())),
+]
+
+
+@pytest.mark.parametrize("function", GENERATORS)
+def test_a_generator_is_refused_wherever_a_function_is_expected(function):
+    with pytest.raises(TypeError, match="a handler is a plain function: drop yield"):
+        serve(function)
+    for name in ("process_request", "process_response", "select_subprotocol"):
+        with pytest.raises(TypeError, match=f"{name} is a plain function"):
+            serve(lambda ws: None, **{name: function})
+    with pytest.raises(TypeError, match="process_request is a plain function"):
+        serve(lambda ws: None, process_request=[lambda ws, request: None, function])
+    for register in (Router().route, Router().http):
+        with pytest.raises(TypeError, match="is a plain function: drop yield"):
+            register("/")(function)
 
 
 def test_the_error_names_the_function():

@@ -198,6 +198,33 @@ def test_open_connections_are_known_until_they_are_closed():
 # --- limits, times, compression ---
 
 
+def test_a_server_has_a_socket_and_a_descriptor():
+    with serving() as server:
+        assert server.socket is server.sockets[0]
+        assert server.socket.getsockname()[1] == server.port
+        assert server.fileno() == server.socket.fileno() > 0
+    assert server.fileno() == -1
+
+
+def test_connections_that_are_closing_are_not_among_the_open_ones():
+    def handler(ws):
+        ws.server.group("all").add(ws)
+        entered.set()
+        released.wait(SOON)
+
+    entered, released = threading.Event(), threading.Event()
+    with serving(handler) as server:
+        with connect(server.uri):
+            assert entered.wait(SOON)
+            assert len(server.connections) == 1
+        try:  # the handler goes on
+            assert not server.connections
+            assert server.stats().connections_open == 0
+            assert not server.group("all").connections
+        finally:
+            released.set()
+
+
 def test_options_reach_the_connections():
     def handler(ws):
         seen.append(ws.options)

@@ -208,6 +208,66 @@ def test_connections_may_go_on():
     assert server.wait_closed(0)
 
 
+def opened_while_the_server_closes(**kwargs):
+    """Have a client connect whose handshake ends while the server closes, and leaves it open."""
+
+    def process_response(ws, request, response):
+        answering.set()
+        released.wait(SOON)
+
+    answering, released = threading.Event(), threading.Event()
+    server = serve(echo, "127.0.0.1", process_response=process_response).start()
+    client = run(connect, server.uri)
+    assert answering.wait(SOON)
+    closing = run(server.close, close_connections=False, **kwargs)
+    wait_until(lambda: not server.is_serving())
+    released.set()
+    ws = client.result()
+    return server, ws, closing
+
+
+def test_a_connection_that_opens_meanwhile_goes_on_too():
+    _, ws, closing = opened_while_the_server_closes()
+    with ws:
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+        assert not closing.done()
+    closing.result()
+    assert ws.close_code == 1000
+
+
+def test_a_connection_that_opened_meanwhile_is_closed_by_a_second_call():
+    server, ws, closing = opened_while_the_server_closes()
+    ws.send("hello")
+    assert ws.recv(SOON) == "hello"
+    server.close(code=1012)
+    assert ws.wait_closed(SOON)
+    assert ws.close_code == 1012
+    closing.result()
+
+
+def test_a_connection_that_has_just_opened_is_not_cut_off_with_those_that_say_nothing(monkeypatch):
+    class Late(ServerConnection):
+        def handshake(self, timeout=None):
+            super().handshake(timeout)
+            opened.set()
+            released.wait(SOON)
+
+    opened, released = threading.Event(), threading.Event()
+    monkeypatch.setattr(closing, "OPENING_GRACE", 0.05)
+    server = serve(echo, "127.0.0.1", create_connection=Late).start()
+    with connect(server.uri) as ws, raw_client(server) as silent:
+        assert opened.wait(SOON)
+        wait_until(lambda: len(server._opening) == 2)
+        ending = run(server.close, close_connections=False)
+        assert read_all(silent) == b""  # it was cut off
+        released.set()
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+    ending.result()
+    assert ws.close_code == 1000
+
+
 def test_connections_that_go_on_are_cut_off_at_the_deadline_if_there_is_one():
     server = serve(echo, "127.0.0.1").start()
     ws = connect(server.uri)

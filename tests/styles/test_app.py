@@ -244,6 +244,21 @@ def test_wrong_arguments_are_raised_at_once(arguments, error):
     assert seen.calls == []
 
 
+@pytest.mark.parametrize("name", ["on_open", "on_message", "on_error", "on_close", "on_pong"])
+def test_functions_that_nobody_would_run_are_refused(name):
+    def generator(app, *args):
+        yield
+
+    async def coroutine(app, *args):
+        pass
+
+    for function in (generator, coroutine):
+        app = WebSocketApp("ws://localhost:1/")
+        setattr(app, name, function)
+        with pytest.raises(TypeError, match=f"{name} is a plain function"):
+            app.run_forever()
+
+
 def test_masking_keys_can_not_be_chosen():
     with pytest.raises(TypeError, match="unpredictable"):
         WebSocketApp("ws://localhost/", get_mask_key=bytes)

@@ -10,7 +10,7 @@ from support.scripted import build_request, exchange, raw_client, read_head
 from support.serving import messages
 
 from syncws import ConnectionClosedError, InvalidStatus, basic_auth, connect
-from syncws.styles import Finish, HTTPError, WebSocketHandler
+from syncws.styles import Application, Finish, HTTPError, WebSocketHandler
 
 
 class Echo(WebSocketHandler):
@@ -88,6 +88,57 @@ def test_check_origin_decides_about_the_same_host_too():
     with listening([("/", Handler)]) as server:
         assert is_accepted(server, Origin="https://app.example")
         assert not is_accepted(server, Origin="http://localhost")
+
+
+def test_check_trusted_origin_decides_about_other_hosts_only():
+    class Handler(Echo):
+        def check_trusted_origin(self, origin):
+            asked.append(origin)
+            return origin == "https://app.example"
+
+    asked = []
+    settings = {"trusted_origins": ["https://elsewhere.example"]}
+    with listening(Application([("/", Handler)], **settings)) as server:
+        assert is_accepted(server, Origin="https://app.example")
+        assert is_accepted(server, Origin="http://localhost")
+        assert not is_accepted(server, Origin="https://elsewhere.example")
+    assert asked == ["https://app.example", "https://elsewhere.example"]
+
+
+def test_all_headers_of_the_request_can_be_gone_through():
+    class Handler(Echo):
+        def prepare(self):
+            found.extend(self.request.headers.get_all())
+
+    found = []
+    with listening([("/", Handler)]) as server:
+        assert is_accepted(server, x_SOME_thing="1", X_Some_Thing="2")
+    assert found[:2] == [("Host", "localhost"), ("Upgrade", "websocket")]
+    assert found[-2:] == [("X-Some-Thing", "1"), ("X-Some-Thing", "2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("set_header", ("X-Color", "blue")),
+        ("set_cookie", ("color", "blue")),
+        ("clear_cookie", ("color",)),
+        ("set_status", (201,)),
+        ("redirect", ("/",)),
+        ("write", ("text",)),
+        ("finish", ()),
+    ],
+)
+def test_what_is_for_the_answer_says_so_once_it_is_sent(name, args):
+    class Handler(Echo):
+        def open(self):
+            try:
+                getattr(self, name)(*args)
+            except Exception as exc:
+                self.write_message(type(exc).__name__)
+
+    with connected(Handler) as ws:
+        assert ws.recv(SOON) == "RuntimeError"
 
 
 def test_trusted_origins_setting():

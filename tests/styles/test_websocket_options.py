@@ -428,3 +428,21 @@ def test_names_of_websocket_client_are_there():
     public = {name for name in dir(theirs) if not name.startswith("_")} - inner
     public = {name for name in public if type(getattr(theirs, name)).__name__ != "module"}
     assert {name for name in public if not hasattr(websocket, name)} == set()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda uri: websocket.create_connection(uri, timeout=-1),
+        lambda uri: websocket.create_connection(uri, http_proxy_timeout=-0.5),
+        lambda uri: websocket.create_connection(uri, max_size=-1),
+        lambda uri: websocket.WebSocket().connect(uri, timeout=-1),
+        lambda uri: websocket.WebSocket().settimeout(-1),
+        lambda uri: websocket.setdefaulttimeout(-1),
+        lambda uri: websocket.set_reconnect(-1),
+        lambda uri: websocket.WebSocketApp(uri).run_forever(http_proxy_timeout=-1),
+    ],
+)
+def test_limits_that_are_negative_are_refused(make):
+    with pytest.raises(ValueError, match="can't be negative, got -"):
+        make("ws://localhost:1/")

@@ -62,6 +62,11 @@ def interrupt(process):
     return end(process)
 
 
+def terminate(process):
+    process.send_signal(signal.SIGTERM)
+    return end(process)
+
+
 def join_stdin_threads():
     for thread in threading.enumerate():
         if thread.name == "syncws-stdin":

@@ -119,15 +119,18 @@ def limited() -> None:
         echo,
         sock=listen_fds("ws"),
         idle_timeout=60,
-        max_connections=1000,
+        max_connections="process",
         max_connections_per_address=10,
+        max_body_size=1 << 20,
     )
     server.pause()
     server.resume()
     stats: ServerStats = server.stats()
     refused: int = stats.refusals.get("full", 0)
     uptime: float = stats.uptime
-    print(refused, uptime, stats.connections_open, stats.paused)
+    limit: int | None = server.max_connections
+    port: int = server.socket.getsockname()[1]
+    print(refused, uptime, stats.connections_open, stats.paused, limit, port, server.fileno())
     server.stop(code=1012, drain_seconds=30)
     server.close(code=1012, reason="restart", timeout=5, drain_seconds=30)
 
@@ -145,7 +148,9 @@ def clients() -> str | bytes:
         done: bool = ping.wait(1)
         latency: float | None = ping.latency
         state: State = ws.state
-        print(done, latency, state, ws.stats.bytes_sent)
+        print(done, latency, state, ws.stats.bytes_sent, ws.socket.getpeername())
+        if ws.ssl_object is not None:
+            print(ws.ssl_object.getpeercert(), ws.ssl_object.cipher())
         try:
             for piece in ws.recv_streaming():
                 print(piece)
