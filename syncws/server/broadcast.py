@@ -12,8 +12,8 @@ from typing import Any, Protocol, Union
 from ..aliases import DataLike
 from ..exceptions import ConnectionClosed, SendTimeout, SlowPeer, WebSocketException
 from ..threaded.connection import Connection
+from ..threaded.outgoing import encode
 from ..threaded.timekeeper import call_later
-from ..threaded.writer import encode
 
 __all__ = ["Audience", "broadcast"]
 
