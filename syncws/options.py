@@ -80,11 +80,12 @@ class Options:
 
     Attributes:
         ping_interval: time between keepalive pings; ``None`` sends none.
-        ping_timeout: time in which a pong must come; ``None`` waits forever.
+        ping_timeout: time in which a pong must come, or another sign that the peer is alive;
+            ``None`` waits forever.
         close_timeout: wall time that closing may take; ``None`` waits forever.
         send_timeout: time that one ``send()`` may take; ``None`` waits forever.
         max_queue: messages above which reading pauses, and where it resumes.
-        read_limit: bytes of undelivered messages above which reading pauses.
+        read_limit: bytes of memory of undelivered messages above which reading pauses.
         write_limit: bytes that may wait for a peer that does not read, where calls don't wait.
     """
 

@@ -3057,7 +3057,8 @@ channel_dealloc(Channel *self)
     "send($self, message, *, text=None, timeout=None, compress=None)\n--\n\n"                      \
     "Send a message: a ``str`` as text, bytes as binary, an iterable of these in fragments.\n\n"    \
     "Blocks until the kernel has taken it, so that a slow peer slows the program down.\n"          \
-    "Several threads may call it; messages don't mix, fragmented ones neither.\n\n"                \
+    "Several threads may call it; messages don't mix, fragmented ones neither. Fragments go\n"      \
+    "out one by one, each when it is there; an empty iterable sends nothing.\n\n"                    \
     "Args:\n"                                                                                      \
     "    message: the message.\n"                                                                  \
     "    text: ``True`` sends bytes, which must be UTF-8, as text; ``False`` sends a str as\n"     \

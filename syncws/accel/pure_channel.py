@@ -257,7 +257,8 @@ class Channel:
         """Send a message: a ``str`` as text, bytes as binary, an iterable of these in fragments.
 
         Blocks until the kernel has taken it, so that a slow peer slows the program down.
-        Several threads may call it; messages don't mix, fragmented ones neither.
+        Several threads may call it; messages don't mix, fragmented ones neither. Fragments go
+        out one by one, each when it is there; an empty iterable sends nothing.
 
         Args:
             message: the message.

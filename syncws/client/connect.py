@@ -118,7 +118,8 @@ def connect(
         open_timeout: time for all of it: looking up names, TCP, proxy, TLS, the opening
             handshake, redirects.
         ping_interval: time between keepalive pings; ``None`` sends none.
-        ping_timeout: time for the pong, after which the connection fails with 1011.
+        ping_timeout: time for the pong, after which the connection fails with 1011; it doesn't
+            run while the peer sends, or takes what was sent before the ping.
         close_timeout: time that closing may take.
         send_timeout: time that one ``send()`` may take.
         max_size: limit of a received message, or of (message, fragment); above it the
@@ -128,7 +129,8 @@ def connect(
             is a :exc:`SecurityError`. The request's own headers have no limit here.
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
-        read_limit: bytes of received messages that may wait before reading pauses.
+        read_limit: bytes of memory that received messages may take, all together, before
+            reading pauses.
         write_limit: bytes that may wait for a peer that does not read, where calls don't
             wait for it (pings and pongs).
         logger: where to log; ``syncws.client`` by default.

@@ -150,7 +150,7 @@ class Handling:
             if refusal.reason == "full" and self._limited_by is not None:
                 why, self._limited_by = self._limited_by, None  # it is said once
                 message = "the server is full: %s; max_connections= says otherwise"
-                self.logger.warning(message, why)
+                self._guarded_logger.warning(message, why)
             self._refuser.refuse(sock, refusal)
 
     def _launch(self, thread: threading.Thread) -> None:

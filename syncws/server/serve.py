@@ -119,7 +119,8 @@ def serve(
         server_header: value of Server; ``None`` sends none.
         open_timeout: time for TLS and the opening handshake.
         ping_interval: time between keepalive pings; ``None`` sends none.
-        ping_timeout: time for the pong, after which the connection fails with 1011.
+        ping_timeout: time for the pong, after which the connection fails with 1011; it doesn't
+            run while the peer sends, or takes what was sent before the ping.
         close_timeout: time that closing may take.
         send_timeout: time that one ``send()`` may take.
         idle_timeout: time without a message in either direction, after which a connection is
@@ -131,7 +132,8 @@ def serve(
             of a request (431); all headers together may have four times as many bytes (431).
         max_queue: received messages that may wait before reading pauses, or (pause above,
             resume at).
-        read_limit: bytes of received messages that may wait before reading pauses.
+        read_limit: bytes of memory that received messages may take, all together, before
+            reading pauses.
         write_limit: bytes that may wait for a peer that does not read, where calls don't
             wait for it (pings and pongs).
         max_body_size: limit of the body of a plain HTTP request, which is ``request.body`` for

@@ -210,9 +210,11 @@ class Attributes:
             + self._fragments_received
             + self._direct_received
         )
-        if not (writer.waiting or self.protocol.decoder.receiving):
+        # What the kernel has taken may take the peer a while, too.
+        left = transport.unacknowledged() or 0
+        if not (left or writer.waiting or self.protocol.decoder.receiving):
             return count, None
-        sent = transport.bytes_sent + self._direct_bytes_sent
+        sent = transport.bytes_sent + self._direct_bytes_sent - left
         return count, sent + transport.bytes_received + self._direct_bytes_received
 
     @property

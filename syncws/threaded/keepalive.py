@@ -6,8 +6,9 @@ before it, in our buffers, the kernel's, and those of proxies on the way. So tim
 - while we have paused reading, as the pong can't be seen then;
 - while anything is received: who sends is alive;
 - while bytes in front of the ping get away: from our buffers, and from the kernel's, which tells
-  what the other end has not acknowledged yet (Linux). A peer that takes them in steps has twice
-  the longest time between two of them, as long as that is more than ``ping_timeout``.
+  what the other end has not acknowledged yet (Linux). They do so in steps, as a kernel opens its
+  window only when it has room for much. A peer has the time of two steps, going by the longest
+  that was seen, and by how much it has taken since the last pong; at least ``ping_timeout``.
 
 What was acknowledged may be on the way still: proxies acknowledge, too. So once nothing is in
 front of the ping, the bytes that no pong has confirmed yet are given time: as long as they take
@@ -36,6 +37,12 @@ ASSUMED_RATE = 1 << 14
 
 #: Bytes that may be on the way at any time, and count for nothing.
 COMMON_BUFFER = 1 << 16
+
+#: Bytes that a receiver's window opens by, at most, as kernels have it by default.
+WINDOW_STEP = 1 << 17
+
+#: Times ``ping_timeout`` that a step may take of which only its size is known.
+STEP_TIMEOUTS = 3
 
 #: Times ``ping_timeout`` that is given to bytes that are on the way, perhaps.
 ASSUMED_TIMEOUTS = 10
@@ -82,15 +89,17 @@ class _Wait:
         vitals: those of the moment when the ping was sent.
         now: that moment.
         confirmed: bytes that earlier pongs have confirmed.
+        confirmed_at: when the last of their pings was sent, or the connection began.
 
     Attributes:
         position: bytes up to the ping's end, so far as they can be told.
     """
 
-    def __init__(self, vitals: Vitals, now: float, confirmed: int) -> None:
-        self._started_at = self._alive_at = now
+    def __init__(self, vitals: Vitals, now: float, confirmed: int, confirmed_at: float) -> None:
+        self._started_at = self._alive_at = self._looked_at = now
         self._vitals = vitals
         self._confirmed = confirmed
+        self._confirmed_at = confirmed_at
         self._gap = 0.0  # the longest between two signs
         self.position: int | None = None
         self._in_front = 0  # bytes, when the ping was given to the kernel
@@ -101,7 +110,7 @@ class _Wait:
 
     def look(self, vitals: Vitals, now: float) -> None:
         """Take note of what has changed."""
-        before, self._vitals = self._vitals, vitals
+        before, self._vitals, self._looked_at = self._vitals, vitals, now
         alive = vitals.received != before.received
         alive = alive or vitals.is_paused or vitals.pauses != before.pauses
         waited = self.position is None or self._drained_at is None
@@ -118,7 +127,7 @@ class _Wait:
     def deadline(self, timeout: float) -> float:
         """Return when the peer is taken for dead, as far as can be told now."""
         if self.position is None or self._drained_at is None:
-            return self._alive_at + max(timeout, 2 * self._gap)
+            return self._alive_at + max(timeout, 2 * self._gap, self._time_of_steps(timeout))
         return self._alive_at + timeout + self._time_on_the_way(timeout)
 
     def _note_position(self, vitals: Vitals, now: float) -> None:
@@ -138,6 +147,13 @@ class _Wait:
         elif left < self._in_front:
             # When the rest got away we can't tell, only that it was before a look.
             self._rate = (self._in_front - left) / (now - self._in_front_at)
+
+    def _time_of_steps(self, timeout: float) -> float:
+        """Return the seconds that the peer's kernel may need for two steps of its window."""
+        taken, limit = self._vitals.taken - self._confirmed, STEP_TIMEOUTS * timeout
+        if self._vitals.unacknowledged is None or taken <= 0:
+            return 0.0
+        return min(limit, 2 * WINDOW_STEP * (self._looked_at - self._confirmed_at) / taken)
 
     def _time_on_the_way(self, timeout: float) -> float:
         """Return the seconds that bytes may need that were taken, and perhaps not by the peer."""
@@ -167,6 +183,7 @@ class Keepalive:
         self._ping: Ping | None = None
         self._wait: _Wait | None = None  # of the last ping
         self._confirmed = 0  # bytes that were sent before a ping that was answered
+        self._confirmed_at = clock()
         self._stopped = False
         self._timer: Timer | None = None
 
@@ -208,7 +225,7 @@ class Keepalive:
                 self._schedule(min(self._interval, left, self._timeout / LOOKS))
             return
         if ping is not None and ping.is_set() and wait is not None and wait.position is not None:
-            self._confirmed = wait.position
+            self._confirmed, self._confirmed_at = wait.position, ping.sent_at
         if ping is not None and now < ping.sent_at + self._interval:
             self._schedule(ping.sent_at + self._interval - now)
             return
@@ -218,5 +235,5 @@ class Keepalive:
         if self._timeout is None:
             self._schedule(self._interval)
         else:
-            self._wait = _Wait(self._connection._vitals(), now, self._confirmed)
+            self._wait = _Wait(self._connection._vitals(), now, self._confirmed, self._confirmed_at)
             self._schedule(min(self._interval, self._timeout / LOOKS))

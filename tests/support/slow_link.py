@@ -7,13 +7,13 @@ import time
 
 
 @contextlib.contextmanager
-def slow_link(port, rate, *, pause=0.0, buffer=1 << 14):
-    """Forward so many bytes a second to a port of this machine; what comes back is not slowed.
+def slow_link(port, rate, *, rate_back=None, buffer=1 << 14):
+    """Forward to a port of this machine, and back.
 
     Args:
         port: where to.
-        rate: bytes a second.
-        pause: seconds that nothing is forwarded before it begins.
+        rate: bytes a second, ``None`` is as fast as it goes.
+        rate_back: the same, of what comes back.
         buffer: bytes that the kernel may keep at each end.
     """
     threads, sockets = [], []
@@ -21,8 +21,6 @@ def slow_link(port, rate, *, pause=0.0, buffer=1 << 14):
 
     def forward(source, target, rate):
         with contextlib.suppress(OSError):
-            if rate is not None:
-                stopped.wait(pause)
             began, forwarded = time.monotonic(), 0
             while data := source.recv(4096):
                 target.sendall(data)
@@ -38,9 +36,10 @@ def slow_link(port, rate, *, pause=0.0, buffer=1 << 14):
                 near, _ = listener.accept()
                 far = socket.socket()
                 sockets.extend((near, far))
-                far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+                for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                    far.setsockopt(socket.SOL_SOCKET, option, buffer)
                 far.connect(("127.0.0.1", port))
-                for arguments in ((near, far, rate), (far, near, None)):
+                for arguments in ((near, far, rate), (far, near, rate_back)):
                     threads.append(threading.Thread(target=forward, args=arguments))
                     threads[-1].start()
 

@@ -1,5 +1,7 @@
 """Frames that cost their sender nothing, in large numbers."""
 
+import contextlib
+
 import pytest
 from support.kinds import KINDS, pair_of
 from support.pairs import SOON, connection_and_socket, run, wait_until
@@ -71,3 +73,20 @@ def test_a_flood_ends_only_its_own_connection(kind):
         assert client.close_code == 1008
         other.send("fine")
         assert other_server.recv(SOON) == "fine"
+
+
+@pytest.mark.parametrize("first", [0x81, 0x82])
+def test_empty_messages_fill_the_inbox_however_many_it_may_have(first):
+    with connection_and_socket(Role.SERVER, max_queue=None) as (ws, peer):
+        sending = run(peer.sendall, build_frame(first, b"", KEY) * 2_000_000)
+        wait_until(lambda: ws._queue.is_full)
+        for _ in range(3):
+            ws._look()
+        assert ws._queue.count < 20_000
+        assert not sending.done()
+        for _ in range(10_000):
+            assert not ws.recv(SOON)
+        assert ws._queue.count < 20_000
+        ws.abort()
+        with contextlib.suppress(OSError):
+            sending.result()

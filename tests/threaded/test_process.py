@@ -164,6 +164,25 @@ def test_daemon_threads_stay_where_they_are_at_exit(call, compression, pure, mon
         assert server.closed.acquire(timeout=SOON)
 
 
+@pytest.mark.parametrize("compression", ["None", "'deflate'"])
+def test_nothing_is_left_of_us_a_second_after_everything_was_closed(compression):
+    text = f"""
+        import threading, time
+        from syncws import broadcast, connect, serve
+        with serve(lambda ws: ws.wait_closed(), "127.0.0.1", 0) as server:
+            with connect(server.uri, compression={compression}) as ws:
+                ws.ping().wait()
+                for _ in range(20):  # more than the kernel takes: somebody writes it later
+                    broadcast(server.connections, bytes(60_000), slow_peers="skip")
+        deadline = time.monotonic() + 1
+        while threading.active_count() > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print([thread.name for thread in threading.enumerate()])
+    """
+    with program(text) as process:
+        assert finish(process)[:3] == (0, "['MainThread']\n", "")
+
+
 def test_handlers_of_a_server_still_end_at_exit():
     """What they raise is seen to by the server; they may have something to clean up."""
     text = """

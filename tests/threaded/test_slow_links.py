@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support.certificates import contexts
-from support.pairs import SOON, connection_and_socket, receive_exactly, run
+from support.pairs import SOON, connection_and_socket, receive_exactly, run, wait_until
 from support.slow_link import slow_link
 
 from syncws import ConnectionClosedError, connect, serve
@@ -88,13 +88,33 @@ def test_server_that_sends_over_a_slow_link_is_not_closed():
                 assert data, "closed"
                 left -= len(data)
                 time.sleep(len(data) / RATE)  # that's the link
-            while not pings.endswith(b"fine"):
+            while b"fine" not in pings:
                 data = sock.recv(4096)
                 assert data, "closed"
                 pings += data
                 if pings[:1] == b"\x89" and len(pings) == 6:
                     sock.sendall(b"\x8a\x84\0\0\0\0" + pings[2:])
                     sock.sendall(b"\x81\x86\0\0\0\0got it")
+
+
+def test_peer_that_still_takes_what_was_sent_is_not_idle():
+    closed = []
+
+    def handle(ws):
+        ws.send(payload(SIZE))
+        ws.wait_closed(SOON)
+        closed.append(ws.close_code)
+
+    with (
+        serve(handle, "127.0.0.1", 0, compression=None, idle_timeout=0.5, **NEVER) as server,
+        slow_link(server.port, None, rate_back=RATE) as port,
+    ):
+        with connect(f"ws://localhost:{port}/", compression=None, proxy=None, **NEVER) as ws:
+            began = time.monotonic()
+            assert len(ws.recv(SOON)) == SIZE
+            assert time.monotonic() - began > 2
+        wait_until(lambda: closed)
+    assert closed == [1000]
 
 
 def test_peer_that_reads_in_steps_survives_as_long_as_its_window_moves():
@@ -141,30 +161,35 @@ def vitals(sent, unacknowledged, *, received=0, behind=False, paused=False, paus
 
 
 def test_without_anything_on_the_way_time_runs_from_the_ping_on():
-    wait = _Wait(vitals(1000, 6), 50.0, 990)
+    wait = _Wait(vitals(1000, 6), 50.0, 990, 50.0)
     assert wait.deadline(20) == 70
     wait.look(vitals(1000, 0), 55.0)  # the ping itself was taken
     assert wait.deadline(20) == 70
 
 
 def test_what_gets_away_in_front_of_the_ping_extends_the_time():
-    wait = _Wait(vitals(300_000, 200_000), 50.0, 0)
-    wait.look(vitals(300_000, 170_000), 55.0)
+    wait = _Wait(vitals(30_000_000, 20_000_000), 50.0, 0, 50.0)
+    wait.look(vitals(30_000_000, 17_000_000), 55.0)
     assert wait.deadline(20) == 75
-    wait.look(vitals(300_000, 170_000), 60.0)
+    wait.look(vitals(30_000_000, 17_000_000), 60.0)
     assert wait.deadline(20) == 75  # nothing moved
-    wait.look(vitals(400_000, 260_000), 65.0)
+    wait.look(vitals(40_000_000, 26_000_000), 65.0)
     assert wait.deadline(20) == 85  # what was sent after the ping is not in front of it
 
 
-def test_a_peer_that_takes_steps_has_twice_the_longest():
-    wait = _Wait(vitals(300_000, 200_000), 50.0, 0)
-    wait.look(vitals(300_000, 150_000), 65.0)
-    assert wait.deadline(20) == 65 + 30
+def test_a_peer_that_takes_steps_has_the_time_of_two_of_them():
+    wait = _Wait(vitals(30_000_000, 20_000_000), 50.0, 0, 50.0)
+    wait.look(vitals(30_000_000, 15_000_000), 65.0)
+    assert wait.deadline(20) == 65 + 30  # by the longest that was seen
+    wait = _Wait(vitals(300_000, 200_000), 50.0, 0, 40.0)  # 10 kB a second
+    assert wait.deadline(20) == pytest.approx(50 + 2 * 131072 / 10_000)
+    assert wait.deadline(5) == 50 + 15
+    wait = _Wait(vitals(300_000, 300_000), 50.0, 0, 40.0)  # it never took anything
+    assert wait.deadline(20) == 70
 
 
 def test_what_was_taken_is_given_the_time_that_it_takes_at_the_rate_of_what_was_in_front():
-    wait = _Wait(vitals(300_000, 100_256), 50.0, 0)
+    wait = _Wait(vitals(300_000, 100_256), 50.0, 0, 50.0)
     wait.look(vitals(300_000, 50_256), 55.0)  # 10 kB a second
     wait.look(vitals(300_000, 0), 60.0)
     assert wait.deadline(20) == 60 + 20 + 30
@@ -173,26 +198,26 @@ def test_what_was_taken_is_given_the_time_that_it_takes_at_the_rate_of_what_was_
 
 
 def test_what_was_taken_at_once_is_given_a_time_by_its_number_of_bytes_and_not_without_end():
-    wait = _Wait(vitals(3_000_000, 0), 50.0, 0)
+    wait = _Wait(vitals(3_000_000, 0), 50.0, 0, 50.0)
     assert wait.deadline(20) == pytest.approx(50 + 20 + (3_000_000 - 65536) / 16384)
     assert wait.deadline(1) == 50 + 1 + 10
-    wait = _Wait(vitals(3_000_000, None), 50.0, 0)  # where the kernel doesn't tell: the same
+    wait = _Wait(vitals(3_000_000, None), 50.0, 0, 50.0)  # where the kernel doesn't tell: the same
     assert wait.deadline(20) == pytest.approx(50 + 20 + (3_000_000 - 65536) / 16384)
-    wait = _Wait(vitals(3_000_000, 0), 50.0, 2_950_000)  # confirmed by the last pong
+    wait = _Wait(vitals(3_000_000, 0), 50.0, 2_950_000, 50.0)  # confirmed by the last pong
     assert wait.deadline(20) == 70
 
 
 def test_a_ping_that_waits_for_the_kernel_has_time_while_anything_moves():
-    wait = _Wait(vitals(1000, 1000, behind=True), 50.0, 0)
+    wait = _Wait(vitals(10_000_000, 1000, behind=True), 50.0, 0, 50.0)
     assert wait.deadline(20) == 70
-    wait.look(vitals(2000, 1000, behind=True), 60.0)
+    wait.look(vitals(20_000_000, 1000, behind=True), 60.0)
     assert wait.deadline(20) == 80
-    wait.look(vitals(3000, 2500), 65.0)  # gone, with a position now
-    assert wait.position == 3000
+    wait.look(vitals(30_000_000, 25_000), 65.0)  # gone, with a position now
+    assert wait.position == 30_000_000
 
 
 @pytest.mark.parametrize("sign", [{"received": 1}, {"paused": True}, {"pauses": 1}])
 def test_who_sends_or_can_not_be_heard_is_alive(sign):
-    wait = _Wait(vitals(1000, 0), 50.0, 0)
+    wait = _Wait(vitals(1000, 0), 50.0, 0, 50.0)
     wait.look(vitals(1000, 0, **sign), 60.0)
     assert wait.deadline(20) == 80
