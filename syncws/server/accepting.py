@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 from ..aliases import LoggerLike
-from ..threaded.deadline import Deadline
+from ..threaded.deadline import Deadline, forget_owner
 
 __all__ = ["Acceptor"]
 
@@ -113,7 +113,7 @@ class Acceptor:
     def after_fork(self) -> None:
         """Release the descriptors in a forked child, which does not have the thread."""
         self._stopping = True
-        self._lock = threading.RLock()
+        forget_owner(self._lock)
         self.thread = None
         self._close_sockets()
         self._release()

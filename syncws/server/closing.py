@@ -9,7 +9,7 @@ from typing import Any
 from ..exceptions import ProtocolError
 from ..sansio.close import Close, CloseCode, is_sendable
 from ..threaded import lifecycle
-from ..threaded.deadline import Deadline, Latch, clock
+from ..threaded.deadline import Deadline, Latch, clock, forget_owner
 from ..threaded.timekeeper import call_later
 from .accepting import Acceptor
 from .draining import drain
@@ -256,8 +256,11 @@ class Closing(Handling):
         """Nothing left to do: connections look after themselves."""
 
     def after_fork(self) -> None:
-        """Become closed in a forked child, which has none of the threads."""
-        self._lock = threading.RLock()
+        """Become closed in a forked child, which has none of the threads.
+
+        A signal handler may have forked: who waits here goes on.
+        """
+        forget_owner(self._lock)
         self._closing = True
         self._closer = threading.current_thread()
         self._acceptor.after_fork()
@@ -270,7 +273,7 @@ class Closing(Handling):
         self._opening.clear()
         self._idle = None
         self._ended_at = clock()
-        self._closed = Latch()
+        self._end_drain()
         self._closed.set()
 
 

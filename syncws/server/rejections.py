@@ -14,6 +14,7 @@ from ..aliases import LoggerLike
 from ..exceptions import AbortHandshake, InvalidHost, InvalidOrigin
 from ..foreign import escape
 from ..sansio.refusals import refusal_status
+from ..threaded.deadline import forget_owner
 from ..threaded.timekeeper import Timer, call_later
 from .records import REFUSAL, REFUSALS
 
@@ -123,7 +124,7 @@ class Rejections:
 
     def after_fork(self) -> None:
         """Become usable in a forked child, where the lock may be another thread's."""
-        self._lock = threading.RLock()
+        forget_owner(self._lock)
 
     def _sum_up_later(self, kind: str) -> None:
         try:

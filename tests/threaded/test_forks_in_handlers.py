@@ -149,3 +149,53 @@ def test_child_goes_on_at_once_and_the_parent_is_not_disturbed(kind, call, pure)
     assert lines[0] == CALLS[call], result.stderr
     assert lines[1].startswith("parent: ")
     assert result.returncode == 0, result.stderr
+
+
+SERVER = """
+    import os, signal, sys, threading, time, warnings
+    warnings.simplefilter("ignore")
+    from syncws import connect, serve
+    pid = None
+
+    def fork(*_):
+        global pid
+        pid = os.fork()
+
+    signal.signal(signal.SIGUSR1, fork)
+    server = serve(lambda ws: ws.send(ws.recv()), "127.0.0.1", 0)
+    main = threading.main_thread().ident
+    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+
+    def stop():
+        with connect(server.uri, proxy=None) as ws:
+            ws.send("still there")
+            assert ws.recv() == "still there"
+        server.stop()
+
+    threading.Timer(0.8, stop).start()
+    CALL
+    if pid == 0:
+        os.write(1, b"child\\n")
+        os._exit(0)
+    deadline = time.monotonic() + 10
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(pid, 9)
+            print("the child hangs")
+            break
+        time.sleep(0.01)
+    print("parent")
+"""
+
+
+@pytest.mark.parametrize("call", ["server.serve_forever()", "server.start().wait_closed()"])
+def test_child_of_a_server_goes_on_at_once(call):
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SERVER.replace("CALL", call))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert result.stdout == "child\nparent\n", result.stderr
