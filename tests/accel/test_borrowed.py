@@ -42,10 +42,12 @@ ITERATOR = """
         gc.collect()
 
     signal.signal(signal.SIGUSR1, on_signal)
-    waiting = threading.Event()
+    asking = threading.Event()
 
     def handle(ws):
         ws.recv()
+        asking.wait()
+        time.sleep(0.1)  # the main thread is waiting by now, mostly
         os.kill(os.getpid(), signal.SIGUSR1)
         while not got and not ws.closed:  # the handler reads, too
             {send}
@@ -56,6 +58,7 @@ ITERATOR = """
         ws.send("ready")
         it = iter(ws)
         del ws
+        asking.set()
         got.append(next(it, None))
     print(got)
 """

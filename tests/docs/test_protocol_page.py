@@ -90,6 +90,7 @@ def shape(trace):
             r"((?:[0-9a-f]{2} )+)[0-9a-f]{2} [0-9a-f]{2} [0-9a-f]{2} [0-9a-f]{2} \|.*masked.*",
             r"\1*",
         ),
+        (r"80 80 (?:[0-9a-f]{2} ?){4}", "80 80 *"),  # nothing that could be masked
         (r"\bc1 .*", "c1 *"),  # how well it is compressed depends on the version of zlib
         (r"length=\d+ +compressed", "compressed"),
         (r"(Key|Accept|Date|User-Agent|Server|Host): .*", r"\1"),

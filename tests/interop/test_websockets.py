@@ -330,8 +330,10 @@ def test_fragmented_message_arrives(pair, setup, fragments):
 def test_fragments_can_be_received_one_by_one(pair, setup):
     ours, theirs = pair(setup)
     fragments = ["one", "two", "three"]
-    ours.send(iter(fragments))
+    ours.send(fragments)
     assert theirs.recv_fragments() == fragments
+    ours.send(iter(fragments))  # whose end isn't known before: an empty one
+    assert [fragment for fragment in theirs.recv_fragments() if fragment] == fragments
     theirs.send(fragments)
     assert "".join(ours.recv_streaming()) == "onetwothree"
 

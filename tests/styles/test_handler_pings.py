@@ -198,7 +198,8 @@ def test_errors_close_with_1011(method, caplog):
     assert caplog.text.count("ZeroDivisionError: on purpose") == 1
 
 
-def test_a_flood_of_pings_makes_reading_pause():
+def test_a_flood_of_pings_makes_reading_pause(monkeypatch):
+    monkeypatch.setattr("syncws.threaded.core.MAX_CHEAP_FRAMES", 1 << 30)
     go = threading.Event()
     handlers = Journal()
     payload = bytes(100)

@@ -4,6 +4,7 @@ import pytest
 from support.pairs import SOON, run, wait_until
 
 from syncws.accel import Channel
+from syncws.sansio.state import State
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.fragments import MAX_PIECES
 from syncws.threaded.inbox import Inbox, Waiter
@@ -33,6 +34,7 @@ class Caller(Receiving):
 
 class Protocol:
     parser_exc = None
+    state = State.OPEN
 
 
 def receive(inbox, timeout=0, decode=None):
