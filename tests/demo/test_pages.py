@@ -179,3 +179,12 @@ def test_path_that_is_no_uri_is_nowhere(server, caplog):
     with pytest.raises(syncws.InvalidStatus, match="404"):
         syncws.connect(f"{server.uri}/[")
     assert not caplog.records
+
+
+def test_one_address_can_not_take_all_connections(monkeypatch):
+    monkeypatch.setattr(demo, "MAX_CONNECTIONS_PER_ADDRESS", 2)
+    with demo.make_server("localhost", 0) as server, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(syncws.connect(f"{server.uri}echo"))
+        with pytest.raises(syncws.InvalidStatus, match="503"):
+            syncws.connect(f"{server.uri}echo")
