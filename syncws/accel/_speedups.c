@@ -1458,9 +1458,14 @@ queue_put_back(Queue *self, PyObject *message)
 }
 
 /* Take the first complete message: 1; 0 if there is none; -1 if it can't be converted, or a signal
- * handler raised: it stays. The caller has a reference to the queue, as handlers may fork. */
+ * handler raised: it stays. The caller has a reference to the queue, as handlers may fork.
+ *
+ * What handlers raise after the message was taken would lose it. The interpreter looks for signals
+ * just before this call and just after it, and does not where it iterates. So there is nothing to
+ * look for but where time went by in between: as this thread waited for the interpreter lock
+ * (waited), as Python code put fragments together, as the kernel was told to wake the reader. */
 static int
-queue_receive(Queue *self, State *state, PyObject *decode, PyObject **result)
+queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject **result)
 {
     for (;;) {
         int complete = 0;
@@ -1470,18 +1475,16 @@ queue_receive(Queue *self, State *state, PyObject *decode, PyObject **result)
             return 0;
         }
         *result = convert(state, message, decode);
-        /* Signals that came while this thread waited for the interpreter lock, as what their
-         * handlers raise would lose the message; and those that came while it was taken, which
-         * goes on in the kernel where the reader is told of room. After this are a few instructions
-         * until the interpreter looks for signals by itself. */
-        int taken = *result != NULL && PyErr_CheckSignals() == 0;
+        int plain = PyUnicode_CheckExact(message) || PyBytes_CheckExact(message);
+        int taken = *result != NULL && ((plain && !waited) || PyErr_CheckSignals() == 0);
         if (taken) {
+            int wakes = self->room != NULL && self->room != Py_None;
             taken = queue_take(self, message);
             if (taken && decode == Py_None) {
                 /* What came in fragments is whole now; freeing them would take its time below. */
                 Py_SETREF(message, Py_NewRef(*result));
             }
-            if (taken && PyErr_CheckSignals() < 0) {
+            if (taken && (wakes || waited) && PyErr_CheckSignals() < 0) {
                 queue_put_back(self, message);
                 taken = 0;
             }
@@ -2388,6 +2391,7 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
         }
         Py_DECREF(done);
     }
+    int waited = self->batching;
     for (;;) {
         PyObject *message;
         /* Others wait, and nobody reads: before a message is taken, as above. */
@@ -2398,13 +2402,15 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
                 return NULL;
             }
             Py_DECREF(done);
+            waited = 1;
         }
         Queue *queue = (Queue *)Py_NewRef((PyObject *)self->queue); /* a fork replaces it */
-        int taken = queue_receive(queue, self->state, decode, &message);
+        int taken = queue_receive(queue, self->state, decode, waited, &message);
         Py_DECREF(queue);
         if (taken) {
             return taken > 0 ? message : NULL;
         }
+        waited = 1;
         double left = seconds;
 #ifdef HAVE_DIRECT_IO
         if (seconds > 0 && end == 0) {
