@@ -41,7 +41,7 @@ class Controls:
         cost: bytes that they count in the inbox.
     """
 
-    cost = MAX_CONTROLS * CONTROL_COST
+    cost = CONTROL_COST  # of one: whoever only sends, and takes none, shall go on reading
 
     def __init__(self, position: int) -> None:
         self.position = position
