@@ -165,7 +165,7 @@ def test_daemon_threads_stay_where_they_are_at_exit(call, compression, pure, mon
 
 
 @pytest.mark.parametrize("compression", ["None", "'deflate'"])
-def test_nothing_is_left_of_us_a_second_after_everything_was_closed(compression):
+def test_nothing_is_left_of_us_soon_after_everything_was_closed(compression):
     text = f"""
         import threading, time
         from syncws import broadcast, connect, serve
@@ -174,7 +174,7 @@ def test_nothing_is_left_of_us_a_second_after_everything_was_closed(compression)
                 ws.ping().wait()
                 for _ in range(20):  # more than the kernel takes: somebody writes it later
                     broadcast(server.connections, bytes(60_000), slow_peers="skip")
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 5  # within one, if the machine has nothing else to do
         while threading.active_count() > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         print([thread.name for thread in threading.enumerate()])

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tell
 #: Bytes and a rate that take far longer than the timeouts below.
 SIZE, RATE = 400_000, 100_000
 
-FAST = {"ping_interval": 0.4, "ping_timeout": 0.4}
+FAST = {"ping_interval": 0.5, "ping_timeout": 1.0}
 NEVER = {"ping_interval": None}
 
 
@@ -118,14 +118,14 @@ def test_peer_that_still_takes_what_was_sent_is_not_idle():
 
 
 def test_peer_that_reads_in_steps_survives_as_long_as_its_window_moves():
-    with connection_and_socket(Role.SERVER, ping_interval=0.3, ping_timeout=0.3) as (ws, peer):
+    with connection_and_socket(Role.SERVER, ping_interval=0.6, ping_timeout=0.6) as (ws, peer):
         ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
         sending = run(ws.send, payload(600_000))
         left = 600_010
         began = time.monotonic()
         while left > 0:
-            time.sleep(0.25)
+            time.sleep(0.4)
             size = min(100_000, left)
             receive_exactly(peer, size)
             left -= size
@@ -144,7 +144,7 @@ def test_peer_that_takes_nothing_is_noticed_in_time_whatever_waits_for_it(size):
             sending = run(ws.send, bytes(size))
         with pytest.raises(ConnectionClosedError, match="keepalive ping timeout"):
             ws.recv(SOON)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         if size > 1_000_000:
             with pytest.raises(ConnectionClosedError):
                 sending.result()

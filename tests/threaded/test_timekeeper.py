@@ -110,7 +110,7 @@ def test_the_thread_ends_when_there_are_no_timers_and_is_started_again():
         wait_until(lambda: len(threads) == count)  # noqa: B023
         assert threads[-1].is_alive()
         cancelled.cancel()
-        threads[-1].join(1)
+        threads[-1].join(5)
         assert not threads[-1].is_alive()
     assert threads[0] is not threads[1]
 
