@@ -1480,7 +1480,8 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
         if (taken) {
             int wakes = self->room != NULL && self->room != Py_None;
             taken = queue_take(self, message);
-            if (taken && decode == Py_None) {
+            if (taken && decode == Py_None &&
+                (PyUnicode_CheckExact(*result) || PyBytes_CheckExact(*result))) {
                 /* What came in fragments is whole now; freeing them would take its time below. */
                 Py_SETREF(message, Py_NewRef(*result));
             }

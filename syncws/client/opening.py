@@ -11,6 +11,7 @@ from ..sansio.client_protocol import ClientProtocol
 from ..sansio.headers import Headers
 from ..sansio.http11 import Response
 from ..sansio.uri import WebSocketURI
+from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from .client_connection import AdditionalHeaders, ClientConnection
 from .redirects import Destination, Hop, is_permanent, is_redirect, next_hop
@@ -88,11 +89,12 @@ class Opening:
             transport.close()
             raise
         try:
-            connection.handshake(
-                lambda: self._headers(hop),
-                user_agent_header=self.user_agent_header,
-                timeout=deadline.remaining(),
-            )
+            with lifecycle.opening(transport):
+                connection.handshake(
+                    lambda: self._headers(hop),
+                    user_agent_header=self.user_agent_header,
+                    timeout=deadline.remaining(),
+                )
             self._keep_cookies(hop, connection.response)
         except InvalidStatus as exc:
             self._keep_cookies(hop, exc.response)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..sansio.header_limits import MAX_HEADER_SIZE, header_limits
 from ..sansio.uri import WebSocketURI
+from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
 from .dial import adopt, dial, dial_unix
@@ -104,7 +105,8 @@ class Route:
             return transport
         name = self.server_hostname if is_origin else None
         try:
-            return start_tls(transport, self.ssl, name or uri.host, deadline)
+            with lifecycle.opening(transport):
+                return start_tls(transport, self.ssl, name or uri.host, deadline)
         except BaseException:
             transport.close()
             raise

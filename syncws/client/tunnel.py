@@ -13,6 +13,7 @@ from ..sansio.fields import build_authorization_basic
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import ResponseParser
+from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
 from .client_connection import BODY_TIMEOUT
@@ -52,12 +53,13 @@ def dial_through(
         return dial_socks(proxy, host, port, source_address, deadline)
     transport = dial(proxy.host, proxy.port, source_address, deadline, what="proxy ")
     try:
-        if proxy.scheme == "https":
-            name = proxy_server_hostname or proxy.host
-            transport = start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
-        parser = ResponseParser(max_header_size, tunnel=True)
-        request = _build_request(proxy, host, port, user_agent)
-        _open_tunnel(transport, request, parser, deadline)
+        with lifecycle.opening(transport):
+            if proxy.scheme == "https":
+                name = proxy_server_hostname or proxy.host
+                transport = start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
+            parser = ResponseParser(max_header_size, tunnel=True)
+            request = _build_request(proxy, host, port, user_agent)
+            _open_tunnel(transport, request, parser, deadline)
     except BaseException:
         transport.close()
         raise

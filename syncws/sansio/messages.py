@@ -111,10 +111,13 @@ class Decoder:
         size = count = 0
         for item in self._parsed:
             count += 1
-            events += self._convert([item])
-            if self.error is not None:
-                self._parsed = []
-                return events
+            if type(item) is not tuple:
+                events.append(item)
+            else:
+                events += self._convert([item])
+                if self.error is not None:
+                    self._parsed = []
+                    return events
             size += _size(events[-1])
             if size > limit:
                 break

@@ -238,11 +238,13 @@ class Closing(Handling):
                 connection.abort()
 
     def _finish(self) -> None:
-        self._cut_off()
-        self._rejections.finish()
-        lifecycle.unregister(self)
-        self._ended_at = clock()
-        self._closed.set()
+        try:
+            self._cut_off()
+            self._rejections.finish()  # logs, which may raise
+        finally:
+            lifecycle.unregister(self)
+            self._ended_at = clock()
+            self._closed.set()
 
     # --- the process ---
 

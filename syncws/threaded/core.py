@@ -112,6 +112,7 @@ class Core(Receiving):
         self._messages_received = self._frames_received = self._fragments_received = 0
         self._cheap_frames = 0  # since a moment
         self._cheap_since = 0.0
+        self._cheap_pauses = 0
         self._init_receiving()
 
     def _start(self) -> None:
@@ -163,6 +164,9 @@ class Core(Receiving):
 
     def _count_cheap(self) -> None:
         """Count a frame that costs its sender nothing: a ping, an empty fragment. Not too many."""
+        pauses = self._pauses + self._inbox.pauses
+        if pauses != self._cheap_pauses:  # what piled up meanwhile comes all at once
+            self._cheap_frames, self._cheap_pauses = 0, pauses
         self._cheap_frames += 1
         if self._cheap_frames == 1:
             self._cheap_since = clock()

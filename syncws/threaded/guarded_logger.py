@@ -23,7 +23,8 @@ class GuardedLogger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscri
 
     Handlers are the program's; threads of the library must not end for what they do, nor
     connections get lost. What they raise is printed, as :mod:`logging` prints what goes wrong
-    within its own handlers (see :data:`logging.raiseExceptions`). Any thread may use it.
+    within its own handlers (see :data:`logging.raiseExceptions`). But in the main thread it is
+    raised: there is none of ours, and it may come from a signal handler. Any thread may use it.
 
     Args:
         logger: the other logger.
@@ -39,13 +40,11 @@ class GuardedLogger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscri
         return msg, kwargs
 
     def log(self, level: int, msg: Any, *args: Any, **kwargs: Any) -> None:
-        """Log, whatever handlers raise; Ctrl-C in the main thread is not theirs."""
+        """Log, whatever handlers raise, but for the main thread."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + STACK_LEVEL - 1
         try:
             super().log(level, msg, *args, **kwargs)
-        except Exception:
-            _report()
-        except BaseException:
+        except (Exception, SystemExit):  # others end green threads, or are their time limits
             if is_main_thread():
                 raise
             _report()

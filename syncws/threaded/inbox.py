@@ -83,6 +83,7 @@ class Inbox:
     Attributes:
         queue: the messages.
         waits_for_room: whether the reader waits in :meth:`wait_for_room`.
+        pauses: how often it did.
     """
 
     def __init__(self, max_queue: MaxQueue = 16, read_limit: int = 2**16) -> None:
@@ -98,14 +99,15 @@ class Inbox:
         self._bells: list[weakref.ref[Bell]] = []  # replaced, never changed
         self._idler: Any = None  # a lock: the thread that reads waits for callers to be done
         self.waits_for_room = False
+        self.pauses = 0
 
     # --- the thread that reads ---
 
     @property
-    def room(self) -> int | None:
-        """Bytes that may come before reading pauses; ``None`` where it doesn't any more."""
+    def room(self) -> int:
+        """Bytes that may come before reading pauses; where it doesn't any more, at one time."""
         queue = self.queue
-        return self._read_limit - queue.size - queue.streamed if queue.bounded else None
+        return self._read_limit - (queue.size + queue.streamed if queue.bounded else 0)
 
     def put(self, messages: list[Data]) -> bool:
         """Add whole messages, and wake callers; return what :meth:`deliver` does."""
@@ -166,6 +168,7 @@ class Inbox:
         queue.room = room
         # Looking after that misses nothing: whoever takes a message from now on releases it.
         if queue.is_full and queue.bounded:
+            self.pauses += 1
             self.waits_for_room = True
             room.acquire()
             self.waits_for_room = False

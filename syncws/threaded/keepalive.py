@@ -8,7 +8,10 @@ before it, in our buffers, the kernel's, and those of proxies on the way. So tim
 - while bytes in front of the ping get away: from our buffers, and from the kernel's, which tells
   what the other end has not acknowledged yet (Linux). They do so in steps, as a kernel opens its
   window only when it has room for much. A peer has the time of two steps, going by the longest
-  that was seen, and by how much it has taken since the last pong; at least ``ping_timeout``.
+  that was seen, and by how much it has taken since the last pong; at least ``ping_timeout``, at
+  most three times that;
+- while it goes on taking what is sent after the ping, if it is much that no pong has confirmed: the
+  buffers of a peer that doesn't read are full some time.
 
 What was acknowledged may be on the way still: proxies acknowledge, too. So once nothing is in
 front of the ping, the bytes that no pong has confirmed yet are given time: as long as they take
@@ -92,12 +95,15 @@ class _Wait:
         confirmed_at: when the last of their pings was sent, or the connection began.
 
     Attributes:
-        position: bytes up to the ping's end, so far as they can be told.
+        position: bytes up to the ping's end, or more; ``None`` as long as that can't be told.
+        confirms: bytes that its pong confirms, or less.
     """
 
     def __init__(self, vitals: Vitals, now: float, confirmed: int, confirmed_at: float) -> None:
         self._started_at = self._alive_at = self._looked_at = now
         self._vitals = vitals
+        self._taken = vitals.taken  # the most so far
+        self.confirms = vitals.sent
         self._confirmed = confirmed
         self._confirmed_at = confirmed_at
         self._gap = 0.0  # the longest between two signs
@@ -116,8 +122,9 @@ class _Wait:
         waited = self.position is None or self._drained_at is None
         if self.position is None:
             self._note_position(vitals, now)
-        if waited and vitals.taken != before.taken:
-            alive = True
+        if vitals.taken > self._taken:
+            self._taken = vitals.taken
+            alive = alive or waited or vitals.taken - self._confirmed > COMMON_BUFFER
         if self.position is not None and self._drained_at is None:
             self._measure(self._left(vitals), now)
         if alive:
@@ -127,7 +134,7 @@ class _Wait:
     def deadline(self, timeout: float) -> float:
         """Return when the peer is taken for dead, as far as can be told now."""
         if self.position is None or self._drained_at is None:
-            return self._alive_at + max(timeout, 2 * self._gap, self._time_of_steps(timeout))
+            return self._alive_at + max(timeout, self._time_of_steps(timeout))
         return self._alive_at + timeout + self._time_on_the_way(timeout)
 
     def _note_position(self, vitals: Vitals, now: float) -> None:
@@ -146,14 +153,14 @@ class _Wait:
             self._drained_at = now
         elif left < self._in_front:
             # When the rest got away we can't tell, only that it was before a look.
-            self._rate = (self._in_front - left) / (now - self._in_front_at)
+            self._rate = (self._in_front - left) / max(now - self._in_front_at, 0.001)
 
     def _time_of_steps(self, timeout: float) -> float:
         """Return the seconds that the peer's kernel may need for two steps of its window."""
-        taken, limit = self._vitals.taken - self._confirmed, STEP_TIMEOUTS * timeout
-        if self._vitals.unacknowledged is None or taken <= 0:
-            return 0.0
-        return min(limit, 2 * WINDOW_STEP * (self._looked_at - self._confirmed_at) / taken)
+        taken, step = self._vitals.taken - self._confirmed, self._gap
+        if self._vitals.unacknowledged is not None and taken > 0:
+            step = max(step, WINDOW_STEP * (self._looked_at - self._confirmed_at) / taken)
+        return min(2 * step, STEP_TIMEOUTS * timeout)
 
     def _time_on_the_way(self, timeout: float) -> float:
         """Return the seconds that bytes may need that were taken, and perhaps not by the peer."""
@@ -224,8 +231,8 @@ class Keepalive:
             else:
                 self._schedule(min(self._interval, left, self._timeout / LOOKS))
             return
-        if ping is not None and ping.is_set() and wait is not None and wait.position is not None:
-            self._confirmed, self._confirmed_at = wait.position, ping.sent_at
+        if ping is not None and ping.is_set() and wait is not None:
+            self._confirmed, self._confirmed_at = wait.confirms, ping.sent_at
         if ping is not None and now < ping.sent_at + self._interval:
             self._schedule(ping.sent_at + self._interval - now)
             return

@@ -15,15 +15,20 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from .deadline import Deadline, is_main_thread
+
+if TYPE_CHECKING:
+    from .transport import Transport
 
 __all__ = [
     "Mortal",
     "alive",
     "handles_end",
     "is_exiting",
+    "opening",
     "register",
     "stay_at_exit",
     "unregister",
@@ -33,9 +38,9 @@ __all__ = [
 EXIT_TIMEOUT = 0.5
 
 
-#: Seconds that a daemon thread stays at the interpreter's exit, if that takes so long: somebody
-#: may wait for the thread's end.
-STAY_TIMEOUT = 10.0
+#: Seconds that a daemon thread stays at the interpreter's exit. That doesn't take so long, unless
+#: somebody waits for the thread's end, or for a lock of the program's that it has.
+STAY_TIMEOUT = 1.0
 
 
 class Mortal(Interface):
@@ -75,6 +80,36 @@ def alive() -> list[Mortal]:
 def is_exiting() -> bool:
     """Tell whether the interpreter ends: threads that start now may crash it."""
     return _exiting
+
+
+class _Opening:
+    """A transport over which an opening handshake goes on."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def begin_exit(self) -> None:
+        """Do nothing: there is nobody to be told."""
+
+    def end_exit(self, deadline: Deadline) -> None:
+        """Do nothing."""
+
+    def after_fork(self) -> None:
+        self._transport.after_fork()
+
+
+@contextlib.contextmanager
+def opening(transport: Transport) -> Iterator[None]:
+    """Close a transport in a child, if a signal handler forks during an opening handshake.
+
+    Otherwise both processes would read the answer, and one cut the other's connection.
+    """
+    mortal = _Opening(transport)
+    register(mortal)
+    try:
+        yield
+    finally:
+        unregister(mortal)
 
 
 # Of each thread: whether it runs code of the program for us, and we see to what that raises.

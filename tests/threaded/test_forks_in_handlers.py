@@ -199,3 +199,73 @@ def test_child_of_a_server_goes_on_at_once(call):
         check=False,
     )
     assert result.stdout == "child\nparent\n", result.stderr
+
+
+CONNECT = """
+    import os, signal, socket, sys, threading, time, warnings
+    warnings.simplefilter("ignore")
+    sys.path.insert(0, "tests")
+    from syncws import connect
+    from syncws.sansio.handshake import accept_value
+
+    pid = None
+
+    def fork(*_):
+        global pid
+        pid = os.fork()
+
+    def answer(tunnel):
+        sock, _ = listener.accept()
+        for turn in range(1 + tunnel):
+            request = b""
+            while not request.endswith(b"\\r\\n\\r\\n"):
+                request += sock.recv(1)
+            if not turn:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                while pid is None:
+                    time.sleep(0.01)
+                time.sleep(0.3)  # the child is reading, if it does
+            if turn < tunnel:
+                sock.sendall(b"HTTP/1.1 200 Fine\\r\\n\\r\\n")
+        key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\\r\\n")[0].decode()
+        sock.sendall(
+            b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n"
+            b"Connection: Upgrade\\r\\nSec-WebSocket-Accept: "
+            + accept_value(key).encode() + b"\\r\\n\\r\\n\\x81\\x05hello"
+        )
+        time.sleep(2)
+        sock.sendall(b"\\x81\\x05again")
+        sock.recv(1000)
+
+    signal.signal(signal.SIGUSR1, fork)
+    listener = socket.create_server(("127.0.0.1", 0))
+    uri = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
+    proxy = uri.replace("ws", "http", 1) if sys.argv[1] == "proxy" else None
+    threading.Thread(target=answer, args=(bool(proxy),), daemon=True).start()
+    try:
+        ws = connect(uri, proxy=proxy, open_timeout=1.5)
+    except Exception as exc:
+        os.write(1, f"{'child' if pid == 0 else 'parent'} {type(exc).__name__}\\n".encode())
+        os._exit(0)
+    if pid == 0:
+        os.write(1, b"child connected\\n")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print("parent", ws.recv(5), ws.recv(5))
+"""
+
+
+@pytest.mark.parametrize("way", ["direct", "proxy"])
+def test_child_of_who_connects_leaves_the_connection_to_the_parent(way):
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CONNECT), way],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    child, parent = result.stdout.splitlines()
+    assert child.startswith("child ")
+    assert child != "child connected"
+    assert parent == "parent hello again", result.stderr

@@ -31,7 +31,7 @@ def logger():
 def test_what_a_handler_raises_is_printed_and_ends_there(logger, capsys):
     handler = Raising(ZeroDivisionError("by the handler"))
     logger.addHandler(handler)
-    GuardedLogger(logger).warning("hello")
+    run(GuardedLogger(logger).warning, "hello").result()
     assert handler.count == 1
     assert "ZeroDivisionError: by the handler" in capsys.readouterr().err
 
@@ -39,7 +39,7 @@ def test_what_a_handler_raises_is_printed_and_ends_there(logger, capsys):
 def test_nothing_is_printed_where_logging_is_not_to_complain(logger, capsys, monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     logger.addHandler(Raising(ZeroDivisionError()))
-    GuardedLogger(logger).warning("hello")
+    run(GuardedLogger(logger).warning, "hello").result()
     assert capsys.readouterr().err == ""
 
 
@@ -51,7 +51,7 @@ def test_output_that_fails_is_no_reason_either(logger, monkeypatch):
     logger.addHandler(Raising(ZeroDivisionError()))
     for stderr in (Broken(), None):
         monkeypatch.setattr("sys.stderr", stderr)
-        GuardedLogger(logger).warning("hello")
+        run(GuardedLogger(logger).warning, "hello").result()
 
 
 def test_a_thread_is_not_ended_by_a_handler(logger, capsys):
@@ -60,11 +60,22 @@ def test_a_thread_is_not_ended_by_a_handler(logger, capsys):
     assert "SystemExit: 3" in capsys.readouterr().err
 
 
-def test_ctrl_c_in_the_main_thread_is_not_the_handlers(logger):
+class GreenletExit(BaseException):
+    """What ends a green thread."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GreenletExit, TimeoutError, SystemExit])
+def test_what_is_raised_in_the_main_thread_may_be_a_signal_handlers(logger, error):
     assert threading.current_thread() is threading.main_thread()
-    logger.addHandler(Raising(KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt):
+    logger.addHandler(Raising(error()))
+    with pytest.raises(error):
         GuardedLogger(logger).warning("hello")
+
+
+def test_what_ends_green_threads_ends_them(logger):
+    logger.addHandler(Raising(GreenletExit()))
+    with pytest.raises(GreenletExit):
+        run(GuardedLogger(logger).warning, "hello").result()
 
 
 def test_records_name_the_line_that_logs_and_have_all_attributes(logger, caplog):

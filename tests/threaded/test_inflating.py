@@ -59,3 +59,22 @@ def test_closing_gets_past_what_nobody_takes(loaded):
     server.close()
     assert server.closed
     assert server.close_code == 1000
+
+
+def test_closing_inflates_no_more_at_a_time_than_reading(loaded, monkeypatch):
+    server, remote = loaded
+    wait_until(lambda: server._inbox.waits_for_room)
+    decoder, sizes = server.protocol.decoder, []
+    decode = decoder.decode
+
+    def measured(limit):
+        events = decode(limit)
+        sizes.append(sum(len(event) for event in events if isinstance(event, bytes)))
+        return events
+
+    monkeypatch.setattr(decoder, "decode", measured)
+    remote.sendall(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(masked=True))
+    server.close()
+    assert server.close_code == 1000
+    assert len(sizes) > COUNT // 3
+    assert max(sizes) <= server.options.read_limit + SIZE

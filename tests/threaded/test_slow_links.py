@@ -160,6 +160,31 @@ def vitals(sent, unacknowledged, *, received=0, behind=False, paused=False, paus
     return Vitals(received, sent, unacknowledged, behind, pauses, paused)
 
 
+def test_who_goes_on_taking_much_is_alive_and_who_takes_little_is_not():
+    wait = _Wait(vitals(1_000_000, 0), 50.0, 0, 50.0)
+    wait.look(vitals(2_000_000, 500_000), 100.0)
+    assert wait.deadline(20) > 120
+    wait = _Wait(vitals(1000, 0), 50.0, 0, 50.0)
+    wait.look(vitals(60_000, 0), 60.0)
+    assert wait.deadline(20) == 70
+
+
+def test_signs_that_come_late_do_not_extend_the_time_without_end():
+    wait = _Wait(vitals(10_000_000, 9_000_000), 0.0, 0, 0.0)
+    now = 0.0
+    for number in range(1, 20):
+        now = wait.deadline(20) - 1
+        wait.look(vitals(10_000_000, 9_000_000 - number), now)
+        assert wait.deadline(20) <= now + 60
+
+
+def test_two_looks_at_one_moment_do_no_harm():
+    wait = _Wait(vitals(10_000_000, 9_000_000), 0.0, 0, 0.0)
+    wait.look(vitals(10_000_000, 8_000_000), 0.0)
+    wait.look(vitals(10_000_000, 0), 0.0)
+    assert wait.deadline(20) >= 20
+
+
 def test_without_anything_on_the_way_time_runs_from_the_ping_on():
     wait = _Wait(vitals(1000, 6), 50.0, 990, 50.0)
     assert wait.deadline(20) == 70
@@ -213,7 +238,8 @@ def test_a_ping_that_waits_for_the_kernel_has_time_while_anything_moves():
     wait.look(vitals(20_000_000, 1000, behind=True), 60.0)
     assert wait.deadline(20) == 80
     wait.look(vitals(30_000_000, 25_000), 65.0)  # gone, with a position now
-    assert wait.position == 30_000_000
+    assert wait.position == 30_000_000  # it may include what was sent after the ping,
+    assert wait.confirms == 10_000_000  # of which the pong says nothing
 
 
 @pytest.mark.parametrize("sign", [{"received": 1}, {"paused": True}, {"pauses": 1}])
