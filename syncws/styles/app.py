@@ -289,7 +289,8 @@ class WebSocketApp:
     ) -> None:
         """Close the connection, and end the run, also while it connects or waits to reconnect.
 
-        Blocks until the connection is closed; ``on_close`` may be called after that. Idempotent.
+        Blocks until the connection is closed; ``on_close`` may be called after that, but ``sock``
+        is ``None`` already. Idempotent.
         Another thread may call it before :meth:`run_forever` has begun for the first time, which
         then ends at once. Messages that were received and not handed out yet are dropped.
 
@@ -312,6 +313,7 @@ class WebSocketApp:
         if run is not None:
             run.stop()
             run.close(status=status, reason=text, timeout=timeout)
+            run.release()
 
     def ready(self) -> bool:
         """Tell whether there is an open connection."""

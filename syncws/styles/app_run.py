@@ -115,6 +115,11 @@ class Run:
         if sock is not None:
             sock.close(**kwargs)
 
+    def release(self) -> None:
+        """Take the connection from the application: programs wait for that. Idempotent."""
+        if self._app.sock is self._sock:  # another thread may have begun the next run
+            self._app.sock = None
+
     def begin_close(self) -> None:
         """Start to close the connection, if there is one."""
         connection = self._connection
@@ -150,9 +155,9 @@ class Run:
     def finish(self) -> None:
         """Tell the program how the last connection was closed."""
         self.stopped = True
-        sock, connection, self._sock = self._sock, self._connection, None
-        if self._app.sock is sock:  # another thread may have begun the next run
-            self._app.sock = None
+        connection = self._connection
+        self.release()
+        self._sock = None
         close = None if connection is None else connection.protocol.close_rcvd
         if close is None or close.code == CloseCode.NO_STATUS_RCVD:
             self._call_last(self._app.on_close, None, None)

@@ -178,6 +178,35 @@ def test_socket_and_state_are_there_during_a_run():
     assert states == [(True, True, True, 101), (None, False, False)]
 
 
+def test_socket_is_gone_when_close_returns():
+    seen = []
+
+    def on_open(app):
+        app.close()
+        seen.append((app.sock, app.ready(), app.keep_running))
+        with pytest.raises(websocket.WebSocketConnectionClosedException):
+            app.send("too late")
+
+    with serving() as server, nothing_left():
+        app = WebSocketApp(server.uri, on_open=on_open)
+        app.on_close = lambda app, code, reason: seen.append(code)
+        assert app.run_forever() is False
+    assert seen == [(None, False, False), 1000]
+
+
+def test_socket_is_gone_when_another_thread_has_closed():
+    opened = threading.Event()
+    with serving() as server, nothing_left():
+        app = WebSocketApp(server.uri, on_open=lambda app: opened.set())
+        thread = threading.Thread(target=app.run_forever)
+        thread.start()
+        assert opened.wait(SOON)
+        app.close()
+        assert app.sock is None
+        thread.join(SOON)
+        assert not thread.is_alive()
+
+
 def test_arguments_reach_the_request():
     requests = []
 
