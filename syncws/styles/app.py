@@ -54,19 +54,20 @@ class WebSocketApp:
     ``on_ping``          for each ping; it is answered already      bytes
     ``on_pong``          for each pong                              bytes
     ``on_error``         when it can't connect, each time; when     an exception
-                         a connection breaks; when one of these
-                         functions raised something
+                         a connection breaks; when the server
+                         closes; when one of these functions
+                         raised something
     ``on_close``         once, at the end of each run               code, reason
     ==================== ========================================== ============================
 
-    A function that raises ends the run: ``on_error`` is called, or the exception is logged with
-    its traceback; the connection is closed with 1011. There is one exception to that: what a
-    closed connection raises, in ``send()``, is the connection's failure, and does not keep the run
-    from reconnecting. What ``on_error`` and ``on_close`` raise is logged with its traceback.
+    What a function raises is given to ``on_error``, or logged with its traceback; the run goes on.
+    What ``on_error`` raises is logged. The run ends if the function that gives the headers raises.
 
     ``on_close`` is called with code and reason of the server's close frame; with ``None`` and
-    ``None`` if there was none, as the connection was cut or never opened, or it had no code. A
-    connection that the server closed, with whatever code, is no error.
+    ``None`` if there was none, as the connection was cut or never opened, or it had no code. Before
+    that ``on_error`` is told that the server closes, unless the run is to reconnect: with a
+    ``WebSocketConnectionClosedException`` whose ``status_code`` is the code. That is no failure:
+    the run returns ``False``.
 
     Arguments that do something else than in websocket-client, or nothing, or are refused:
 

@@ -20,9 +20,12 @@ from ..exceptions import (
     TooManyFragments,
     WebSocketException,
 )
+from ..foreign import escape
+from ..sansio.close import Close
 
 __all__ = [
     "NotConnected",
+    "ServerClosed",
     "WebSocketAddressException",
     "WebSocketBadStatusException",
     "WebSocketConnectionClosedException",
@@ -90,6 +93,25 @@ class NotConnected(ConnectionClosedError):
 
     def _describe(self) -> str:
         return str(self.args[0])
+
+
+class ServerClosed(NotConnected):
+    """The server has sent a close frame: what ``on_error`` is called with.
+
+    Attributes:
+        status_code: its code, or ``None``.
+    """
+
+    def __init__(self, close: Close | None) -> None:
+        code = self.status_code = None if close is None else int(close.code)
+        text = "Connection closed"
+        if code is not None:
+            text += " normally (code 1000)" if code == 1000 else f" (code {code})"
+        if close is not None and close.reason:
+            text += f": {escape(close.reason)}"
+        super().__init__(text)
+        if close is not None:
+            self.rcvd, self.sent, self.rcvd_then_sent = close, close, True
 
 
 class _BrokenRule(ConnectionClosedError, ProtocolError):

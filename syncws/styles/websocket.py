@@ -137,6 +137,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             if present is None or not present.open:
                 self._controls.clear()
                 self._fragments = []
+                self._closed_here = False
                 self._connection = connection
                 return
         connection.abort()
@@ -166,7 +167,10 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         connection = self._connection
         if connection is None or connection.closed:
             return
-        connection.close_within(status, parse_reason(reason), timeout)
+        text = parse_reason(reason)
+        if connection.open:
+            self._closed_here = True
+        connection.close_within(status, text, timeout)
 
     def shutdown(self) -> None:
         """Cut the connection, and forget it. Returns at once; threads in other calls are woken."""
