@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
-from ..exceptions import ConcurrencyError, ProtocolError
+from ..exceptions import ConcurrencyError
 from ..sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
 from .app_run import Run, RunSettings
-from .client_errors import NotConnected
+from .client_errors import NotConnected, WebSocketProtocolException, check_status
 from .client_options import refuse
 from .websocket_sending import parse_reason
 
@@ -303,9 +303,10 @@ class WebSocketApp:
         Raises:
             ProtocolError: code or reason can't be sent; the run goes on.
         """
+        check_status(status)
         text = parse_reason(reason)
         if not is_sendable(status):
-            raise ProtocolError(f"close code {status} can't be sent")
+            raise WebSocketProtocolException(f"close code {status} can't be sent")
         Close(status, text).serialize()  # raises what is wrong with the reason
         with self._lock:
             run = self._run

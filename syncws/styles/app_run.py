@@ -17,7 +17,12 @@ from ..sansio.uri import parse_uri
 from ..threaded.deadline import Latch, clock
 from ..threaded.guarded_logger import GuardedLogger
 from .attempt import Attempt
-from .client_errors import ServerClosed, WebSocketPayloadException, WebSocketTimeoutException
+from .client_errors import (
+    ServerClosed,
+    WebSocketPayloadException,
+    WebSocketTimeoutException,
+    WrongArgument,
+)
 from .client_options import connect_arguments, parse_ping_payload
 from .websocket import WebSocket, getdefaulttimeout
 
@@ -48,9 +53,9 @@ class RunSettings:
         for name in ("ping_interval", "reconnect"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise ValueError(f"{name} can't be negative, got {value!r}")
+                raise WrongArgument(f"{name} can't be negative, got {value!r}")
         if self.ping_timeout is not None and not self.ping_timeout > 0:
-            raise ValueError(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
+            raise WrongArgument(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
         parse_ping_payload(self.ping_payload)
         if self.reconnect and self.options.get("socket") is not None:
             raise ValueError("a socket is good for one connection: reconnect= is not for it")
