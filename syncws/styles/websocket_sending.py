@@ -46,6 +46,7 @@ class WebSocketSending(WebSocketAttributes):
             return self.send_frame(ABNF.create_frame(payload, opcode))
         if opcode == ABNF.OPCODE_BINARY and isinstance(payload, str):
             payload = as_bytes(payload)
+        size = _frame_size(payload)  # before anything is sent: it refuses what can't be
         connection = self._get()
         if isEnabledForTrace():
             is_text = opcode == ABNF.OPCODE_TEXT
@@ -54,7 +55,7 @@ class WebSocketSending(WebSocketAttributes):
             connection.send(payload, text=opcode == ABNF.OPCODE_TEXT, timeout=self._timeout)
         except Exception as exc:
             raise_as_known(exc)
-        return _frame_size(payload)
+        return size
 
     def send_text(self, text_data: str) -> int:
         """Send a text message; as :meth:`send`."""
@@ -171,5 +172,9 @@ def _frame_size(payload: str | BytesLike) -> int:
     if isinstance(payload, str):
         size = len(payload) if payload.isascii() else len(payload.encode())
     else:
-        size = memoryview(payload).nbytes
+        try:
+            size = memoryview(payload).nbytes
+        except TypeError:
+            kind = type(payload).__name__
+            raise TypeError(f"{kind} can't be sent; str and bytes can") from None
     return size + (6 if size < 126 else 8 if size < 65536 else 14)

@@ -397,3 +397,16 @@ def test_tls():
             assert ws.recv() == "hello"
         with pytest.raises(ssl.SSLCertVerificationError):
             websocket.create_connection(uri)
+
+
+@pytest.mark.parametrize("payload", [["a", "b"], ("a",), {"a": 1}, 5, None])
+@pytest.mark.parametrize("opcode", [1, 2])
+def test_nothing_is_sent_of_what_is_no_message(payload, opcode):
+    received = []
+    with serving(received.extend) as server:
+        with connecting(server) as ws:
+            with pytest.raises(TypeError, match="can't be sent"):
+                ws.send(payload, opcode)
+            ws.send("whole")
+        wait_until(lambda: received)
+    assert received == ["whole"]
