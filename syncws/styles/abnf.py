@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..aliases import BytesLike
-from ..exceptions import ProtocolError
 from ..sansio import frames
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode
+from .client_errors import WebSocketProtocolException
 
 __all__ = [
     "ABNF",
@@ -82,7 +82,7 @@ class ABNF(Frame):
         try:
             kind = Opcode(opcode)
         except ValueError as exc:
-            raise ProtocolError(f"{opcode!r} isn't an opcode") from exc
+            raise WebSocketProtocolException(f"{opcode!r} isn't an opcode") from exc
         is_text = kind in (Opcode.TEXT, Opcode.CONT)
         return ABNF(kind, as_bytes(data, is_text=is_text), bool(fin))
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
-from ..exceptions import ConcurrencyError, ProtocolError
+from ..exceptions import ConcurrencyError
 from ..options import check_limit
 from ..sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
 from .app_run import Run, RunSettings
-from .client_errors import NotConnected
+from .client_errors import NotConnected, WebSocketProtocolException, check_status
 from .client_options import refuse
 from .websocket_sending import parse_reason
 
@@ -56,19 +56,20 @@ class WebSocketApp:
     ``on_ping``          for each ping; it is answered already      bytes
     ``on_pong``          for each pong                              bytes
     ``on_error``         when it can't connect, each time; when     an exception
-                         a connection breaks; when one of these
-                         functions raised something
+                         a connection breaks; when the server
+                         closes; when one of these functions
+                         raised something
     ``on_close``         once, at the end of each run               code, reason
     ==================== ========================================== ============================
 
-    A function that raises ends the run: ``on_error`` is called, or the exception is logged with
-    its traceback; the connection is closed with 1011. There is one exception to that: what a
-    closed connection raises, in ``send()``, is the connection's failure, and does not keep the run
-    from reconnecting. What ``on_error`` and ``on_close`` raise is logged with its traceback.
+    What a function raises is given to ``on_error``, or logged with its traceback; the run goes on.
+    What ``on_error`` raises is logged. The run ends if the function that gives the headers raises.
 
     ``on_close`` is called with code and reason of the server's close frame; with ``None`` and
-    ``None`` if there was none, as the connection was cut or never opened, or it had no code. A
-    connection that the server closed, with whatever code, is no error.
+    ``None`` if there was none, as the connection was cut or never opened, or it had no code. Before
+    that ``on_error`` is told that the server closes, unless the run is to reconnect: with a
+    ``WebSocketConnectionClosedException`` whose ``status_code`` is the code. That is no failure:
+    the run returns ``False``.
 
     Arguments that do something else than in websocket-client, or nothing, or are refused:
 
@@ -292,7 +293,8 @@ class WebSocketApp:
     ) -> None:
         """Close the connection, and end the run, also while it connects or waits to reconnect.
 
-        Blocks until the connection is closed; ``on_close`` may be called after that. Idempotent.
+        Blocks until the connection is closed; ``on_close`` may be called after that, but ``sock``
+        is ``None`` already. Idempotent.
         Another thread may call it before :meth:`run_forever` has begun for the first time, which
         then ends at once. Messages that were received and not handed out yet are dropped.
 
@@ -304,9 +306,10 @@ class WebSocketApp:
         Raises:
             ProtocolError: code or reason can't be sent; the run goes on.
         """
+        check_status(status)
         text = parse_reason(reason)
         if not is_sendable(status):
-            raise ProtocolError(f"close code {status} can't be sent")
+            raise WebSocketProtocolException(f"close code {status} can't be sent")
         Close(status, text).serialize()  # raises what is wrong with the reason
         with self._lock:
             run = self._run
@@ -315,6 +318,7 @@ class WebSocketApp:
         if run is not None:
             run.stop()
             run.close(status=status, reason=text, timeout=timeout)
+            run.release()
 
     def ready(self) -> bool:
         """Tell whether there is an open connection."""

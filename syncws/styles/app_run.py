@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..client.connect import connect
 from ..client.retry import USEFUL_DURATION, Pace, backoff, process_exception
 from ..exceptions import ConnectionClosed, ProtocolError
-from ..sansio.close import CloseCode
+from ..sansio.close import Close, CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..sansio.uri import parse_uri
 from ..server.callables import refuse_coroutine
 from ..threaded.deadline import Latch, clock
 from ..threaded.guarded_logger import GuardedLogger
 from .attempt import Attempt
-from .client_errors import WebSocketPayloadException, WebSocketTimeoutException
+from .client_errors import (
+    ServerClosed,
+    WebSocketPayloadException,
+    WebSocketTimeoutException,
+    WrongArgument,
+)
 from .client_options import connect_arguments, parse_ping_payload
 from .websocket import WebSocket, getdefaulttimeout
 
@@ -62,9 +67,9 @@ class RunSettings:
         for name in ("ping_interval", "reconnect"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise ValueError(f"{name} can't be negative, got {value!r}")
+                raise WrongArgument(f"{name} can't be negative, got {value!r}")
         if self.ping_timeout is not None and not self.ping_timeout > 0:
-            raise ValueError(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
+            raise WrongArgument(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
         parse_ping_payload(self.ping_payload)
         if self.reconnect and self.options.get("socket") is not None:
             raise ValueError("a socket is good for one connection: reconnect= is not for it")
@@ -77,7 +82,7 @@ class RunSettings:
 
 
 class _Failed(Exception):
-    """A function of the program's has raised something, which was reported."""
+    """The function that gives the headers has raised something, which was reported."""
 
 
 class Run:
@@ -133,6 +138,11 @@ class Run:
         if sock is not None:
             sock.close(**kwargs)
 
+    def release(self) -> None:
+        """Take the connection from the application: programs wait for that. Idempotent."""
+        if self._app.sock is self._sock:  # another thread may have begun the next run
+            self._app.sock = None
+
     def begin_close(self) -> None:
         """Start to close the connection, if there is one."""
         connection = self._connection
@@ -156,8 +166,8 @@ class Run:
         try:
             try:
                 self._connect_and_receive()
-            except _Failed:
-                self.close(status=CloseCode.INTERNAL_ERROR)
+            except _Failed:  # there is no connection
+                return
         except BaseException as exc:  # Ctrl-C, as a rule
             if self._connection is not None:
                 self._connection.close_quickly()
@@ -168,20 +178,20 @@ class Run:
     def finish(self) -> None:
         """Tell the program how the last connection was closed."""
         self.stopped = True
-        sock, connection, self._sock = self._sock, self._connection, None
-        if self._app.sock is sock:  # another thread may have begun the next run
-            self._app.sock = None
+        connection = self._connection
+        self.release()
+        self._sock = None
         close = None if connection is None else connection.protocol.close_rcvd
         if close is None or close.code == CloseCode.NO_STATUS_RCVD:
-            self._call_last(self._app.on_close, None, None)
+            self._call(self._app.on_close, None, None)
         else:
-            self._call_last(self._app.on_close, int(close.code), close.reason)
+            self._call(self._app.on_close, int(close.code), close.reason)
 
     def _connect_and_receive(self) -> None:
         """Connect and use the connection; again and again, if that is wanted.
 
         Raises:
-            _Failed: a function of the program's has raised something.
+            _Failed: the function that gives the headers has raised something.
         """
         pace = self._settings.pace()
         while not self.stopped:
@@ -261,11 +271,7 @@ class Run:
             raise _Failed from exc
 
     def _use(self, connection: FrameConnection) -> None:
-        """Call the program's functions until the connection is closed.
-
-        Raises:
-            _Failed: one of them has raised something.
-        """
+        """Call the program's functions until the connection is closed."""
         app, sock = self._app, self._sock
         assert sock is not None
         if self.stopped:  # close() may have come when there was nothing to close yet
@@ -282,6 +288,8 @@ class Run:
             if self.stopped:
                 continue  # the program wants nothing more; the server's close frame follows
             if isinstance(item, Frame):
+                if item.opcode is Opcode.CLOSE:
+                    self._server_closed(item)
                 self._dispatch_frame(item)
             else:
                 opcode = Opcode.TEXT if isinstance(item, str) else Opcode.BINARY
@@ -299,6 +307,12 @@ class Run:
             self._call(app.on_data, frame.data, int(frame.opcode), frame.fin)
             self._call(app.on_cont_message, frame.data, frame.fin)
 
+    def _server_closed(self, frame: Frame) -> None:
+        """Tell ``on_error``, from which programs reconnect, that the server closes."""
+        if self._app.on_error is not None and not self._settings.reconnect:
+            close = Close.parse(frame.data)
+            self._call_last(self._app.on_error, ServerClosed(close if frame.data else None))
+
     def _lost(self, exc: ConnectionClosed) -> None:
         """Report the end of a connection, unless somebody has closed it as one should."""
         broken = isinstance(exc, (ProtocolError, WebSocketPayloadException))
@@ -314,28 +328,27 @@ class Run:
     # --- the program's functions ---
 
     def _call(self, function: Callable[..., Any] | None, *args: Any) -> None:
-        """Call a function of the program's, if there is one.
-
-        Raises:
-            _Failed: it has raised something, and not because the connection is closed.
-        """
+        """Call a function of the program's, if there is one; report what it raises."""
         if function is None:
             return
         try:
             function(self._app, *args)
         except Exception as exc:
-            self._report(exc, function)
-            connection = self._connection
-            is_open = connection is not None and connection.open
-            if is_open or not isinstance(exc, ConnectionClosed):
-                raise _Failed from exc
+            self._function_failed(function, exc)
+
+    def _function_failed(self, function: Callable[..., Any], exc: Exception) -> None:
+        """Tell the program, or the log, what one of its functions has raised. The run goes on."""
+        if self._app.on_error is not None:
+            self._call_last(self._app.on_error, exc)
+        else:
+            logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
 
     def _report(self, exc: BaseException, function: Any = None, *, is_final: bool = True) -> None:
-        """Tell the program what went wrong, or the log.
+        """Tell the program what went wrong with a connection, or the log.
 
         Args:
             exc: what went wrong.
-            function: which of the program's functions raised it, if one did.
+            function: the one that gives the headers, if it raised it.
             is_final: whether it ends the run.
         """
         self.has_errored = self._app.has_errored = True

@@ -1,28 +1,37 @@
 """Exceptions by the names that websocket-client has for them.
 
-Where one of the library's own says the same, the name is another one for it. The others are
-subclasses, so that ``except`` finds them by their older name and by ours: a timeout is a
-:exc:`WebSocketException` here and the built-in :exc:`TimeoutError`, too.
+They are subclasses of the library's own, so that ``except`` finds them by their older name and by
+ours: a timeout is a :exc:`WebSocketException` here and the built-in :exc:`TimeoutError`, too.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..client.resolver import AddressError
 from ..exceptions import (
     ConnectionClosed,
     ConnectionClosedError,
+    ConnectionClosedOK,
     InvalidStatus,
+    InvalidStatusCode,
+    InvalidURI,
     PayloadTooBig,
     ProtocolError,
     ProxyError,
     TooManyFragments,
     WebSocketException,
 )
+from ..foreign import escape
+from ..sansio.close import Close
+
+if TYPE_CHECKING:
+    from ..sansio.http11 import Response
 
 __all__ = [
+    "InvalidURL",
     "NotConnected",
+    "ServerClosed",
     "WebSocketAddressException",
     "WebSocketBadStatusException",
     "WebSocketConnectionClosedException",
@@ -31,18 +40,49 @@ __all__ = [
     "WebSocketProtocolException",
     "WebSocketProxyException",
     "WebSocketTimeoutException",
+    "WrongArgument",
+    "check_status",
     "raise_as_known",
     "translate",
 ]
 
-#: The connection is closed; also raised with the names below, which say why.
-WebSocketConnectionClosedException = ConnectionClosed
 
-#: A rule of the protocol was broken.
-WebSocketProtocolException = ProtocolError
+class WebSocketConnectionClosedException(ConnectionClosed):
+    """The connection is closed. Programs may raise it with a text, or nothing, of their own."""
 
-#: The proxy did not connect us.
-WebSocketProxyException = ProxyError
+    def __init__(self, *args: Any) -> None:
+        self._has_text = len(args) < 2 or not all(
+            arg is None or isinstance(arg, Close) for arg in args[:2]
+        )
+        if self._has_text:
+            super().__init__(None, None)
+            self.args = args
+        else:
+            super().__init__(*args)
+
+    def _describe(self) -> str:
+        return Exception.__str__(self) if self._has_text else super()._describe()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have the kinds below pickled by their place in the list; they share a name."""
+        kind = _KINDS.index(type(self)) if type(self) in _KINDS else type(self)
+        return _remake, (kind, self.args), self.__dict__
+
+
+class WebSocketProtocolException(ProtocolError):
+    """A rule of the protocol was broken."""
+
+
+class WebSocketProxyException(ProxyError):
+    """The proxy did not connect us."""
+
+
+class WrongArgument(WebSocketException, ValueError):
+    """An argument can't be; also a :exc:`ValueError`."""
+
+
+class InvalidURL(InvalidURI, ValueError):
+    """The URL isn't one of a WebSocket server; also a :exc:`ValueError`."""
 
 
 class WebSocketTimeoutException(WebSocketException, TimeoutError):
@@ -53,82 +93,172 @@ class WebSocketAddressException(WebSocketException, AddressError):
     """The host isn't known."""
 
 
-class WebSocketPayloadException(ConnectionClosedError):
+class _ClosedNormally(WebSocketConnectionClosedException, ConnectionClosedOK):
+    """The same, and :exc:`~syncws.ConnectionClosedOK`."""
+
+
+class _ClosedByError(WebSocketConnectionClosedException, ConnectionClosedError):
+    """The same, and :exc:`~syncws.ConnectionClosedError`."""
+
+
+class WebSocketPayloadException(_ClosedByError):
     """The connection is closed: what was received isn't UTF-8, or is too big."""
 
 
 class WebSocketBadStatusException(InvalidStatus):
     """The server answered the opening handshake with another status than 101.
 
-    Attributes:
+    Args:
+        message: the text.
         status_code: the HTTP status.
-        response: the whole response.
+        status_message: the words after it.
+        resp_headers: the response's headers, by names in lower case.
+        resp_body: its body, as far as it came.
+
+    Attributes:
+        response: the whole response; ``None`` if a program has raised it.
     """
 
-    @property
-    def status_message(self) -> str:
-        """The words after the status."""
-        return self.response.reason_phrase
+    def __init__(
+        self,
+        message: str,
+        status_code: int,
+        status_message: str | None = None,
+        resp_headers: dict[str, str] | None = None,
+        resp_body: bytes | None = None,
+    ) -> None:
+        InvalidStatusCode.__init__(self, status_code, resp_headers)
+        self.args = (message,)
+        self.status_message = status_message
+        self.resp_headers = resp_headers
+        self.resp_body = resp_body
+        self.response: Any = None
 
-    @property
-    def resp_headers(self) -> dict[str, str]:
-        """The response's headers, by names in lower case."""
-        return as_dict(self.response.headers)
-
-    @property
-    def resp_body(self) -> bytes:
-        """The response's body, as far as it came."""
-        return self.response.body or b""
-
-
-class NotConnected(ConnectionClosedError):
-    """There is no connection: not yet, or not any more."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(None, None)
-        self.args = (text,)
+    @classmethod
+    def from_response(cls, response: Response) -> WebSocketBadStatusException:
+        """Return the one for a response."""
+        code, reason, headers = (
+            response.status_code,
+            response.reason_phrase,
+            as_dict(response.headers),
+        )
+        body = response.body or (b"" if "content-length" in headers else None)
+        shown = body.decode("utf-8", "replace") if body else None
+        text = f"Handshake status {code} {reason} -+-+- {headers} -+-+- {shown}"
+        exc = cls(text, code, reason, headers, body)
+        exc.response = response
+        return exc
 
     def _describe(self) -> str:
         return str(self.args[0])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.status_code), self.__dict__
 
-class _BrokenRule(ConnectionClosedError, ProtocolError):
+
+class NotConnected(_ClosedByError):
+    """There is no connection: not yet, or not any more."""
+
+
+class ServerClosed(NotConnected):
+    """The server has sent a close frame: what ``on_error`` is called with.
+
+    Attributes:
+        status_code: its code, or ``None``.
+    """
+
+    def __init__(self, close: Close | None) -> None:
+        code = self.status_code = None if close is None else int(close.code)
+        text = "Connection closed"
+        if code is not None:
+            text += " normally (code 1000)" if code == 1000 else f" (code {code})"
+        if close is not None and close.reason:
+            text += f": {escape(close.reason)}"
+        super().__init__(text)
+        if close is not None:
+            self.rcvd, self.sent, self.rcvd_then_sent = close, close, True
+
+
+class _BrokenRule(WebSocketProtocolException, _ClosedByError):
     """The connection is closed: the server broke a rule of the protocol."""
 
 
+_KINDS = [_ClosedNormally, _ClosedByError, NotConnected, ServerClosed, _BrokenRule]
+for _kind in _KINDS:
+    # What programs see in logs, and what some of them compare.
+    _base = _BrokenRule.__mro__[1] if _kind is _BrokenRule else WebSocketConnectionClosedException
+    _kind.__name__ = _kind.__qualname__ = _base.__name__
+
+
+def _remake(kind: Any, args: tuple[Any, ...]) -> BaseException:
+    """Return an exception that was pickled; its attributes are set after that."""
+    cls = _KINDS[kind] if isinstance(kind, int) else kind
+    exc: BaseException = cls.__new__(cls, *args)
+    exc.args = args
+    return exc
+
+
 #: What is as it should be already.
-_KNOWN = (WebSocketTimeoutException, WebSocketAddressException, WebSocketBadStatusException)
+_KNOWN = (
+    WebSocketConnectionClosedException,
+    WebSocketTimeoutException,
+    WebSocketAddressException,
+    WebSocketBadStatusException,
+    WebSocketProtocolException,
+    WebSocketProxyException,
+)
 
 
 def translate(exc: Exception) -> Exception:
     """Return an exception of the names above for one of the library's; or the same."""
-    if isinstance(exc, ConnectionClosed):
-        cause = exc.__cause__
-        if type(exc) is not ConnectionClosedError:
-            return exc
-        arguments = (exc.rcvd, exc.sent, exc.rcvd_then_sent)
-        if isinstance(cause, ProtocolError):
-            return _BrokenRule(*arguments)
-        if isinstance(cause, (UnicodeDecodeError, PayloadTooBig, TooManyFragments)):
-            return WebSocketPayloadException(*arguments)
-        return exc
     if isinstance(exc, _KNOWN):
         return exc
+    if isinstance(exc, ConnectionClosed):
+        return _translate_closed(exc)
     if isinstance(exc, InvalidStatus):
-        return WebSocketBadStatusException(exc.response)
+        return WebSocketBadStatusException.from_response(exc.response)
     if isinstance(exc, AddressError):
         return WebSocketAddressException(exc.errno, exc.strerror, exc.filename)
     if isinstance(exc, TimeoutError):
         return WebSocketTimeoutException(*exc.args)
+    for kind in (WebSocketProtocolException, WebSocketProxyException):
+        if isinstance(exc, kind.__mro__[1]):
+            known = kind(str(exc))
+            known.__dict__.update(exc.__dict__)
+            return known
     return exc
 
 
+def _translate_closed(exc: ConnectionClosed) -> Exception:
+    arguments = (exc.rcvd, exc.sent, exc.rcvd_then_sent)
+    cause = exc.__cause__
+    if isinstance(exc, ConnectionClosedOK):
+        return _ClosedNormally(*arguments)
+    if isinstance(cause, ProtocolError):
+        return _BrokenRule(*arguments)
+    if isinstance(cause, (UnicodeDecodeError, PayloadTooBig, TooManyFragments)):
+        return WebSocketPayloadException(*arguments)
+    return _ClosedByError(*arguments)
+
+
 def raise_as_known(exc: Exception) -> NoReturn:
-    """Raise what :func:`translate` makes of an exception, with that as its cause."""
+    """Raise what :func:`translate` makes of an exception, with that, or its cause, as its cause."""
     known = translate(exc)
     if known is exc:
         raise exc
+    if type(known) in (_ClosedNormally, _ClosedByError):
+        raise known from exc.__cause__
     raise known from exc
+
+
+def check_status(status: int) -> None:
+    """Refuse what no close code can be.
+
+    Raises:
+        ValueError: it isn't in 0..65535.
+    """
+    if not 0 <= status < 65536:
+        raise ValueError(f"a close code is in 0..65535, got {status}")
 
 
 def as_dict(headers: Any) -> dict[str, str]:

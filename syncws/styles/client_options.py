@@ -9,12 +9,13 @@ from urllib.parse import quote
 from ..aliases import BytesLike
 from ..client.proxy import is_excluded
 from ..client.tls_options import make_context
-from ..exceptions import ProtocolError, ProxyError
+from ..exceptions import InvalidURI
 from ..options import check_limit
 from ..sansio.fields import build_host
 from ..sansio.headers import Headers
 from ..sansio.uri import WebSocketURI, parse_uri
 from .abnf import as_bytes
+from .client_errors import InvalidURL, WebSocketProtocolException, WebSocketProxyException
 
 __all__ = ["connect_arguments", "parse_ping_payload", "refuse"]
 
@@ -63,7 +64,7 @@ def parse_ping_payload(payload: str | BytesLike) -> bytes:
     """
     data = as_bytes(payload, is_text=True)
     if len(data) > 125:
-        raise ProtocolError(f"a ping has at most 125 bytes, got {len(data)}")
+        raise WebSocketProtocolException(f"a ping has at most 125 bytes, got {len(data)}")
     return data
 
 
@@ -85,7 +86,10 @@ def connect_arguments(
         TypeError: an option isn't supported; says what to use.
         ValueError: an option has a wrong value, or contradicts another.
     """
-    uri = parse_uri(url)
+    try:
+        uri = parse_uri(url)
+    except InvalidURI as exc:
+        raise InvalidURL(exc.uri, exc.msg) from exc
     refuse(**options)
     rest = {name: value for name, value in options.items() if value is not None}
     for name in (*REFUSED, *IGNORED):
@@ -179,7 +183,7 @@ def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | bool | None:
     if not host:
         return True
     if not port:
-        raise ProxyError("http_proxy_host= needs http_proxy_port=")
+        raise WebSocketProxyException("http_proxy_host= needs http_proxy_port=")
     credentials = ""
     if isinstance(auth, str):
         raise TypeError("http_proxy_auth= is (user, password)")

@@ -116,6 +116,8 @@ class FrameConnection(ClientConnection):
         self._controls: Controls | None = None
         self._inside_message = False
         self._held: deque[Frame] = deque(maxlen=MAX_CONTROLS)
+        # The server's close frame, where the inbox doesn't have it; its methods are atomic.
+        self._last: deque[Frame] = deque(maxlen=1)
         self.last_ping_at = 0.0
         self.last_pong_at = 0.0
         for arguments in sockopt or ():
@@ -167,6 +169,13 @@ class FrameConnection(ClientConnection):
                 frames += item.take()
         return frames
 
+    def take_close_frame(self) -> Frame | None:
+        """Return the server's close frame, once, if it isn't among what was received."""
+        try:
+            return self._last.popleft()
+        except IndexError:
+            return None
+
     @property
     def has_items(self) -> bool:
         """Whether something received waits to be taken."""
@@ -207,6 +216,9 @@ class FrameConnection(ClientConnection):
                 return  # it broke the rules, and failed the connection
             if is_open:
                 tracing.trace_frame(">", frame)
+            if self._inside_message or self._queue.drops():
+                self._last.append(frame)  # the message has no end, or the inbox takes no more
+                return
         if self._inside_message:
             self._held.append(frame)  # only the last message of an inbox can be incomplete
         else:
@@ -216,7 +228,9 @@ class FrameConnection(ClientConnection):
         position = self._messages_received + self._direct_received + self._fragments_received
         controls = self._controls
         if controls is None or controls.position != position or not controls.add(frame):
-            self._controls = controls = Controls(position)
+            controls = Controls(position)
+            # What the inbox doesn't take must not get the next ones.
+            self._controls = None if self._queue.drops() else controls
             controls.add(frame)
             self._add(controls)
 

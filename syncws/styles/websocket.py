@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from ..client.connect import connect
-from ..exceptions import ConcurrencyError
+from ..exceptions import ConcurrencyError, ProtocolError
 from ..options import check_limit
 from .abnf import STATUS_NORMAL
-from .client_errors import raise_as_known
+from .client_errors import check_status, raise_as_known
 from .client_options import connect_arguments, parse_ping_payload, refuse
 from .frame_connection import FrameConnection
 from .tracing import trace_handshake
@@ -142,6 +142,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             if present is None or not present.open:
                 self._controls.clear()
                 self._fragments = []
+                self._closed_here = False
                 self._connection = connection
                 return
         connection.abort()
@@ -167,11 +168,20 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
         Raises:
             ProtocolError: code or reason can't be sent; the connection stays as it is.
+            ValueError: the code isn't in 0..65535.
         """
         connection = self._connection
         if connection is None or connection.closed:
             return
-        connection.close_within(status, parse_reason(reason), timeout)
+        check_status(status)
+        text = parse_reason(reason)
+        if connection.open:
+            self._closed_here = True
+        try:
+            connection.close_within(status, text, timeout)
+        except ProtocolError as exc:
+            self._closed_here = False
+            raise_as_known(exc)
 
     def shutdown(self) -> None:
         """Cut the connection, and forget it. Returns at once; threads in other calls are woken."""

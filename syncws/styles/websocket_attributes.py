@@ -23,6 +23,8 @@ class WebSocketAttributes:
     def __init__(self) -> None:
         self._timeout: float | None = None
         self._connection: FrameConnection | None = None
+        # Whether close() was called: then the server's close frame is an answer, and no news.
+        self._closed_here = False
         # Control frames that were taken from the inbox; the deque's methods are atomic.
         self._controls: deque[Frame] = deque()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..aliases import Data
-from ..exceptions import ConnectionClosedOK
+from ..exceptions import ConnectionClosed, ConnectionClosedOK
 from ..sansio.frames import Frame, Opcode
 from ..threaded.deadline import Deadline
 from .abnf import ABNF, as_bytes
@@ -24,7 +24,8 @@ class WebSocketReceiving(WebSocketAttributes):
     def recv(self) -> Data:
         """Receive the next message: text as ``str``, binary as ``bytes``. Blocks until it came.
 
-        With ``fire_cont_frame`` fragments are received as ``bytes``, one by one.
+        With ``fire_cont_frame`` fragments are received as ``bytes``, one by one. When the server
+        closes the connection ``""`` is received, once, for its close frame.
 
         Raises:
             WebSocketTimeoutException: there was none in time; none is lost.
@@ -32,6 +33,11 @@ class WebSocketReceiving(WebSocketAttributes):
             WebSocketProtocolException: the same, as the server broke a rule.
             WebSocketPayloadException: the same, as the server sent what isn't UTF-8, or too much.
         """
+        message = self._next_message()
+        return "" if message is None else message
+
+    def _next_message(self) -> Data | None:
+        """Receive the next message; ``None`` for the server's close frame, unless it answers."""
         deadline = self._deadline()
         while True:
             item = self.next_item(deadline)
@@ -39,6 +45,8 @@ class WebSocketReceiving(WebSocketAttributes):
                 return item
             if item.opcode < Opcode.CLOSE:
                 return item.data
+            if item.opcode is Opcode.CLOSE and not self._closed_here:
+                return None
 
     def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
         """Receive the next message as bytes, and what it is.
@@ -88,6 +96,11 @@ class WebSocketReceiving(WebSocketAttributes):
                 pass  # there are none
             try:
                 item: Any = connection.recv(None if deadline is None else deadline.remaining())
+            except ConnectionClosed as exc:
+                last = connection.take_close_frame()
+                if last is not None:
+                    return last
+                raise_as_known(exc)
             except Exception as exc:
                 raise_as_known(exc)
             if isinstance(item, Controls):
@@ -105,7 +118,9 @@ class WebSocketReceiving(WebSocketAttributes):
         """Receive messages until the connection is closed normally."""
         try:
             while True:
-                yield self.recv()
+                message = self._next_message()
+                if message is not None:
+                    yield message
         except ConnectionClosedOK:
             return
 

@@ -6,11 +6,10 @@ import codecs
 from typing import Any
 
 from ..aliases import BytesLike
-from ..exceptions import ProtocolError
 from ..sansio.close import Close
 from ..sansio.frames import Frame, Opcode
 from .abnf import ABNF, STATUS_NORMAL, as_bytes
-from .client_errors import raise_as_known
+from .client_errors import WebSocketProtocolException, check_status, raise_as_known
 from .tracing import isEnabledForTrace, trace_frame
 from .websocket_attributes import WebSocketAttributes
 
@@ -47,6 +46,7 @@ class WebSocketSending(WebSocketAttributes):
             return self.send_frame(ABNF.create_frame(payload, opcode))
         if opcode == ABNF.OPCODE_BINARY and isinstance(payload, str):
             payload = as_bytes(payload)
+        size = _frame_size(payload)  # before anything is sent: it refuses what can't be
         connection = self._get()
         if isEnabledForTrace():
             is_text = opcode == ABNF.OPCODE_TEXT
@@ -55,7 +55,7 @@ class WebSocketSending(WebSocketAttributes):
             connection.send(payload, text=opcode == ABNF.OPCODE_TEXT, timeout=self._timeout)
         except Exception as exc:
             raise_as_known(exc)
-        return _frame_size(payload)
+        return size
 
     def send_text(self, text_data: str) -> int:
         """Send a text message; as :meth:`send`."""
@@ -81,7 +81,7 @@ class WebSocketSending(WebSocketAttributes):
         Raises, too, what :meth:`send` does.
         """
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            raise ProtocolError("reserved bits are for extensions, which set them")
+            raise WebSocketProtocolException("reserved bits are for extensions, which set them")
         opcode, data = frame.opcode, as_bytes(frame.data)
         if opcode is Opcode.PING:
             self.ping(data)
@@ -99,7 +99,9 @@ class WebSocketSending(WebSocketAttributes):
     def _send_fragment(self, frame: ABNF) -> None:
         connection = self._get()
         if (frame.opcode is Opcode.CONT) is not bool(self._fragments):
-            raise ProtocolError("a fragment that isn't the first has OPCODE_CONT, and only that")
+            raise WebSocketProtocolException(
+                "a fragment that isn't the first has OPCODE_CONT, and only that"
+            )
         if not self._fragments:
             self._fragments_are_text = frame.opcode is Opcode.TEXT
         self._fragments.append(as_bytes(frame.data))
@@ -151,8 +153,13 @@ class WebSocketSending(WebSocketAttributes):
             WebSocketConnectionClosedException: there is no connection.
             ProtocolError: code or reason can't be sent; the connection stays as it is.
         """
+        check_status(status)
         text = parse_reason(reason)
-        self._get().begin_close(status, text)
+        connection = self._get()
+        try:
+            connection.begin_close(status, text)
+        except Exception as exc:
+            raise_as_known(exc)
 
 
 def parse_reason(reason: str | bytes) -> str:
@@ -165,5 +172,9 @@ def _frame_size(payload: str | BytesLike) -> int:
     if isinstance(payload, str):
         size = len(payload) if payload.isascii() else len(payload.encode())
     else:
-        size = memoryview(payload).nbytes
+        try:
+            size = memoryview(payload).nbytes
+        except TypeError:
+            kind = type(payload).__name__
+            raise TypeError(f"{kind} can't be sent; str and bytes can") from None
     return size + (6 if size < 126 else 8 if size < 65536 else 14)

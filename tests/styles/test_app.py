@@ -66,7 +66,7 @@ def test_functions_are_called_in_order():
 
     seen = recorder()
     with serving(greet) as server, nothing_left():
-        app = seen.app(server.uri)
+        app = seen.app(server.uri, on_error=None)
         assert app.run_forever() is False
     assert seen.calls == [
         ("on_open",),
@@ -176,6 +176,35 @@ def test_socket_and_state_are_there_during_a_run():
         assert (app.sock, app.ready(), app.keep_running) == (None, False, False)
         app.run_forever()
     assert states == [(True, True, True, 101), (None, False, False)]
+
+
+def test_socket_is_gone_when_close_returns():
+    seen = []
+
+    def on_open(app):
+        app.close()
+        seen.append((app.sock, app.ready(), app.keep_running))
+        with pytest.raises(websocket.WebSocketConnectionClosedException):
+            app.send("too late")
+
+    with serving() as server, nothing_left():
+        app = WebSocketApp(server.uri, on_open=on_open)
+        app.on_close = lambda app, code, reason: seen.append(code)
+        assert app.run_forever() is False
+    assert seen == [(None, False, False), 1000]
+
+
+def test_socket_is_gone_when_another_thread_has_closed():
+    opened = threading.Event()
+    with serving() as server, nothing_left():
+        app = WebSocketApp(server.uri, on_open=lambda app: opened.set())
+        thread = threading.Thread(target=app.run_forever)
+        thread.start()
+        assert opened.wait(SOON)
+        app.close()
+        assert app.sock is None
+        thread.join(SOON)
+        assert not thread.is_alive()
 
 
 def test_arguments_reach_the_request():
@@ -325,60 +354,78 @@ def test_broken_rule_is_an_error(frame, error):
     assert isinstance(seen.calls[1][1], websocket.WebSocketConnectionClosedException)
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xf3oops", b"\x0f\xa0private"])
-def test_close_frame_is_no_error_whatever_its_code(payload):
+CLOSE_TEXTS = {
+    b"": "Connection closed",
+    b"\x03\xe8": "Connection closed normally (code 1000)",
+    b"\x03\xf3oops": "Connection closed (code 1011): oops",
+    b"\x0f\xa0private": "Connection closed (code 4000): private",
+}
+
+
+@pytest.mark.parametrize("payload", CLOSE_TEXTS)
+def test_close_frame_reaches_on_error_and_counts_as_none(payload):
     seen = recorder()
     frames = ((0x88, payload),)
     with scripted_server(says(build_response, build_frames(frames))) as server:
-        assert seen.app(server.uri).run_forever() is False
+        app = seen.app(server.uri)
+        assert app.run_forever() is app.has_errored is False
     code = int.from_bytes(payload[:2], "big") if payload else None
     reason = payload[2:].decode() if payload else None
-    assert seen.calls == [("on_open",), ("on_close", code, reason)]
+    opened, (name, exc), closed = seen.calls
+    assert (opened, name, closed) == (("on_open",), "on_error", ("on_close", code, reason))
+    assert isinstance(exc, websocket.WebSocketConnectionClosedException)
+    assert (str(exc), exc.status_code) == (CLOSE_TEXTS[payload], code)
+
+
+def test_close_frame_is_no_error_for_who_reconnects():
+    seen = recorder()
+    left = [2]
+
+    def on_open(app):
+        left[0] -= 1
+        if not left[0]:
+            app.close()
+
+    with serving(lambda ws: ws.wait_closed() if left[0] < 2 else ws.close(1001)) as server:
+        assert seen.app(server.uri, on_open=on_open).run_forever(reconnect=0.01) is False
+    assert [call[0] for call in seen.calls] == ["on_close"]
 
 
 # --- what the program's functions raise ---
 
 
-FUNCTIONS = ["on_open", "on_message", "on_data", "on_ping", "on_pong", "header"]
+FUNCTIONS = ["on_open", "on_message", "on_data", "on_ping", "on_pong"]
 
 
 def failing(*_):
     raise ZeroDivisionError("in a function of the program's")
 
 
-def sending_everything(ended):
-    def handler(ws):
-        ws.ping()
-        ws.pong()
-        ws.send("x")
-        ws.wait_closed()
-        ended.append(ws.close_code)
-
-    return handler
+def sending_everything(ws):
+    ws.ping()
+    ws.pong()
+    ws.send("x")
+    ws.close(4001, "done")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_a_function_raises_ends_the_run(name, caplog):
-    ended = []
+def test_what_a_function_raises_is_reported_and_the_run_goes_on(name, caplog):
     seen = Recorder("on_error", "on_close")
-    with serving(sending_everything(ended)) as server, nothing_left():
+    with serving(sending_everything) as server, nothing_left():
         app = seen.app(server.uri, **{name: failing})
-        assert app.run_forever(reconnect=1) is True
-        (_, exc), closed = seen.calls
-        assert isinstance(exc, ZeroDivisionError)
-        if name == "header":
-            assert closed == ("on_close", None, None)
-        else:
-            assert closed == ("on_close", 1011, "")
-            wait_until(lambda: ended == [1011])
+        assert app.run_forever() is False
+    (_, exc), (_, closing), closed = seen.calls
+    assert isinstance(exc, ZeroDivisionError)
+    assert isinstance(closing, websocket.WebSocketConnectionClosedException)
+    assert closed == ("on_close", 4001, "done")
     assert caplog.records == []
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_a_function_raises_is_logged_if_nobody_is_told(name, caplog):
-    with serving(sending_everything([])) as server:
+    with serving(sending_everything) as server:
         app = WebSocketApp(server.uri, **{name: failing})
-        assert app.run_forever() is True
+        assert app.run_forever() is False
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.getMessage() == "failing of the WebSocketApp failed"
@@ -386,29 +433,40 @@ def test_what_a_function_raises_is_logged_if_nobody_is_told(name, caplog):
     assert record.exc_info[2] is not None
 
 
-def test_what_on_cont_message_and_on_reconnect_raise_ends_the_run():
+def test_headers_that_can_not_be_had_end_the_run():
     seen = Recorder("on_error", "on_close")
+    with serving() as server:
+        assert seen.app(server.uri, header=failing).run_forever(reconnect=1) is True
+    (_, exc), closed = seen.calls
+    assert isinstance(exc, ZeroDivisionError)
+    assert closed == ("on_close", None, None)
+
+
+def test_what_on_cont_message_raises_is_reported_each_time():
+    seen = Recorder("on_error")
     with scripted_server(says(build_response, build_frames(FRAGMENTED))) as server:
-        assert seen.app(server.uri, on_cont_message=failing).run_forever() is True
-        assert seen.app(server.uri, on_reconnect=failing).run_forever(reconnect=0.01) is True
-    assert [call[0] for call in seen.calls] == ["on_error", "on_close"] * 2
+        assert seen.app(server.uri, on_cont_message=failing).run_forever() is False
+    kinds = [type(call[1]) for call in seen.calls]
+    assert kinds[:-1] == [ZeroDivisionError] * 5
 
 
-def test_what_on_error_and_on_close_raise_is_logged(caplog):
+def test_what_on_close_raises_is_reported():
+    seen = Recorder("on_error")
+    with serving(lambda ws: None) as server:
+        assert seen.app(server.uri, on_close=failing).run_forever() is False
+    assert isinstance(seen.calls[-1][1], ZeroDivisionError)
+
+
+def test_what_on_error_raises_is_logged(caplog):
     def error(app, exc):
         raise LookupError("in on_error")
 
-    def close(app, code, reason):
-        raise BufferError("in on_close")
-
-    with serving() as server:
-        app = WebSocketApp(server.uri, on_open=failing, on_error=error, on_close=close)
-        assert app.run_forever() is True
-    assert [record.exc_info[0] for record in caplog.records] == [LookupError, BufferError]
-    assert [record.getMessage() for record in caplog.records] == [
-        "error of the WebSocketApp failed",
-        "close of the WebSocketApp failed",
-    ]
+    with serving(lambda ws: None) as server:
+        assert not WebSocketApp(server.uri, on_open=failing, on_error=error).run_forever()
+    assert [record.exc_info[0] for record in caplog.records] == [LookupError] * 2
+    assert {record.getMessage() for record in caplog.records} == {
+        "error of the WebSocketApp failed"
+    }
 
 
 def test_system_exit_goes_through():
@@ -425,7 +483,7 @@ def test_system_exit_goes_through():
         assert not app.keep_running
 
 
-def test_sending_over_a_closed_connection_is_reported_as_its_failure():
+def test_sending_over_a_closed_connection_is_reported_like_its_end():
     closed = threading.Event()
 
     def handler(ws):
@@ -440,10 +498,11 @@ def test_sending_over_a_closed_connection_is_reported_as_its_failure():
 
     seen = recorder()
     with serving(handler) as server:
-        assert seen.app(server.uri, on_message=answer).run_forever() is True
-    assert [call[0] for call in seen.calls] == ["on_open", "on_error", "on_close"]
-    assert isinstance(seen.calls[1][1], websocket.WebSocketConnectionClosedException)
-    assert seen.calls[2] == ("on_close", 1001, "")
+        assert seen.app(server.uri, on_message=answer).run_forever() is False
+    assert [call[0] for call in seen.calls] == ["on_open", "on_error", "on_error", "on_close"]
+    for _, exc in seen.calls[1:3]:
+        assert isinstance(exc, websocket.WebSocketConnectionClosedException)
+    assert seen.calls[3] == ("on_close", 1001, "")
 
 
 # --- pings ---

@@ -122,7 +122,7 @@ def test_iterating_ends_when_the_connection_is_closed():
                     received.append(ws.recv())
                 except websocket.WebSocketConnectionClosedException:  # closed since the look
                     break
-            assert received == ["0", "1", "2"]
+            assert received in (["0", "1", "2"], ["0", "1", "2", ""])  # the close frame
 
 
 def test_connected_while_messages_are_left():
@@ -161,14 +161,23 @@ def test_control_frames_within_a_message_come_after_it():
         assert seen == [(1, b"abc"), (9, b"1"), (10, b"2"), (9, b"3")]
 
 
-def test_close_frame_within_a_message_ends_it():
+def test_close_frame_within_a_message_is_received():
     frames = ((0x01, b"a"), (0x89, b"1"), (0x88, b"\x03\xe8"))
-    with (
-        sends_and_ends(*frames) as server,
-        connecting(server) as ws,
-        pytest.raises(websocket.WebSocketConnectionClosedException),
-    ):
-        ws.recv_data(control_frame=True)
+    with sends_and_ends(*frames) as server, connecting(server) as ws:
+        assert ws.recv_data() == (8, b"\x03\xe8")
+        with pytest.raises(websocket.WebSocketConnectionClosedException):
+            ws.recv_data()
+
+
+def test_close_frame_is_received_behind_any_number_of_messages():
+    frames = [(0x81, b"%d" % number) for number in range(100)]
+    with sends_and_ends(*frames, (0x88, b"\x0f\xa1bye")) as server, connecting(server) as ws:
+        wait_until(lambda: not ws.connection.open)
+        for number in range(100):
+            assert ws.recv_data() == (1, b"%d" % number)
+        assert ws.recv_data() == (8, b"\x0f\xa1bye")
+        with pytest.raises(websocket.WebSocketConnectionClosedException):
+            ws.recv_data()
 
 
 def test_program_that_only_sends_answers_pings_all_the_same():
@@ -388,3 +397,16 @@ def test_tls():
             assert ws.recv() == "hello"
         with pytest.raises(ssl.SSLCertVerificationError):
             websocket.create_connection(uri)
+
+
+@pytest.mark.parametrize("payload", [["a", "b"], ("a",), {"a": 1}, 5, None])
+@pytest.mark.parametrize("opcode", [1, 2])
+def test_nothing_is_sent_of_what_is_no_message(payload, opcode):
+    received = []
+    with serving(received.extend) as server:
+        with connecting(server) as ws:
+            with pytest.raises(TypeError, match="can't be sent"):
+                ws.send(payload, opcode)
+            ws.send("whole")
+        wait_until(lambda: received)
+    assert received == ["whole"]

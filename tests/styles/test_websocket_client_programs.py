@@ -519,6 +519,78 @@ Client("ws://127.0.0.1:8765/bytes").run_forever()
 )
 
 
+program(
+    "exceptions",
+    """
+import websocket
+
+def show(function, *args, **options):
+    try:
+        print("returned", function(*args, **options))
+    except Exception as exc:
+        print(type(exc).__name__, isinstance(exc, websocket.WebSocketException))
+
+ws = websocket.create_connection("ws://127.0.0.1:8765/count", timeout=10)
+print([ws.recv() for _ in range(4)])
+show(ws.recv)
+ws = websocket.create_connection("ws://127.0.0.1:8765/", timeout=10)
+print(ws.recv())
+for code in (-1, 65536):
+    try:
+        ws.close(code)
+    except ValueError:
+        print("no close code")
+ws.close()
+show(ws.recv)
+for url in ("http://127.0.0.1/", "127.0.0.1", "ws://"):
+    try:
+        websocket.create_connection(url)
+    except ValueError:
+        print("no URL of a WebSocket server")
+try:
+    websocket.WebSocketApp("ws://127.0.0.1:8765/").run_forever(ping_timeout=0)
+except websocket.WebSocketException:
+    print("no timeout")
+for exc in (
+    websocket.WebSocketConnectionClosedException("text"),
+    websocket.WebSocketConnectionClosedException(),
+    websocket.WebSocketProtocolException("text"),
+    websocket.WebSocketPayloadException("text"),
+    websocket.WebSocketProxyException("text"),
+    websocket.WebSocketTimeoutException("text"),
+    websocket.WebSocketBadStatusException("no such", 404, "Not Found", {"a": "b"}, b"body"),
+    websocket.WebSocketBadStatusException("no such", 404),
+):
+    print(type(exc).__name__, exc, exc.args)
+print(exc.status_code, exc.status_message, exc.resp_headers, exc.resp_body)
+try:
+    websocket.create_connection("ws://127.0.0.1:8765/private")
+except websocket.WebSocketBadStatusException as exc:
+    print([part.split("only")[0] for part in str(exc).split(" -+-+- ")[::2]])
+    print("content-length" in str(exc))  # line ends are escaped by syncws
+""",
+)
+
+program(
+    "close frames and callbacks that raise",
+    """
+import websocket
+
+def on_message(ws, message):
+    print(message)
+    raise LookupError(message)
+
+app = websocket.WebSocketApp(
+    "ws://127.0.0.1:8765/count",
+    on_message=on_message,
+    on_error=lambda ws, exc: print("error", type(exc).__name__, exc),
+    on_close=lambda ws, status, message: print("closed", ws.sock, status, message),
+)
+print(app.run_forever(), app.has_errored)
+""",
+)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_prints_the_same(name):
     pytest.importorskip("websocket", minversion="1.9.2")  # it had other failings before

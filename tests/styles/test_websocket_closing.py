@@ -160,6 +160,7 @@ def test_cutting_ends_calls_of_other_threads(method):
 def test_receiving_from_a_closed_connection_raises():
     with serving(lambda ws: ws.close(4000, "bye")) as server:
         ws = connecting(server)
+        assert ws.recv() == ""
         with pytest.raises(websocket.WebSocketConnectionClosedException) as info:
             ws.recv()
         assert (info.value.code, info.value.reason) == (4000, "bye")

@@ -388,24 +388,57 @@ def test_server_that_is_none_is_told_by_its_name():
 
 
 def test_exceptions_that_have_their_name_stay_as_they_are():
-    closed = syncws.ConnectionClosedError(None, None)
     for exc in (
         websocket.WebSocketTimeoutException("x"),
         websocket.WebSocketAddressException(-2, "x"),
-        closed,
-        syncws.ConnectionClosedOK(syncws.Close(1000), syncws.Close(1000), True),
+        websocket.WebSocketConnectionClosedException("x"),
         NotConnected("x"),
         ValueError(),
     ):
         assert translate(exc) is exc
-    assert str(pickle.loads(pickle.dumps(NotConnected("not yet")))) == "not yet"
     assert NotConnected("x").code == 1006
 
 
-def test_names_are_those_of_the_library():
-    assert websocket.WebSocketConnectionClosedException is syncws.ConnectionClosed
-    assert websocket.WebSocketProtocolException is syncws.ProtocolError
-    assert websocket.WebSocketProxyException is syncws.ProxyError
+BYE = syncws.Close(1000, "bye")
+
+
+@pytest.mark.parametrize(
+    ("exc", "name"),
+    [
+        (syncws.ConnectionClosedOK(BYE, BYE, True), "ConnectionClosed"),
+        (syncws.ConnectionClosedError(BYE, None), "ConnectionClosed"),
+        (syncws.ProtocolError("x"), "Protocol"),
+        (syncws.ProxyError("x"), "Proxy"),
+    ],
+)
+def test_exceptions_of_the_library_get_the_names_of_websocket_client(exc, name):
+    known = translate(exc)
+    assert type(known).__name__ == f"WebSocket{name}Exception"
+    assert isinstance(known, type(exc))
+    assert isinstance(known, getattr(websocket, f"WebSocket{name}Exception"))
+    assert str(known) == str(exc)
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        NotConnected("not yet"),
+        websocket.WebSocketConnectionClosedException("text"),
+        websocket.WebSocketPayloadException("text"),
+        websocket.WebSocketBadStatusException("no", 404, "Not Found", {"a": "b"}, b"c"),
+        translate(syncws.ConnectionClosedOK(BYE, BYE, True)),
+    ],
+)
+def test_exceptions_can_be_pickled(exc):
+    copy = pickle.loads(pickle.dumps(exc))
+    assert (type(copy), str(copy), copy.args) == (type(exc), str(exc), exc.args)
+    assert vars(copy) == vars(exc)
+
+
+def test_names_are_subclasses_of_those_of_the_library():
+    assert issubclass(websocket.WebSocketConnectionClosedException, syncws.ConnectionClosed)
+    assert issubclass(websocket.WebSocketProtocolException, syncws.ProtocolError)
+    assert issubclass(websocket.WebSocketProxyException, syncws.ProxyError)
     assert websocket.WebSocketException is syncws.WebSocketException
 
 
