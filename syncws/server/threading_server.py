@@ -211,7 +211,7 @@ class ThreadingServer(Closing):
                 self._started_at = clock()
                 if self._limited_by is not None:
                     message = "at most %d connections at a time: %s"
-                    self._guarded_logger.info(message, self.max_connections, self._limited_by)
+                    self._guarded_logger.debug(message, self.max_connections, self._limited_by)
             return not self._closing
 
     def _accepting_ended(self) -> None:

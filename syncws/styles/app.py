@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
-from ..exceptions import ConcurrencyError
+from ..exceptions import ConcurrencyError, ProtocolError
 from ..options import check_limit
 from ..sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
@@ -310,7 +310,10 @@ class WebSocketApp:
         text = parse_reason(reason)
         if not is_sendable(status):
             raise WebSocketProtocolException(f"close code {status} can't be sent")
-        Close(status, text).serialize()  # raises what is wrong with the reason
+        try:
+            Close(status, text).serialize()
+        except ProtocolError as exc:  # the reason is too long
+            raise WebSocketProtocolException(str(exc)) from exc
         with self._lock:
             run = self._run
             if run is None and self._closed_by is None:

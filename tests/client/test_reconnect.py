@@ -634,7 +634,7 @@ def test_a_full_server_tells_when_to_come_back(delays):
         def backoff():
             yield 0.25
             other.close()
-            wait_until(lambda: not server.connections)
+            wait_until(lambda: not server._running)
             freed.append(True)
             yield 0.25
 

@@ -88,9 +88,9 @@ def test_T3_WebSocketApp_tells_what_went_wrong_with_its_traceback(caplog):
     def on_open(ws):
         raise ZeroDivisionError
 
-    with serving() as server:
-        assert WebSocketApp(server.uri, on_open=on_open).run_forever() is True
-    (record,) = caplog.records
+    with serving(lambda ws: ws.close()) as server:
+        assert WebSocketApp(server.uri, on_open=on_open).run_forever() is False
+    (record,) = [record for record in caplog.records if record.exc_info]
     assert record.exc_info[0] is ZeroDivisionError
 
 

@@ -386,7 +386,16 @@ def test_close_frame_is_no_error_for_who_reconnects():
         if not left[0]:
             app.close()
 
-    with serving(lambda ws: ws.wait_closed() if left[0] < 2 else ws.close(1001)) as server:
+    handled = []
+
+    def handle(ws):
+        handled.append(ws)
+        if len(handled) == 1:
+            ws.close(1001)
+        else:
+            ws.wait_closed()
+
+    with serving(handle) as server:
         assert seen.app(server.uri, on_open=on_open).run_forever(reconnect=0.01) is False
     assert [call[0] for call in seen.calls] == ["on_close"]
 
