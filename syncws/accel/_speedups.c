@@ -1250,7 +1250,9 @@ message_cost(PyObject *message)
     if (PyUnicode_IS_COMPACT_ASCII(message)) {
         return (Py_ssize_t)sizeof(PyASCIIObject) + PyUnicode_GET_LENGTH(message) + 1;
     }
-    return (Py_ssize_t)sizeof(PyCompactUnicodeObject) +
+    const PyCompactUnicodeObject *text = (PyCompactUnicodeObject *)message;
+    Py_ssize_t encoded = text->utf8 == NULL ? 0 : text->utf8_length + 1; /* kept beside it */
+    return (Py_ssize_t)sizeof(PyCompactUnicodeObject) + encoded +
            (PyUnicode_GET_LENGTH(message) + 1) * (Py_ssize_t)PyUnicode_KIND(message);
 }
 
