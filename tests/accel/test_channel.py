@@ -536,3 +536,13 @@ def test_what_was_collected_is_sent_before_anything_is_received(make):
     channel._batching = True
     assert channel.recv() == "b"
     assert sent == [1]
+
+
+def test_iteration_that_has_ended_stays_ended(make):
+    channel = make("a")
+    channel.script = [Ended(), ["never seen"]]
+    iterator = iter(channel)
+    assert iter(iterator) is iterator
+    assert list(iterator) == ["a"]
+    assert next(iterator, None) is None
+    assert len(channel.waits) == 1

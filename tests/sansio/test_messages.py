@@ -380,3 +380,11 @@ def test_control_frames_count_by_their_bytes():
 def test_limits_that_are_negative_are_refused(limits):
     with pytest.raises(ValueError, match="max_size can't be negative"):
         Decoder(Role.SERVER, *limits)
+
+
+def test_messages_that_came_uncompressed_count_too():
+    decoder = deflating_decoder()
+    plain = build_frame(0x82, b"x" * 100, KEY)
+    decoder.feed(plain * 2 + compressed_frames([bytes(100)]))
+    assert decoder.decode(150) == [b"x" * 100] * 2
+    assert decoder.decode(150) == [bytes(100)]

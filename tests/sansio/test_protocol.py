@@ -594,3 +594,13 @@ def test_receive_error_without_an_error_does_nothing():
     protocol.receive_error()
     assert protocol.parser_exc is None
     assert protocol.state is State.OPEN
+
+
+@pytest.mark.parametrize("payload", [5, [], [1, 2], None, "text"])
+@pytest.mark.parametrize("method", ["send_ping", "send_pong", "send_binary", "receive_data"])
+def test_what_holds_no_bytes_is_refused_and_nothing_happens(method, payload):
+    protocol = Protocol(Role.CLIENT)
+    with pytest.raises(TypeError):
+        getattr(protocol, method)(payload)
+    assert protocol.data_to_send() == []
+    assert protocol.state is State.OPEN
