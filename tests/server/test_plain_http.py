@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 from support.certificates import client_context, server_context
+from support.pairs import wait_until
 from support.scripted import parse_head, raw_client, read_all, read_head
 from support.serving import assert_works, serving
 
@@ -94,6 +95,7 @@ def test_a_body_that_does_not_come_is_waited_for_as_long_as_the_rest():
         with raw_client(server) as sock:
             sock.sendall(post()[:-1])
             assert read_all(sock) == b""
+        wait_until(lambda: server.stats().refusals)  # counted after the client is gone
         assert server.stats().refusals == {"timeout": 1}
 
 
