@@ -45,10 +45,12 @@ def apply_mask(data: BytesLike, key: bytes) -> bytes:
     """Return ``data`` masked, or unmasked, with a key of 4 bytes (RFC 6455 §5.3).
 
     Raises:
+        TypeError: the data isn't bytes.
         ValueError: the key doesn't have 4 bytes.
     """
     if len(key) != 4:
         raise ValueError(f"a masking key has 4 bytes, got {len(key)}")
+    data = _as_bytes(data)
     size = len(data)
     if size < 2 * MASK_BLOCK:
         return _xor(data, key, size)
@@ -60,6 +62,11 @@ def apply_mask(data: BytesLike, key: bytes) -> bytes:
         blocks.append(block.to_bytes(MASK_BLOCK, "little"))
     blocks.append(_xor(view[end:], key, size - end))
     return b"".join(blocks)
+
+
+def _as_bytes(data: BytesLike) -> bytes:
+    # Integers can be made of a list of numbers too, and a view may count larger items.
+    return data if type(data) is bytes else memoryview(data).tobytes()
 
 
 def _xor(data: BytesLike, key: bytes, size: int) -> bytes:
@@ -111,7 +118,11 @@ def serialize_frame(first: int, payload: BytesLike, masked: bool) -> bytes:
         first: FIN, reserved bits and opcode, as on the wire.
         payload: contiguous bytes.
         masked: whether to mask, with a fresh key.
+
+    Raises:
+        TypeError: the payload isn't bytes.
     """
+    payload = _as_bytes(payload)
     size = len(payload)
     bit = 0x80 if masked else 0
     if size < 126:
@@ -138,7 +149,7 @@ def serialize_messages(messages: list[str | BytesLike], masked: bool) -> bytes:
         if isinstance(message, str):
             frames.append(serialize_frame(0x81, message.encode(), masked))
         elif isinstance(message, (bytes, bytearray, memoryview)):
-            frames.append(serialize_frame(0x82, memoryview(message).tobytes(), masked))
+            frames.append(serialize_frame(0x82, message, masked))
         else:
             raise TypeError(f"{type(message).__name__} can't be sent; str and bytes can")
     return b"".join(frames)

@@ -1,6 +1,7 @@
 """Masking, serializing and parsing, in Python and in C: both are held to the same tests."""
 
 import importlib.util
+import array
 import os
 import struct
 import subprocess
@@ -141,10 +142,21 @@ def test_mask_is_applied_wherever_the_data_lies(codec):
             assert codec.apply_mask(piece, KEY) == mask(piece)
 
 
-@pytest.mark.parametrize("data", ["text", None, 5])
+NO_BYTES = ["text", None, 5, [], [1, 2], (1, 2)]
+
+
+@pytest.mark.parametrize("data", NO_BYTES)
 def test_only_bytes_are_masked(codec, data):
     with pytest.raises(TypeError):
         codec.apply_mask(data, KEY)
+
+
+@pytest.mark.parametrize("size", [0, 3, 5000])
+def test_size_is_counted_in_bytes(codec, size):
+    items = array.array("I", range(size))
+    data = items.tobytes()
+    assert codec.apply_mask(items, KEY) == mask(data)
+    assert codec.serialize_frame(0x82, memoryview(items), False) == build_frame(0x82, data)
 
 
 @pytest.mark.parametrize("key", [b"", b"abc", b"abcde"])
@@ -276,10 +288,11 @@ def test_first_byte_of_a_frame_is_what_was_given(codec, first):
     assert codec.serialize_frame(first, b"ab", True)[:2] == bytes((first, 0x82))
 
 
-@pytest.mark.parametrize("payload", ["text", None, 5])
-def test_payload_of_a_frame_is_bytes(codec, payload):
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("payload", NO_BYTES)
+def test_payload_of_a_frame_is_bytes(codec, payload, masked):
     with pytest.raises(TypeError):
-        codec.serialize_frame(0x81, payload, False)
+        codec.serialize_frame(0x81, payload, masked)
 
 
 TEXTS = ["", "a", "x" * 125, "x" * 126, "é", "é" * 63, "€", "😀", "\0", "\x7f", "\x80", "\uffff"]
