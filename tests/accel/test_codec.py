@@ -1,7 +1,7 @@
 """Masking, serializing and parsing, in Python and in C: both are held to the same tests."""
 
-import importlib.util
 import array
+import importlib.util
 import os
 import struct
 import subprocess

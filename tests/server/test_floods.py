@@ -107,9 +107,9 @@ def test_floods_of_headers_fill_memory_without_the_limit(caplog, kind, monkeypat
     ):
         with dial(address(server)) as sock:
             sock.sendall(start)
-            pour(sock, block, 3 * MIB)
+            pour(sock, block, MIB)
         wait_until(lambda: server._accepted_total == 2 and len(server._running) == 1)
-    assert memory.peak > 1.5 * MIB
+    assert memory.peak > MIB
 
 
 def test_large_bodies_of_requests_are_not_kept(caplog):
@@ -151,13 +151,13 @@ def test_a_message_of_endless_fragments_ends_at_the_limit(caplog, limit):
         sock.sendall(frame(TEXT, b"xxx"))
         block = frame(CONT, b"xxx") * 10000
         with measured_memory() as memory:
-            sent = pour(sock, block, 10 * len(block))
+            sent = pour(sock, block, 6 * len(block))
             if limit is None:  # a control: the same message without a limit
-                assert sent == 10 * len(block)
+                assert sent == 6 * len(block)
                 sock.sendall(frame(FIN | CLOSE, b"\x03\xe8"))
                 assert read_close(sock) == 1000
             else:
-                assert sent < 10 * len(block) or read_close(sock) == 1009
+                assert sent < 6 * len(block) or read_close(sock) == 1009
                 assert ends(sock)
         # A few bytes for each are kept, and not an object. One read brings 10,000 of them.
         assert memory.peak < 4 * MIB
@@ -176,7 +176,7 @@ def test_a_message_of_endless_empty_fragments_takes_no_memory(caplog):
         sock.sendall(frame(TEXT, b""))
         block = frame(CONT, b"") * 10000
         with measured_memory() as memory:
-            pour(sock, block, 10 * len(block))
+            pour(sock, block, 6 * len(block))
             sock.sendall(frame(FIN | CLOSE, b"\x03\xe8"))
             assert read_close(sock) == 1000
         assert memory.peak < 4 * MIB

@@ -6,7 +6,7 @@ import ssl
 import struct
 import zlib
 
-TIMEOUT = 10
+TIMEOUT = 20
 
 #: An opening handshake, but for the empty line at its end.
 REQUEST = (

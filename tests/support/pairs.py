@@ -11,8 +11,8 @@ from syncws.threaded.connection import Connection
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.transport import TlsTransport, Transport
 
-#: For whatever should take no time at all.
-SOON = 10
+#: For whatever should take no time at all, in seconds. A keepalive ping, which would help, is later.
+SOON = 15
 
 
 def socket_pair():

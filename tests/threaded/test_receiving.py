@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import threading
-import time
 
 import pytest
 from support.kinds import KINDS, kind_and_socket, pair_of, wait_for_callers
@@ -212,18 +211,27 @@ def test_who_leaves_by_its_timeout_has_another_caller_read(pair):
 
 def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(pair, monkeypatch):
     client, server = pair
+    leaving, may_leave = threading.Event(), threading.Event()
+    leave = client._inbox.leave
+
+    def leave_later(waiter):
+        leaving.set()
+        assert may_leave.wait(SOON)
+        leave(waiter)
+
     monkeypatch.setattr(client, "_look", lambda: None)  # which would help, but later
+    monkeypatch.setattr(client._inbox, "leave", leave_later)
     assert client._take_role()
-    impatient = run(client.recv, 0.05)
-    wait_until(lambda: client._inbox._waiters)
+    impatient = run(client.recv, 0.01)
+    assert leaving.wait(SOON)  # its time is over
     patient = run(client.recv)
     wait_until(lambda: len(client._inbox._waiters) == 2)
     with client._inbox._lock:
         (first, _) = client._inbox._waiters
-        time.sleep(0.1)  # its time is over, and it is about to leave
         client._give_up_role()
         assert client._inbox.pass_on()
         assert first.woken
+    may_leave.set()
     with pytest.raises(TimeoutError):
         impatient.result()
     server.send("x")
