@@ -11,7 +11,7 @@ from syncws.threaded.connection import Connection
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.transport import TlsTransport, Transport
 
-#: For whatever should take no time at all, in seconds. A keepalive ping, which would help, is later.
+#: Seconds for whatever should take no time. Earlier than a keepalive ping, which would help.
 SOON = 15
 
 
