@@ -11,6 +11,8 @@ from support.serving import serving
 
 from syncws import InvalidProxyStatus, connect
 
+pytestmark = pytest.mark.peers
+
 
 @pytest.fixture
 def plain_server():

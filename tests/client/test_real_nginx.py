@@ -13,6 +13,8 @@ from support.scripted import nothing_left
 
 from syncws import ConnectionClosedError, connect
 
+pytestmark = pytest.mark.peers
+
 # --- refusals ---
 
 

@@ -20,6 +20,8 @@ from syncws import (
     connect,
 )
 
+pytestmark = pytest.mark.peers
+
 #: Every kind of proxy: the fixture that runs it, the scheme, and credentials.
 KINDS = {
     "http": ("http_proxy", "http", None),

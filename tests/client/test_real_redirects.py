@@ -10,6 +10,8 @@ from support.scripted import nothing_left
 
 from syncws import InvalidHeader, InvalidStatus, SecurityError, connect
 
+pytestmark = pytest.mark.peers
+
 # --- redirects ---
 
 
