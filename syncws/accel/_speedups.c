@@ -1379,13 +1379,14 @@ queue_peek(Queue *self, int *complete)
     return message;
 }
 
-/* Remove the first item if it is this one; return whether it was. */
+/* Remove the first item if it is this one, and tell its size; return whether it was. */
 static int
-queue_take(Queue *self, PyObject *message)
+queue_take(Queue *self, PyObject *message, Py_ssize_t *size)
 {
     int taken = 0;
     LOCK(self);
     if (self->length && self->ring[self->head].message == message) {
+        *size = self->ring[self->head].size;
         Py_DECREF(queue_remove_first(self)); /* the caller has a reference of its own */
         taken = 1;
     }
@@ -1440,22 +1441,12 @@ queue_add_first(Queue *self, PyObject *message, Py_ssize_t size)
 
 /* Put a complete message back that was taken, with an exception on its way. */
 static void
-queue_put_back(Queue *self, PyObject *message)
+queue_put_back(Queue *self, PyObject *message, Py_ssize_t size)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    Py_ssize_t size = 0;
-    if (PyUnicode_CheckExact(message) || PyBytes_CheckExact(message)) {
-        size = message_cost(message);
-    }
-    else {
-        PyObject *cost = PyObject_GetAttrString(message, "cost");
-        size = cost == NULL ? 0 : PyLong_AsSsize_t(cost);
-        Py_XDECREF(cost);
-        size = size < 0 ? 0 : size;
-    }
     queue_add_first(self, message, size);
-    PyErr_Clear();
+    PyErr_Clear(); /* there may be no memory for it */
     PyErr_Restore(type, value, traceback);
 }
 
@@ -1481,14 +1472,15 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
         int taken = *result != NULL && ((plain && !waited) || PyErr_CheckSignals() == 0);
         if (taken) {
             int wakes = self->room != NULL && self->room != Py_None;
-            taken = queue_take(self, message);
+            Py_ssize_t size = 0;
+            taken = queue_take(self, message, &size);
             if (taken && decode == Py_None &&
                 (PyUnicode_CheckExact(*result) || PyBytes_CheckExact(*result))) {
                 /* What came in fragments is whole now; freeing them would take its time below. */
                 Py_SETREF(message, Py_NewRef(*result));
             }
             if (taken && (wakes || waited) && PyErr_CheckSignals() < 0) {
-                queue_put_back(self, message);
+                queue_put_back(self, message, size);
                 taken = 0;
             }
         }
@@ -1665,7 +1657,8 @@ queue_take_method(Queue *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO!:take", &message, &PyList_Type, &receipt)) {
         return NULL;
     }
-    int taken = queue_take(self, message);
+    Py_ssize_t size;
+    int taken = queue_take(self, message, &size);
     if (taken && PyList_SetItem(receipt, 0, Py_NewRef(message)) < 0) {
         return NULL;
     }

@@ -16,9 +16,12 @@ pytestmark = [
     ),
 ]
 
-#: Of those that are sent, as a handler may raise in the few instructions before recv() returns. On
-#: an idle machine it is one at most; a busy one may stop the thread just there, once or twice more.
-MAX_LOST = 3
+#: Of those that are sent, as a handler may raise in the few instructions before recv() returns.
+MAX_LOST = 1
+
+#: A busy machine may stop the thread just there, now and then. What the library loses is lost in
+#: each run.
+RUNS = 3
 
 PROGRAM = """
     import signal, sys, threading
@@ -46,11 +49,17 @@ PROGRAM = """
                 pause.wait(0.01)
             ws.send([f"{number}", " ", "x" * 100] if fragmented else f"{number} ")
 
+    def compute():  # so that receiving has to wait for the interpreter lock
+        while thread.is_alive():
+            sum(range(100))
+
     with pair_of(kind, ping_interval=None) as pair:
         sender, receiver = pair if role == "server" else pair[::-1]
         received = []
         thread = threading.Thread(target=send, args=(sender,))
         thread.start()
+        computing = threading.Thread(target=compute)
+        computing.start()
         signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.0013, 0.0013)
         while True:
@@ -69,18 +78,16 @@ PROGRAM = """
                 received.append(int(message.split()[0]))
         signal.setitimer(signal.ITIMER_REAL, 0)
         thread.join()
+        computing.join()
     assert received == sorted(set(received)), "twice, or out of order"
     print(COUNT - len(received), interruptions)
 """
 
 
-@pytest.mark.parametrize("fragmented", ["whole", "fragmented"])
-@pytest.mark.parametrize("role", ["client", "server"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_storm_of_handlers_that_raise_loses_next_to_nothing(kind, role, fragmented):
-    count = 2000
+def run_storm(*args):
+    """Return how many messages were lost, and how often receiving was interrupted."""
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), kind, role, fragmented, str(count)],
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), *args],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -89,5 +96,19 @@ def test_a_storm_of_handlers_that_raise_loses_next_to_nothing(kind, role, fragme
     )
     assert result.returncode == 0, result.stderr
     lost, interruptions = map(int, result.stdout.split())
-    assert interruptions > 100
-    assert lost <= MAX_LOST
+    return lost, interruptions
+
+
+@pytest.mark.timeout(50 * RUNS + 10)
+@pytest.mark.parametrize("fragmented", ["whole", "fragmented"])
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_storm_of_handlers_that_raise_loses_next_to_nothing(kind, role, fragmented):
+    least = None
+    for _ in range(RUNS):
+        lost, interruptions = run_storm(kind, role, fragmented, "2000")
+        assert interruptions > 100
+        least = lost if least is None else min(least, lost)
+        if least <= MAX_LOST:
+            break
+    assert least <= MAX_LOST
