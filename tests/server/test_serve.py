@@ -428,7 +428,11 @@ def test_tls_counts_for_open_timeout(caplog):
     assert not messages(caplog, "ERROR")
 
 
-@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(100)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(100)],
+    ids=["nothing", "a request", "anything"],
+)
 def test_what_is_not_tls_is_no_error(caplog, data):
     with serving(ssl=server_context()) as server:
         with raw_client(server) as sock:
