@@ -17,7 +17,7 @@ import syncws
 from syncws import styles as websocket
 from syncws.client.tls_options import make_context
 from syncws.styles import ABNF
-from syncws.styles.client_errors import NotConnected, translate
+from syncws.styles.client_errors import NotConnected, WrongArgument, translate
 from syncws.styles.client_options import connect_arguments
 
 
@@ -423,6 +423,7 @@ def test_exceptions_of_the_library_get_the_names_of_websocket_client(exc, name):
     "exc",
     [
         NotConnected("not yet"),
+        WrongArgument("a number"),
         websocket.WebSocketConnectionClosedException("text"),
         websocket.WebSocketPayloadException("text"),
         websocket.WebSocketBadStatusException("no", 404, "Not Found", {"a": "b"}, b"c"),
