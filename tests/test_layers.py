@@ -44,6 +44,7 @@ SOCKETS = {"socket", "_socket", "ssl", "_ssl"}
 MAY_USE_SOCKETS = (
     "syncws.threaded.transport",
     "syncws.threaded.tls_socket",
+    "syncws.threaded.readiness",
     "syncws.client",
     "syncws.server",
     "syncws.integrations.takeover",
