@@ -47,6 +47,7 @@ MAY_USE_SOCKETS = (
     "syncws.threaded.readiness",
     "syncws.client",
     "syncws.server",
+    "syncws.styles.socket_functions",
     "syncws.integrations.takeover",
     "syncws.integrations.in_memory",
     "syncws.testing",

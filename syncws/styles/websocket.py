@@ -16,7 +16,7 @@ from ..sansio.client_protocol import ClientProtocol
 from ..sansio.state import State
 from ..threaded.lifecycle import is_exiting
 from ..threaded.timekeeper import call_later
-from .abnf import STATUS_NORMAL
+from .abnf import ABNF, STATUS_NORMAL
 from .client_errors import check_status, raise_as_known
 from .client_options import CLOSE_TIMEOUT, connect_arguments, parse_ping_payload, refuse
 from .client_socket import ClientSocket
@@ -85,9 +85,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         **_: Any,
     ) -> None:
         refuse(get_mask_key=get_mask_key, dispatcher=dispatcher)
-        super().__init__()
-        self._sockopt = list(sockopt or ())
-        self._sslopt = sslopt
+        super().__init__(sockopt, sslopt)
         self._fire_cont_frame = fire_cont_frame
         self._connecting = threading.Lock()
 
@@ -126,10 +124,12 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
     def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:
         """Return a connection for :meth:`adopt`; raises what :meth:`connect` does."""
         payload = options.pop("ping_payload", None)
-        arguments = connect_arguments(url, self._sslopt, {"timeout": self._timeout, **options})
+        arguments = connect_arguments(
+            url, self.sock_opt.sslopt, {"timeout": self.sock_opt.timeout, **options}
+        )
         create = functools.partial(
             FrameConnection,
-            sockopt=self._sockopt,
+            sockopt=self.sock_opt.sockopt,
             takes_fragments=self._fire_cont_frame,
             ping_payload=None if payload is None else parse_ping_payload(payload),
         )
@@ -170,7 +170,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             adopt_socket(sock),
             protocol,
             options=Options(ping_interval=None, close_timeout=CLOSE_TIMEOUT),
-            sockopt=self._sockopt,
+            sockopt=self.sock_opt.sockopt,
             takes_fragments=self._fire_cont_frame,
         )
         connection.begin()
@@ -208,11 +208,15 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             text = parse_reason(reason)
             if connection.open:
                 self._closed_here = True
+            self.close_frame = None
             try:
                 connection.close_within(status, text, timeout)
             except ProtocolError as exc:
                 self._closed_here = False
                 raise_as_known(exc)
+            answer = connection.protocol.close_rcvd
+            if answer is not None:
+                self.close_frame = ABNF(1, 0, 0, 0, ABNF.OPCODE_CLOSE, 0, answer.serialize())
         self._forget_sock()
 
     def shutdown(self) -> None:

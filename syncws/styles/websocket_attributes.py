@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ..options import check_limit
 from ..sansio.frames import Frame
 from .client_errors import NotConnected, as_dict
+from .websocket_utilities import handshake_response, sock_opt
 
 if TYPE_CHECKING:
+    from .abnf import ABNF
     from .client_socket import ClientSocket
     from .frame_connection import FrameConnection
 
@@ -18,10 +20,17 @@ __all__ = ["WebSocketAttributes"]
 
 
 class WebSocketAttributes:
-    """The attributes of a :class:`~.websocket.WebSocket`; any thread may read them."""
+    """The attributes of a :class:`~.websocket.WebSocket`; any thread may read them.
 
-    def __init__(self) -> None:
-        self._timeout: float | None = None
+    Attributes:
+        sock_opt: socket options, TLS and timeout.
+        close_frame: the server's answer to the close frame of :meth:`~.websocket.WebSocket.close`,
+            or ``None``.
+    """
+
+    def __init__(self, sockopt: Any = None, sslopt: dict[str, Any] | None = None) -> None:
+        self.sock_opt = sock_opt(sockopt, sslopt)
+        self.close_frame: ABNF | None = None
         self._connection: FrameConnection | None = None
         # Whether close() was called: then the server's close frame is an answer, and no news.
         self._closed_here = False
@@ -123,7 +132,7 @@ class WebSocketAttributes:
 
     def gettimeout(self) -> float | None:
         """Return what :meth:`settimeout` has set."""
-        return self._timeout
+        return self.sock_opt.timeout
 
     def settimeout(self, timeout: float | None) -> None:
         """Set the seconds that each call may take from now on; ``None`` waits forever.
@@ -132,11 +141,19 @@ class WebSocketAttributes:
             ValueError: it is negative.
         """
         check_limit(timeout, "timeout")
-        self._timeout = timeout
+        self.sock_opt.timeout = timeout
         if self._given_sock is not None:
             self._given_sock.settimeout(timeout)
 
     timeout = property(gettimeout, settimeout, doc="Seconds that each call may take.")
+
+    @property
+    def handshake_response(self) -> handshake_response | None:
+        """The server's answer to the opening handshake; ``None`` before connecting."""
+        status, headers = self.getstatus(), self.getheaders()
+        if status is None or headers is None:
+            return None
+        return handshake_response(status, headers, self.getsubprotocol())
 
     def getsubprotocol(self) -> str | None:
         """Return the subprotocol that was agreed on, in lower case, or ``None``."""

@@ -123,7 +123,7 @@ class WebSocketReceiving(WebSocketAttributes):
             return item  # type: ignore[no-any-return]  # it is one of these
 
     def _deadline(self) -> Deadline | None:
-        return None if self._timeout is None else Deadline(self._timeout)
+        return None if self.sock_opt.timeout is None else Deadline(self.sock_opt.timeout)
 
     def __iter__(self) -> Iterator[Data]:
         """Receive messages until the connection is closed normally."""

@@ -24,8 +24,8 @@ __all__ = ["WebSocketSending", "parse_reason"]
 class WebSocketSending(WebSocketAttributes):
     """What sends, of a :class:`~.websocket.WebSocket`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sockopt: Any = None, sslopt: dict[str, Any] | None = None) -> None:
+        super().__init__(sockopt, sslopt)
         # Of a message whose last fragment is still to come; see send_frame().
         self._fragments: list[bytes] = []
         self._fragments_are_text = False
@@ -57,7 +57,7 @@ class WebSocketSending(WebSocketAttributes):
             is_text = opcode == ABNF.OPCODE_TEXT
             trace_frame(">", Frame(Opcode(opcode), as_bytes(payload, is_text=is_text)))
         try:
-            connection.send(payload, text=opcode == ABNF.OPCODE_TEXT, timeout=self._timeout)
+            connection.send(payload, text=opcode == ABNF.OPCODE_TEXT, timeout=self.sock_opt.timeout)
         except Exception as exc:
             raise_as_known(exc)
         return size
@@ -125,7 +125,7 @@ class WebSocketSending(WebSocketAttributes):
                 pieces = [decode(piece) for piece in fragments[:-1]]
                 pieces.append(decode(fragments[-1], True))
             try:
-                connection.send(pieces, timeout=self._timeout)
+                connection.send(pieces, timeout=self.sock_opt.timeout)
             except Exception as exc:
                 raise_as_known(exc)
 
