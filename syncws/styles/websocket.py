@@ -54,7 +54,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
     All methods may be called from any thread, several at once. What is received is read, and
     pings are answered, also while the program does something else. As a context manager it closes
-    at the end of the block; iterating over it receives messages until the connection is closed.
+    at the end of the block; iterating over it calls ``recv()`` until that raises.
 
     Args:
         get_mask_key: not supported: masking keys must be unpredictable.
