@@ -170,6 +170,8 @@ class Run:
         except BaseException as exc:  # Ctrl-C, as a rule
             if self._connection is not None:
                 self._connection.close_quickly()
+            self.release()
+            self._sock = None  # on_close isn't told how the server has answered
             self._report(exc)
             if not isinstance(exc, KeyboardInterrupt):
                 raise

@@ -507,7 +507,7 @@ def test_system_exit_goes_through():
         with pytest.raises(SystemExit):
             app.run_forever()
         assert [call[0] for call in seen.calls] == ["on_error", "on_close"]
-        assert seen.calls[1] == ("on_close", 1001, None)
+        assert seen.calls[1] == ("on_close", None, None)
         assert not app.keep_running
 
 
