@@ -63,7 +63,8 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         sslopt: TLS: ``ca_certs``, ``ca_cert_path``, ``ca_cert_data``, ``cert_reqs``,
             ``check_hostname``, ``certfile``, ``keyfile``, ``password``, ``cert_chain``,
             ``ciphers``, ``ecdh_curve``, ``ssl_version``; or ``context``; and ``server_hostname``.
-            Anything else raises :exc:`TypeError`.
+            Anything else raises :exc:`TypeError`. Where it names no authorities, the variable
+            ``WEBSOCKET_CLIENT_CA_BUNDLE`` may: a file or a folder.
         fire_cont_frame: whether each fragment of a fragmented message is received by itself.
         enable_multithread: no effect: several threads may always use it.
         skip_utf8_validation: no effect: text is always checked, which costs next to nothing.
