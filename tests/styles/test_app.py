@@ -178,6 +178,18 @@ def test_socket_and_state_are_there_during_a_run():
     assert states == [(True, True, True, 101), (None, False, False)]
 
 
+def test_answer_to_closing_can_be_read_off():
+    with serving() as server:
+        app = WebSocketApp(server.uri, on_open=lambda app: app.close(status=4001, reason="bye"))
+        assert app.last_close_frame is None
+        assert app.run_forever() is False
+        assert app.last_close_frame.data == b"\x0f\xa1bye"
+    with serving(lambda ws: None) as server:
+        app.url, app.on_open = server.uri, None
+        app.run_forever()
+        assert app.last_close_frame is None
+
+
 def test_socket_is_gone_when_close_returns():
     seen = []
 
