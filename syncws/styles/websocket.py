@@ -168,8 +168,9 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         """Have the socket that the program has set as the connection."""
         sock, self._given_sock = self._given_sock, None
         protocol = ClientProtocol("ws://localhost/", state=State.OPEN, max_size=None)
+        has_tls = hasattr(type(sock), "do_handshake")  # of its class: mocks have whatever one asks
         connection = FrameConnection(
-            TlsSocketTransport(sock) if hasattr(sock, "do_handshake") else adopt_socket(sock),
+            TlsSocketTransport(sock) if has_tls else adopt_socket(sock),
             protocol,
             options=Options(ping_interval=None, close_timeout=CLOSE_TIMEOUT),
             sockopt=self.sock_opt.sockopt,

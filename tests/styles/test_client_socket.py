@@ -380,6 +380,27 @@ def test_socket_with_tls_may_be_set():
     remote.close()
 
 
+def test_what_is_no_socket_is_not_used_as_one():
+    closed = []
+
+    class Fake:
+        def close(self):
+            closed.append(self)
+
+        def fileno(self):
+            return 42
+
+    ws = WebSocket()
+    ws.sock = fake = Fake()
+    assert (ws.sock, ws.fileno()) == (fake, 42)
+    ws.shutdown()
+    assert (ws.sock, closed) == (None, [fake])
+    ws.sock = Fake()
+    with pytest.raises(TypeError, match="socket, not Fake"):
+        ws.recv()
+    assert ws.sock is None
+
+
 def test_socket_that_was_set_is_closed_with_the_object():
     for method in ("close", "shutdown"):
         local, remote = socket_pair()
