@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
-from ..exceptions import ConcurrencyError, ProtocolError
+from ..exceptions import ConcurrencyError, ProtocolError, WebSocketException
 from ..options import check_limit
 from ..sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
@@ -62,14 +62,15 @@ class WebSocketApp:
     ``on_close``         once, at the end of each run               code, reason
     ==================== ========================================== ============================
 
-    What a function raises is given to ``on_error``, or logged with its traceback; the run goes on.
-    What ``on_error`` raises is logged. The run ends if the function that gives the headers raises.
+    What a function raises is given to ``on_error``, or logged with its traceback; the run goes on,
+    unless ``on_error`` raises, too. What it raises otherwise is logged. What the function raises
+    that gives the headers is a failure to connect.
 
     ``on_close`` is called with code and reason of the server's close frame; with ``None`` and
-    ``None`` if there was none, as the connection was cut or never opened, or it had no code. Before
-    that ``on_error`` is told that the server closes, unless the run is to reconnect: with a
-    ``WebSocketConnectionClosedException`` whose ``status_code`` is the code. That is no failure:
-    the run returns ``False``.
+    ``None`` if there was none, as the connection was cut or never opened, or it had no code; an
+    empty reason is ``None``. Before that ``on_error`` is told that the server closes, unless the
+    run is to reconnect: with a ``WebSocketConnectionClosedException`` whose ``status_code`` and
+    ``reason`` are these. That is no failure: the run returns ``False``.
 
     Arguments that do something else than in websocket-client, or nothing, or are refused:
 
@@ -78,7 +79,6 @@ class WebSocketApp:
                              ``False``
     ``get_mask_key``         refused: masking keys must be unpredictable
     ``socket``               plain, also for ``wss://``; not together with ``reconnect``
-    ``ping_timeout``         may be longer than ``ping_interval``
     ``dispatcher``           refused: give each run a thread of its own instead
     ``skip_utf8_validation`` refused: text is always checked, and ``on_message`` gets str
     ``suppress_host``        refused: HTTP/1.1 has to have a Host header
@@ -100,6 +100,7 @@ class WebSocketApp:
     Attributes:
         sock: the :class:`~.websocket.WebSocket` during a run, else ``None``.
         has_errored: whether something went wrong in the last run, or goes wrong in this one.
+        last_close_frame: the server's answer to :meth:`close`, in the last run; else ``None``.
 
     Raises:
         TypeError: what isn't supported is given.
@@ -141,9 +142,11 @@ class WebSocketApp:
         self.on_cont_message = on_cont_message
         self.sock: WebSocket | None = None
         self.has_errored = False
+        self.last_close_frame: ABNF | None = None
         # Guards the two below. Re-entrant, because a signal handler may close.
         self._lock = threading.RLock()
         self._run: Run | None = None
+        self._own_sock: WebSocket | None = None  # what a run has set as ``sock``
         # The thread that closed it before it first ran; 0 once it has run.
         self._closed_by: int | None = None
 
@@ -181,8 +184,9 @@ class WebSocketApp:
             sockopt: arguments of :meth:`socket.socket.setsockopt`, for each call of it.
             sslopt: TLS, as of :class:`~.websocket.WebSocket`.
             ping_interval: seconds between pings; 0 sends none.
-            ping_timeout: seconds in which the pong must come, after which the connection is
-                given up as dead; ``on_error`` gets a :exc:`WebSocketTimeoutException`.
+            ping_timeout: seconds in which the pong must come, less than ``ping_interval``, after
+                which the connection is given up as dead; ``on_error`` gets a
+                :exc:`WebSocketTimeoutException`.
             ping_payload: at most 125 bytes.
             http_proxy_host: a proxy; by default that of the environment.
             http_proxy_port: its port.
@@ -208,6 +212,7 @@ class WebSocketApp:
 
         Raises:
             ConcurrencyError: it runs already.
+            WebSocketException: the program has set ``sock``.
             InvalidURI: the URL isn't one of a WebSocket server.
             TypeError, ValueError: an argument isn't supported, or wrong; says what to use. Also
                 if a function is a coroutine function or a generator: nobody would run it.
@@ -243,6 +248,8 @@ class WebSocketApp:
             with self._lock:
                 if self._run is not None:
                     raise ConcurrencyError("run_forever() runs already, perhaps in another thread")
+                if self.sock is not self._own_sock:
+                    raise WebSocketException("socket is already opened")
                 # A thread may be started for the run, and close() come before it gets here. In
                 # the thread that runs it can only be about what was before.
                 if self._closed_by not in (None, 0, threading.get_ident()):
@@ -250,6 +257,7 @@ class WebSocketApp:
                 self._closed_by = 0
                 self._run = run
             self.has_errored = False
+            self.last_close_frame = None
             run.run()
         finally:
             if self._run is run:
@@ -321,6 +329,7 @@ class WebSocketApp:
         if run is not None:
             run.stop()
             run.close(status=status, reason=text, timeout=timeout)
+            self.last_close_frame = run.close_frame or self.last_close_frame
             run.release()
 
     def ready(self) -> bool:
@@ -344,11 +353,11 @@ class WebSocketApp:
     @property
     def last_ping_tm(self) -> float:
         """When the last ping was sent, as :func:`time.time` gives it; 0 before the first."""
-        connection = None if self.sock is None else self.sock.connection
+        connection = None if self.sock is None else self.sock._connection
         return 0.0 if connection is None else connection.last_ping_at
 
     @property
     def last_pong_tm(self) -> float:
         """When the last pong came; 0 before the first."""
-        connection = None if self.sock is None else self.sock.connection
+        connection = None if self.sock is None else self.sock._connection
         return 0.0 if connection is None else connection.last_pong_at

@@ -29,6 +29,7 @@ from .websocket import WebSocket, getdefaulttimeout
 
 if TYPE_CHECKING:
     from ..aliases import BytesLike
+    from .abnf import ABNF
     from .app import WebSocketApp
     from .frame_connection import FrameConnection
 
@@ -70,6 +71,11 @@ class RunSettings:
                 raise WrongArgument(f"{name} can't be negative, got {value!r}")
         if self.ping_timeout is not None and not self.ping_timeout > 0:
             raise WrongArgument(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
+        if self.ping_timeout and self.ping_interval and self.ping_interval <= self.ping_timeout:
+            raise WrongArgument(
+                f"ping_interval={self.ping_interval!r} must be more than"
+                f" ping_timeout={self.ping_timeout!r}"
+            )
         parse_ping_payload(self.ping_payload)
         if self.reconnect and self.options.get("socket") is not None:
             raise ValueError("a socket is good for one connection: reconnect= is not for it")
@@ -79,10 +85,6 @@ class RunSettings:
         if self.reconnect is True:
             return Pace(backoff, None)
         return Pace(lambda: itertools.repeat(float(self.reconnect)), None)
-
-
-class _Failed(Exception):
-    """The function that gives the headers has raised something, which was reported."""
 
 
 class Run:
@@ -108,6 +110,7 @@ class Run:
         # What the run waits for; replaced before it looks at ``stopped``.
         self._latch = Latch()
         self._was_open = False
+        self._header_error: Exception | None = None
         interval = settings.ping_interval or None
         self._options = {
             "ping_interval": interval,
@@ -138,10 +141,16 @@ class Run:
         if sock is not None:
             sock.close(**kwargs)
 
+    @property
+    def close_frame(self) -> ABNF | None:
+        """The server's answer to closing, if there is one."""
+        sock = self._sock
+        return None if sock is None else sock.close_frame
+
     def release(self) -> None:
         """Take the connection from the application: programs wait for that. Idempotent."""
         if self._app.sock is self._sock:  # another thread may have begun the next run
-            self._app.sock = None
+            self._app.sock = self._app._own_sock = None
 
     def begin_close(self) -> None:
         """Start to close the connection, if there is one."""
@@ -152,7 +161,7 @@ class Run:
     @property
     def _connection(self) -> FrameConnection | None:
         sock = self._sock
-        return None if sock is None else sock.connection
+        return None if sock is None else sock._connection
 
     # --- the thread that runs ---
 
@@ -164,13 +173,12 @@ class Run:
                 :exc:`Exception` nor :exc:`KeyboardInterrupt`.
         """
         try:
-            try:
-                self._connect_and_receive()
-            except _Failed:  # there is no connection
-                return
+            self._connect_and_receive()
         except BaseException as exc:  # Ctrl-C, as a rule
             if self._connection is not None:
                 self._connection.close_quickly()
+            self.release()
+            self._sock = None  # on_close isn't told how the server has answered
             self._report(exc)
             if not isinstance(exc, KeyboardInterrupt):
                 raise
@@ -182,28 +190,26 @@ class Run:
         self.release()
         self._sock = None
         close = None if connection is None else connection.protocol.close_rcvd
-        if close is None or close.code == CloseCode.NO_STATUS_RCVD:
-            self._call(self._app.on_close, None, None)
-        else:
-            self._call(self._app.on_close, int(close.code), close.reason)
+        args: tuple[Any, Any] = None, None
+        if close is not None and close.code != CloseCode.NO_STATUS_RCVD:
+            args = int(close.code), close.reason or None
+        try:
+            self._call(self._app.on_close, *args)
+        except Exception:
+            assert self._app.on_error is not None
+            logger.exception("%s of the WebSocketApp failed", _name(self._app.on_error))
 
     def _connect_and_receive(self) -> None:
-        """Connect and use the connection; again and again, if that is wanted.
-
-        Raises:
-            _Failed: the function that gives the headers has raised something.
-        """
+        """Connect and use the connection; again and again, if that is wanted."""
         pace = self._settings.pace()
         while not self.stopped:
             began = clock()
             try:
                 connection = self._connect()
-            except _Failed:
-                raise
             except Exception as exc:
                 if self.stopped:
                     return
-                is_final = not self._settings.reconnect or process_exception(exc) is not None
+                is_final = not self._settings.reconnect or not self._may_pass(exc)
                 self._report(exc, is_final=is_final)
                 if is_final:
                     return
@@ -217,6 +223,10 @@ class Run:
                     pace.reset()
                 delay = pace.after_useless()
             self._pause(delay)
+
+    def _may_pass(self, exc: Exception) -> bool:
+        """Tell whether connecting may succeed next time."""
+        return exc is self._header_error or process_exception(exc) is None
 
     def _pause(self, delay: float) -> None:
         if not self.stopped:
@@ -233,8 +243,7 @@ class Run:
         """Return an open connection; ``None`` if the run is to end before there is one.
 
         Raises:
-            _Failed: the function that gives the headers has raised something.
-            Exception: it can't be opened.
+            Exception: it can't be opened, or the function that gives the headers has raised it.
         """
         app, settings = self._app, self._settings
         sock = WebSocket(
@@ -243,7 +252,7 @@ class Run:
             fire_cont_frame=app.on_cont_message is not None,
         )
         sock.settimeout(getdefaulttimeout())
-        app.sock = self._sock = sock
+        app.sock = app._own_sock = self._sock = sock
         options = {**self._options, "header": self._header(), "ping_payload": settings.ping_payload}
         opened = Latch()
         attempt = Attempt(lambda: sock.open_connection(app.url, options), opened)
@@ -267,16 +276,26 @@ class Run:
         try:
             return header()
         except Exception as exc:
-            self._report(exc, header)
-            raise _Failed from exc
+            self._header_error = exc
+            raise
 
     def _use(self, connection: FrameConnection) -> None:
-        """Call the program's functions until the connection is closed."""
-        app, sock = self._app, self._sock
+        """Call the program's functions until the connection is closed, or ``on_error`` fails."""
+        sock = self._sock
         assert sock is not None
         if self.stopped:  # close() may have come when there was nothing to close yet
             sock.close()
             return
+        try:
+            self._receive(sock)
+        except Exception as exc:  # on_error has raised it, when it was told what another had
+            self._report(exc)
+            self.release()
+            self._sock = None
+            sock.close()
+
+    def _receive(self, sock: WebSocket) -> None:
+        app = self._app
         again, self._was_open = self._was_open, True
         self._call(app.on_reconnect if again and app.on_reconnect else app.on_open)
         while True:
@@ -319,7 +338,11 @@ class Run:
         if self.stopped or not (broken or exc.rcvd is None):
             return
         if isinstance(exc.__cause__, TimeoutError):
-            timeout = WebSocketTimeoutException(*exc.__cause__.args)
+            # What programs look for; a number is that of TCP's own time limit.
+            is_tcp = getattr(exc.__cause__, "errno", None) is not None
+            timeout = WebSocketTimeoutException(
+                "Connection timed out" if is_tcp else "ping/pong timed out"
+            )
             timeout.__cause__ = exc
             self._report(timeout, is_final=not self._settings.reconnect)
         else:
@@ -328,34 +351,34 @@ class Run:
     # --- the program's functions ---
 
     def _call(self, function: Callable[..., Any] | None, *args: Any) -> None:
-        """Call a function of the program's, if there is one; report what it raises."""
+        """Call a function of the program's, if there is one; report what it raises.
+
+        Raises:
+            Exception: ``on_error`` has raised it when it was told.
+        """
         if function is None:
             return
         try:
             function(self._app, *args)
         except Exception as exc:
-            self._function_failed(function, exc)
+            if self._app.on_error is not None:
+                self._app.on_error(self._app, exc)
+            else:
+                logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
 
-    def _function_failed(self, function: Callable[..., Any], exc: Exception) -> None:
-        """Tell the program, or the log, what one of its functions has raised. The run goes on."""
-        if self._app.on_error is not None:
-            self._call_last(self._app.on_error, exc)
-        else:
-            logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
-
-    def _report(self, exc: BaseException, function: Any = None, *, is_final: bool = True) -> None:
+    def _report(self, exc: BaseException, *, is_final: bool = True) -> None:
         """Tell the program what went wrong with a connection, or the log.
 
         Args:
             exc: what went wrong.
-            function: the one that gives the headers, if it raised it.
             is_final: whether it ends the run.
         """
         self.has_errored = self._app.has_errored = True
         if self._app.on_error is not None:
             self._call_last(self._app.on_error, exc)
-        elif function is not None:
-            logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
+        elif exc is self._header_error:
+            name = _name(self._app.header)
+            logger.error("%s of the WebSocketApp failed", name, exc_info=self._header_error)
         elif isinstance(exc, Exception):
             level = logging.ERROR if is_final else logging.INFO
             logger.log(level, "the connection to %s failed: %s", self._where, exc)

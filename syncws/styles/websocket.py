@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from ..client.connect import connect
+from ..client.dial import adopt as adopt_socket
 from ..exceptions import ConcurrencyError, ProtocolError
-from ..options import check_limit
-from .abnf import STATUS_NORMAL
+from ..options import Options, check_limit
+from ..sansio.client_protocol import ClientProtocol
+from ..sansio.state import State
+from ..threaded.lifecycle import is_exiting
+from ..threaded.timekeeper import call_later
+from ..threaded.tls_socket import TlsSocketTransport
+from .abnf import ABNF, STATUS_NORMAL
 from .client_errors import check_status, raise_as_known
-from .client_options import connect_arguments, parse_ping_payload, refuse
+from .client_options import CLOSE_TIMEOUT, connect_arguments, parse_ping_payload, refuse
+from .client_socket import ClientSocket
 from .frame_connection import FrameConnection
 from .tracing import trace_handshake
 from .websocket_receiving import WebSocketReceiving
@@ -47,7 +55,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
     All methods may be called from any thread, several at once. What is received is read, and
     pings are answered, also while the program does something else. As a context manager it closes
-    at the end of the block; iterating over it receives messages until the connection is closed.
+    at the end of the block; iterating over it calls ``recv()`` until that raises.
 
     Args:
         get_mask_key: not supported: masking keys must be unpredictable.
@@ -56,7 +64,8 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         sslopt: TLS: ``ca_certs``, ``ca_cert_path``, ``ca_cert_data``, ``cert_reqs``,
             ``check_hostname``, ``certfile``, ``keyfile``, ``password``, ``cert_chain``,
             ``ciphers``, ``ecdh_curve``, ``ssl_version``; or ``context``; and ``server_hostname``.
-            Anything else raises :exc:`TypeError`.
+            Anything else raises :exc:`TypeError`. Where it names no authorities, the variable
+            ``WEBSOCKET_CLIENT_CA_BUNDLE`` may: a file or a folder.
         fire_cont_frame: whether each fragment of a fragmented message is received by itself.
         enable_multithread: no effect: several threads may always use it.
         skip_utf8_validation: no effect: text is always checked, which costs next to nothing.
@@ -78,9 +87,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         **_: Any,
     ) -> None:
         refuse(get_mask_key=get_mask_key, dispatcher=dispatcher)
-        super().__init__()
-        self._sockopt = list(sockopt or ())
-        self._sslopt = sslopt
+        super().__init__(sockopt, sslopt)
         self._fire_cont_frame = fire_cont_frame
         self._connecting = threading.Lock()
 
@@ -93,12 +100,14 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             url: ``ws://`` or ``wss://``; user and password in it are sent as Basic credentials.
             **options: ``header``: a dict, or a list of ``"Name: value"``; ``cookie``; ``origin``,
                 by default that of the URL; ``suppress_origin`` sends none; ``host``: value of the
-                Host header; ``subprotocols``; ``timeout``, as of :meth:`settimeout`;
+                Host header; ``connection``: no effect, if it asks for an upgrade;
+                ``subprotocols``; ``timeout``, as of :meth:`settimeout`;
                 ``redirect_limit``, 3 by default; ``socket``: one that is connected, without TLS;
                 ``http_proxy_host``, ``http_proxy_port``, ``http_proxy_auth``, ``proxy_type``:
-                a proxy, by default that of the environment; ``http_no_proxy``: hosts that are
-                reached without; ``http_proxy_timeout``: seconds for all of the opening, if there
-                is no ``timeout``. Further ones are those of :func:`syncws.connect`, such as
+                a proxy, by default that of the variable ``http_proxy``, for ``wss://``
+                ``https_proxy``; ``http_no_proxy``: hosts that are reached without, by default
+                those of ``no_proxy``; ``http_proxy_timeout``: seconds for all of the opening, if
+                there is no ``timeout``. Further ones are those of :func:`syncws.connect`, such as
                 ``max_size``, ``compression`` and ``ping_interval``, which are off here by default.
 
         Raises:
@@ -117,10 +126,12 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
     def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:
         """Return a connection for :meth:`adopt`; raises what :meth:`connect` does."""
         payload = options.pop("ping_payload", None)
-        arguments = connect_arguments(url, self._sslopt, {"timeout": self._timeout, **options})
+        arguments = connect_arguments(
+            url, self.sock_opt.sslopt, {"timeout": self.sock_opt.timeout, **options}
+        )
         create = functools.partial(
             FrameConnection,
-            sockopt=self._sockopt,
+            sockopt=self.sock_opt.sockopt,
             takes_fragments=self._fire_cont_frame,
             ping_payload=None if payload is None else parse_ping_payload(payload),
         )
@@ -140,13 +151,33 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         with self._connecting:
             present = self._connection
             if present is None or not present.open:
+                self._forget()
                 self._controls.clear()
                 self._fragments = []
                 self._closed_here = False
+                self._sock = ClientSocket(self, connection, self._controls)
+                self._finalizer = weakref.finalize(self, _drop, connection)
+                # At exit open connections are closed.
+                self._finalizer.atexit = False  # type: ignore[misc]  # it is a property
                 self._connection = connection
                 return
         connection.abort()
         raise ConcurrencyError("it is connected already; close it first")
+
+    def _use_given_sock(self) -> None:
+        """Have the socket that the program has set as the connection."""
+        sock, self._given_sock = self._given_sock, None
+        protocol = ClientProtocol("ws://localhost/", state=State.OPEN, max_size=None)
+        has_tls = hasattr(type(sock), "do_handshake")  # of its class: mocks have whatever one asks
+        connection = FrameConnection(
+            TlsSocketTransport(sock) if has_tls else adopt_socket(sock),
+            protocol,
+            options=Options(ping_interval=None, close_timeout=CLOSE_TIMEOUT),
+            sockopt=self.sock_opt.sockopt,
+            takes_fragments=self._fire_cont_frame,
+        )
+        connection.begin()
+        self.adopt(connection)
 
     # --- closing ---
 
@@ -170,30 +201,51 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             ProtocolError: code or reason can't be sent; the connection stays as it is.
             ValueError: the code isn't in 0..65535.
         """
+        if self._given_sock is not None:
+            self._use_given_sock()
         connection = self._connection
-        if connection is None or connection.closed:
+        if connection is None:
             return
-        check_status(status)
-        text = parse_reason(reason)
-        if connection.open:
-            self._closed_here = True
-        try:
-            connection.close_within(status, text, timeout)
-        except ProtocolError as exc:
-            self._closed_here = False
-            raise_as_known(exc)
+        if not connection.closed:
+            check_status(status)
+            text = parse_reason(reason)
+            if connection.open:
+                self._closed_here = True
+            self.close_frame = None
+            try:
+                connection.close_within(status, text, timeout)
+            except ProtocolError as exc:
+                self._closed_here = False
+                raise_as_known(exc)
+            answer = connection.protocol.close_rcvd
+            if answer is not None:
+                self.close_frame = ABNF(1, 0, 0, 0, ABNF.OPCODE_CLOSE, 0, answer.serialize())
+        self._forget_sock()
 
     def shutdown(self) -> None:
         """Cut the connection, and forget it. Returns at once; threads in other calls are woken."""
+        given, self._given_sock = self._given_sock, None
+        if given is not None:
+            given.close()
         connection, self._connection = self._connection, None
+        self._forget()
         if connection is not None:
             connection.abort()
 
     def abort(self) -> None:
         """Cut the connection. Returns at once; threads in other calls are woken."""
+        if self._given_sock is not None:
+            self._use_given_sock()
         connection = self._connection
         if connection is not None:
             connection.abort()
+
+    def _forget(self) -> None:
+        """Let go of what belongs to the connection so far."""
+        self._forget_sock()
+        finalizer, self._finalizer = self._finalizer, None
+        if finalizer is not None:
+            finalizer.detach()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -207,6 +259,15 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         connection = self._connection
         if connection is not None:
             connection.__exit__(exc_type, exc, traceback)
+            self._forget_sock()
+
+
+def _drop(connection: FrameConnection) -> None:
+    """Cut a connection whose ``WebSocket`` is gone."""
+    if not (connection.closed or is_exiting()):
+        # Not here: objects go away at any point of any thread, with any lock held. The timekeeper
+        # runs, as it looks after open connections: no thread has to be started.
+        call_later(0, connection.abort)
 
 
 Self = TypeVar("Self", bound=WebSocket)
