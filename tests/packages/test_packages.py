@@ -27,6 +27,8 @@ SOON = 20
 PACKAGES = {
     "socketio_both": ("flask_socketio socketio simple_websocket", "websocket,simple_websocket"),
     "openai_realtime": ("openai websockets", "websockets"),
+    "slack_socket_mode": ("slack_sdk websocket", "websocket"),
+    "streamlink_client": ("streamlink websocket", "websocket"),
     "yt_dlp_urls": ("yt_dlp websockets", "websockets"),
 }
 
