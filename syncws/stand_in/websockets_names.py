@@ -73,8 +73,7 @@ _SERVER_PROTOCOL = ours("sansio.server_protocol", "ServerProtocol")
 
 _SYNC_CLIENT = {
     **ours("client.client_connection", "ClientConnection"),
-    **ours("client.connect", "connect unix_connect"),
-    **ours("stand_in.websockets_calls", "reconnect unix_reconnect"),
+    **ours("stand_in.websockets_calls", "connect reconnect unix_connect unix_reconnect"),
 }
 
 _SYNC_CONNECTION = {
