@@ -9,11 +9,14 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 from support.certificates import authority, server_context
+from support.proxies import tunnel
+from support.scripted import scripted_server
 from support.serving import serving
 
 from syncws import Response
@@ -23,10 +26,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 SOON = 20
 
-#: Each program, the packages that it needs, and what this library stands in for.
+#: Each program, the packages and commands that it needs, and what this library stands in for.
 PACKAGES = {
     "socketio_both": ("flask_socketio socketio simple_websocket", "websocket,simple_websocket"),
     "openai_realtime": ("openai websockets", "websockets"),
+    "selenium_bidi": ("selenium websocket chromium chromedriver", "websocket"),
     "slack_socket_mode": ("slack_sdk websocket", "websocket"),
     "streamlink_client": ("streamlink websocket", "websocket"),
     "yt_dlp_urls": ("yt_dlp websockets", "websockets"),
@@ -61,13 +65,19 @@ def refuse(ws, request):
 
 @pytest.fixture(scope="module")
 def servers():
-    """URLs of a server without and one with TLS, and a file with the authority of the latter."""
+    """URLs of a server without and one with TLS, a file with its authority, a proxy's URL."""
     options = {"process_request": refuse, "origins": None, "max_size": None}
     with contextlib.ExitStack() as stack:
         plain = stack.enter_context(serving(handler, **options))
         secure = stack.enter_context(serving(handler, ssl=server_context(), **options))
         file = stack.enter_context(authority().cert_pem.tempfile())
-        yield f"ws://127.0.0.1:{plain.port}", f"wss://127.0.0.1:{secure.port}", file
+        proxy = stack.enter_context(scripted_server(tunnel()))
+        yield (
+            f"ws://127.0.0.1:{plain.port}",
+            f"wss://127.0.0.1:{secure.port}",
+            file,
+            f"http://127.0.0.1:{proxy.port}",
+        )
 
 
 def record(servers, program, *run):
@@ -92,7 +102,7 @@ def record(servers, program, *run):
 def test_a_package_sees_no_difference(servers, program):
     needed, libraries = PACKAGES[program]
     for name in needed.split():
-        if importlib.util.find_spec(name) is None:
+        if importlib.util.find_spec(name) is None and shutil.which(name) is None:
             pytest.skip(f"no {name}")
     theirs = record(servers, program)
     ours = record(servers, program, "-m", "syncws", "run", "--as", libraries)

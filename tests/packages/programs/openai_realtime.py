@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-plain, secure, authority = sys.argv[1:]
+plain, secure, authority, proxy = sys.argv[1:]
 os.environ["SSL_CERT_FILE"] = authority  # what OpenSSL trusts by default
 
 import openai  # noqa: E402
@@ -59,6 +59,11 @@ for url in (plain, secure):
         except websockets.exceptions.InvalidStatus as exc:
             response = exc.response
             seen.append(["refused", response.status_code, response.body.decode()])
+
+os.environ["WS_PROXY"] = proxy
+with connect(plain.replace("127.0.0.1", "nowhere.invalid"), "/ping") as connection:
+    seen.append(["by proxy", connection.recv_bytes().decode()])
+del os.environ["WS_PROXY"]
 
 os.environ["SSL_CERT_FILE"] = os.devnull
 try:

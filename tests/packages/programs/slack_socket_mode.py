@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 
-plain, secure, authority = sys.argv[1:]
+plain, secure, authority, proxy = sys.argv[1:]
 
 from slack_sdk.socket_mode.websocket_client import SocketModeClient  # noqa: E402
 
@@ -45,6 +45,21 @@ for message in ('{"type": "hello"}', json.dumps({"type": "x", "text": "y" * 500_
     assert client.came.wait(SOON)
 client.disconnect()
 seen.append(["ended", client.ended.wait(SOON), client.is_connected(), client.events])
+client.close()
+
+host, _, port = proxy.rpartition("/")[2].partition(":")
+nowhere = plain.replace("127.0.0.1", "nowhere.invalid")
+client = make_client(
+    nowhere + "/echo",
+    auto_reconnect_enabled=False,
+    http_proxy_host=host,
+    http_proxy_port=int(port),
+    proxy_type="http",
+)
+client.connect()
+assert client.opened.wait(SOON)
+client.send_message('{"type": "hello"}')
+seen.append(["by proxy", client.came.wait(SOON)])
 client.close()
 
 for path in ("/close/1001", "/abort"):

@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 
-plain, secure, authority = sys.argv[1:]
+plain, secure, authority, proxy = sys.argv[1:]
 
 import streamlink  # noqa: E402
 from streamlink.plugin.api.websocket import WebsocketClient  # noqa: E402
@@ -43,8 +43,9 @@ class Client(WebsocketClient):
         super().reconnect(*args, **kwargs)
 
 
-def run(url, act, **kwargs):
-    client = Client(streamlink.Streamlink(), url, sslopt={"ca_certs": authority}, **kwargs)
+def run(url, act, **options):
+    session = streamlink.Streamlink(options)
+    client = Client(session, url, sslopt={"ca_certs": authority})
     client.start()
     act(client)
     client.join(SOON)
@@ -84,5 +85,7 @@ for url in (plain, secure):
     run(url + "/echo", again)
     for status in (401, 403):
         run(f"{url}/status/{status}", lambda client: None)
+nowhere = plain.replace("127.0.0.1", "nowhere.invalid")
+run(nowhere + "/echo", talk, **{"http-proxy": proxy})
 run("ws://127.0.0.1:9/", lambda client: None)
 print(json.dumps(seen, indent=0))

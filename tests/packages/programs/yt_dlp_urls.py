@@ -7,7 +7,7 @@ import yt_dlp
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
-plain, secure, authority = sys.argv[1:]
+plain, secure, authority, _ = sys.argv[1:]
 seen = []
 
 
