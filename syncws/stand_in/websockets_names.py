@@ -30,7 +30,11 @@ _HEADERS = {
     **ours("exceptions", "MultipleValuesError"),
 }
 
-_OPCODES = ours("stand_in.websockets_values", "CONT TEXT BINARY CLOSE PING PONG")
+_OPCODES = ours(
+    "stand_in.websockets_values",
+    "CONT TEXT BINARY CLOSE PING PONG OP_CONT=CONT OP_TEXT=TEXT OP_BINARY=BINARY OP_CLOSE=CLOSE "
+    "OP_PING=PING OP_PONG=PONG",  # the latter until version 17
+)
 
 _FRAMES = {
     **_OPCODES,
