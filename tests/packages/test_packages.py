@@ -97,6 +97,7 @@ def record(servers, program, *run):
 
 
 @pytest.mark.interop
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("program", PACKAGES)
 def test_a_package_sees_no_difference(servers, program):
