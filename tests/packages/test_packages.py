@@ -88,7 +88,7 @@ def record(servers, program, *run):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=110,
         check=False,
         env={**os.environ, "PYTHONPATH": path},
     )
@@ -98,7 +98,7 @@ def record(servers, program, *run):
 
 @pytest.mark.interop
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("program", PACKAGES)
 def test_a_package_sees_no_difference(servers, program):
     needed, libraries = PACKAGES[program]

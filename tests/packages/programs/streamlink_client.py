@@ -10,6 +10,7 @@ import streamlink  # noqa: E402
 from streamlink.plugin.api.websocket import WebsocketClient  # noqa: E402
 
 SOON = 20
+QUICK = 0.5  # two threads of websocket-client wait for the close frame, one in vain for seconds
 seen = []
 
 
@@ -61,7 +62,7 @@ def talk(client):
     client.came.clear()
     client.send_json({"some": "thing"})
     assert client.came.wait(SOON)
-    client.close(reason="bye")
+    client.close(reason="bye", timeout=QUICK)
 
 
 def send(client):
@@ -72,19 +73,19 @@ def send(client):
 def again(client):
     assert client.opened.wait(SOON)
     client.opened.clear()
-    client.reconnect()
+    client.reconnect(closeopts={"timeout": QUICK})
     assert client.opened.wait(SOON)
-    client.close()
+    client.close(timeout=QUICK)
 
 
 for url in (plain, secure):
     run(url + "/echo", talk)
     run(url + "/close/1001", send)
     run(url + "/abort", send)
-    run(url + "/ping", lambda client: client.came.wait(SOON) and client.close())
-    run(url + "/echo", again)
+    run(url + "/ping", lambda client: client.came.wait(SOON) and client.send("end"))
     for status in (401, 403):
         run(f"{url}/status/{status}", lambda client: None)
+run(plain + "/echo", again)
 nowhere = plain.replace("127.0.0.1", "nowhere.invalid")
 run(nowhere + "/echo", talk, **{"http-proxy": proxy})
 run("ws://127.0.0.1:9/", lambda client: None)
