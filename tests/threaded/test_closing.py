@@ -325,29 +325,34 @@ def test_internal_failure_of_who_reads_closes_the_connection(pair, caplog, reads
     assert "reading failed" in caplog.text
 
 
+def clog(connection, peer):
+    """Fill the way to the peer with pings, which never block; return how many bytes these are."""
+    # The kernel lets buffers of its own choice grow, and would take more later.
+    connection._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sent = 0
+    while connection.buffered_amount < 1 << 16:
+        connection.ping(sent.to_bytes(125, "big"))
+        sent += 1
+    return sent * 131
+
+
 def test_flush_waits_for_what_a_slow_peer_keeps_waiting():
     with connection_and_socket(Role.CLIENT) as (connection, peer):
         connection.flush()
-        sent = 0
-        # Fill the way to the peer with pings, which never block.
-        while not connection.buffered_amount:
-            connection.ping(sent.to_bytes(125, "big"))
-            sent += 1
+        size = clog(connection, peer)
         with pytest.raises(TimeoutError, match="the peer did not read"):
             connection.flush(0.05)
         assert connection.open
         flusher = run(connection.flush)
-        receive_exactly(peer, sent * 131)
+        receive_exactly(peer, size)
         flusher.result()
         assert connection.buffered_amount == 0
 
 
 def test_flush_of_a_connection_that_breaks():
     with connection_and_socket(Role.CLIENT) as (connection, peer):
-        sent = 0
-        while not connection.buffered_amount:
-            connection.ping(sent.to_bytes(125, "big"))
-            sent += 1
+        clog(connection, peer)
         flusher = run(connection.flush)
         peer.close()
         with pytest.raises(ConnectionClosedError):
