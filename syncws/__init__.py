@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .legacy import WebSocketServer as WebSocketServer
     from .legacy import WebSocketServerProtocol as WebSocketServerProtocol
     from .legacy import basic_auth_protocol_factory as basic_auth_protocol_factory
+    from .stand_in import install_as as install_as
     from .styles import Application as Application
     from .styles import WebSocketApp as WebSocketApp
     from .styles import WebSocketHandler as WebSocketHandler
@@ -127,6 +128,7 @@ _LAZY = {
     "WebSocketApp": "styles",
     "WebSocketHandler": "styles",
     "run_forever": "styles",
+    "install_as": "stand_in",
 }
 
 

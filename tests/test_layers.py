@@ -23,6 +23,7 @@ LAYERS = (
     (("threaded",),),
     (("client",), ("server",)),
     (("legacy",), ("styles",), ("integrations",), ("testing",), ("pubsub",)),
+    (("stand_in",),),
     (("cli", "__init__", "__main__", "demo"),),
 )
 FREE = LAYERS[-1][0]

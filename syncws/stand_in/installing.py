@@ -1,0 +1,153 @@
+"""Putting the modules that stand for other libraries where programs import them from."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from .library import Library
+from .modules import Finder, StandInModule
+from .simple_websocket_names import SIMPLE_WEBSOCKET
+from .websocket_names import WEBSOCKET
+from .websockets_names import WEBSOCKETS
+
+__all__ = ["LIBRARIES", "StandIn", "install_as"]
+
+#: Those that this one can stand in for.
+LIBRARIES = {library.name: library for library in (WEBSOCKET, WEBSOCKETS, SIMPLE_WEBSOCKET)}
+
+_finder = Finder()
+
+# Guards the finder's libraries, and what is in sys.modules for them. Re-entrant, for signal
+# handlers, and since imports may run code that calls install_as().
+_lock = threading.RLock()
+
+
+class StandIn:
+    """What :func:`install_as` has done; as a context manager, it undoes that.
+
+    Attributes:
+        libraries: what was installed; not what was before.
+    """
+
+    libraries: tuple[str, ...]
+
+    def __init__(self, libraries: tuple[Library, ...], before: dict[str, Any]) -> None:
+        self.libraries = tuple(library.name for library in libraries)
+        self._before = before
+
+    def __repr__(self) -> str:
+        return f"<StandIn for {', '.join(self.libraries) or 'nothing that was not there'}>"
+
+    def __enter__(self) -> StandIn:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Take the modules away, and put back what was there before.
+
+        What was imported meanwhile keeps the names that it has. Idempotent.
+        """
+        with _lock:
+            names, self.libraries = self.libraries, ()
+            _remove(names)
+            for name, value in self._before.items():
+                sys.modules.setdefault(name, value)
+            self._before = {}
+
+
+def install_as(*libraries: str) -> StandIn:
+    """Let this library stand in for others, for programs that import them.
+
+    From now on, ``import websocket`` (of websocket-client), ``import websockets`` (its synchronous
+    half) and ``import simple_websocket`` give modules whose names are this library's. Programs and
+    packages need no change; but this comes before they are imported::
+
+        import syncws
+
+        syncws.install_as("websocket")
+
+        import socketio
+
+    All are installed, or none. What is installed already stays as it is. Any thread may call it.
+    :mod:`importlib.metadata` goes on to tell which packages are installed.
+
+    As a context manager it takes the modules away at the end of the block, for tests. What was
+    imported in the block keeps what it has.
+
+    Args:
+        libraries: the names by which programs import them: ``"websocket"``, ``"websockets"``,
+            ``"simple_websocket"``.
+
+    Raises:
+        RuntimeError: one is imported already; programs would have two, whose exceptions differ.
+        ValueError: a name is none of these, or there is no name.
+    """
+    wanted = [_find_library(name) for name in libraries]
+    if not wanted:
+        raise ValueError(f"install_as() takes the names of libraries: {_known()}")
+    with _lock:
+        there = _finder.libraries
+        new = tuple({lib.name: lib for lib in wanted if lib.name not in there}.values())
+        for library in new:
+            _refuse_imported(library)
+        _finder.libraries = {**there, **{library.name: library for library in new}}
+        before = {name: None for lib in new for name in _entries(lib.name)}  # imports were blocked
+        for library in new:
+            sys.modules.update(_finder.make_modules(library))
+        if _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
+    return StandIn(new, before)
+
+
+def _find_library(name: str) -> Library:
+    """Return a library that we can stand in for.
+
+    Raises:
+        ValueError: it is another.
+    """
+    library = LIBRARIES.get(name)
+    if library is None:
+        raise ValueError(f"syncws can't stand in for {name!r}; it can for {_known()}")
+    return library
+
+
+def _known() -> str:
+    """Return the names that are known, for errors."""
+    return ", ".join(
+        repr(lib.name) if lib.name == lib.package else f"{lib.name!r} (of {lib.package})"
+        for lib in LIBRARIES.values()
+    )
+
+
+def _entries(name: str) -> list[str]:
+    """Return the names in :data:`sys.modules` of a library's modules."""
+    return [entry for entry in list(sys.modules) if entry.partition(".")[0] == name]
+
+
+def _refuse_imported(library: Library) -> None:
+    """Return if nothing of the original is imported.
+
+    Raises:
+        RuntimeError: something is.
+    """
+    for name in sorted(_entries(library.name)):
+        module = sys.modules.get(name)
+        if module is not None:  # None only blocks the import
+            where = getattr(module, "__file__", None)
+            place = f", from {where}" if where else ""
+            raise RuntimeError(
+                f"syncws can't stand in for {library.name!r}: {name!r} is imported already"
+                f"{place}; call install_as() before anything imports it"
+            )
+
+
+def _remove(names: tuple[str, ...]) -> None:
+    """Take the modules of libraries away."""
+    _finder.libraries = {k: v for k, v in _finder.libraries.items() if k not in names}
+    for name in names:
+        for entry in _entries(name):
+            if isinstance(sys.modules.get(entry), StandInModule):
+                del sys.modules[entry]
+    if not _finder.libraries and _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)

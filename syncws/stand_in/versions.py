@@ -1,0 +1,11 @@
+"""The versions of other libraries whose API this one has, for packages that compare them."""
+
+from __future__ import annotations
+
+__all__ = ["WEBSOCKETS", "WEBSOCKET_CLIENT"]
+
+#: Of ``websocket-client``: ``websocket.__version__``.
+WEBSOCKET_CLIENT = "1.9.0"
+
+#: Of ``websockets``: ``websockets.__version__`` and ``websockets.version.version``.
+WEBSOCKETS = "17.4"
