@@ -62,14 +62,15 @@ class WebSocketApp:
     ``on_close``         once, at the end of each run               code, reason
     ==================== ========================================== ============================
 
-    What a function raises is given to ``on_error``, or logged with its traceback; the run goes on.
-    What ``on_error`` raises is logged. The run ends if the function that gives the headers raises.
+    What a function raises is given to ``on_error``, or logged with its traceback; the run goes on,
+    unless ``on_error`` raises, too. What it raises otherwise is logged. What the function raises
+    that gives the headers is a failure to connect.
 
     ``on_close`` is called with code and reason of the server's close frame; with ``None`` and
-    ``None`` if there was none, as the connection was cut or never opened, or it had no code. Before
-    that ``on_error`` is told that the server closes, unless the run is to reconnect: with a
-    ``WebSocketConnectionClosedException`` whose ``status_code`` is the code. That is no failure:
-    the run returns ``False``.
+    ``None`` if there was none, as the connection was cut or never opened, or it had no code; an
+    empty reason is ``None``. Before that ``on_error`` is told that the server closes, unless the
+    run is to reconnect: with a ``WebSocketConnectionClosedException`` whose ``status_code`` and
+    ``reason`` are these. That is no failure: the run returns ``False``.
 
     Arguments that do something else than in websocket-client, or nothing, or are refused:
 
@@ -78,7 +79,6 @@ class WebSocketApp:
                              ``False``
     ``get_mask_key``         refused: masking keys must be unpredictable
     ``socket``               plain, also for ``wss://``; not together with ``reconnect``
-    ``ping_timeout``         may be longer than ``ping_interval``
     ``dispatcher``           refused: give each run a thread of its own instead
     ``skip_utf8_validation`` refused: text is always checked, and ``on_message`` gets str
     ``suppress_host``        refused: HTTP/1.1 has to have a Host header
@@ -181,8 +181,9 @@ class WebSocketApp:
             sockopt: arguments of :meth:`socket.socket.setsockopt`, for each call of it.
             sslopt: TLS, as of :class:`~.websocket.WebSocket`.
             ping_interval: seconds between pings; 0 sends none.
-            ping_timeout: seconds in which the pong must come, after which the connection is
-                given up as dead; ``on_error`` gets a :exc:`WebSocketTimeoutException`.
+            ping_timeout: seconds in which the pong must come, less than ``ping_interval``, after
+                which the connection is given up as dead; ``on_error`` gets a
+                :exc:`WebSocketTimeoutException`.
             ping_payload: at most 125 bytes.
             http_proxy_host: a proxy; by default that of the environment.
             http_proxy_port: its port.

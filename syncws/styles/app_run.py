@@ -70,6 +70,11 @@ class RunSettings:
                 raise WrongArgument(f"{name} can't be negative, got {value!r}")
         if self.ping_timeout is not None and not self.ping_timeout > 0:
             raise WrongArgument(f"ping_timeout must be more than 0, got {self.ping_timeout!r}")
+        if self.ping_timeout and self.ping_interval and self.ping_interval <= self.ping_timeout:
+            raise WrongArgument(
+                f"ping_interval={self.ping_interval!r} must be more than"
+                f" ping_timeout={self.ping_timeout!r}"
+            )
         parse_ping_payload(self.ping_payload)
         if self.reconnect and self.options.get("socket") is not None:
             raise ValueError("a socket is good for one connection: reconnect= is not for it")
@@ -79,10 +84,6 @@ class RunSettings:
         if self.reconnect is True:
             return Pace(backoff, None)
         return Pace(lambda: itertools.repeat(float(self.reconnect)), None)
-
-
-class _Failed(Exception):
-    """The function that gives the headers has raised something, which was reported."""
 
 
 class Run:
@@ -108,6 +109,7 @@ class Run:
         # What the run waits for; replaced before it looks at ``stopped``.
         self._latch = Latch()
         self._was_open = False
+        self._header_error: Exception | None = None
         interval = settings.ping_interval or None
         self._options = {
             "ping_interval": interval,
@@ -164,10 +166,7 @@ class Run:
                 :exc:`Exception` nor :exc:`KeyboardInterrupt`.
         """
         try:
-            try:
-                self._connect_and_receive()
-            except _Failed:  # there is no connection
-                return
+            self._connect_and_receive()
         except BaseException as exc:  # Ctrl-C, as a rule
             if self._connection is not None:
                 self._connection.close_quickly()
@@ -182,28 +181,26 @@ class Run:
         self.release()
         self._sock = None
         close = None if connection is None else connection.protocol.close_rcvd
-        if close is None or close.code == CloseCode.NO_STATUS_RCVD:
-            self._call(self._app.on_close, None, None)
-        else:
-            self._call(self._app.on_close, int(close.code), close.reason)
+        args: tuple[Any, Any] = None, None
+        if close is not None and close.code != CloseCode.NO_STATUS_RCVD:
+            args = int(close.code), close.reason or None
+        try:
+            self._call(self._app.on_close, *args)
+        except Exception:
+            assert self._app.on_error is not None
+            logger.exception("%s of the WebSocketApp failed", _name(self._app.on_error))
 
     def _connect_and_receive(self) -> None:
-        """Connect and use the connection; again and again, if that is wanted.
-
-        Raises:
-            _Failed: the function that gives the headers has raised something.
-        """
+        """Connect and use the connection; again and again, if that is wanted."""
         pace = self._settings.pace()
         while not self.stopped:
             began = clock()
             try:
                 connection = self._connect()
-            except _Failed:
-                raise
             except Exception as exc:
                 if self.stopped:
                     return
-                is_final = not self._settings.reconnect or process_exception(exc) is not None
+                is_final = not self._settings.reconnect or not self._may_pass(exc)
                 self._report(exc, is_final=is_final)
                 if is_final:
                     return
@@ -217,6 +214,10 @@ class Run:
                     pace.reset()
                 delay = pace.after_useless()
             self._pause(delay)
+
+    def _may_pass(self, exc: Exception) -> bool:
+        """Tell whether connecting may succeed next time."""
+        return exc is self._header_error or process_exception(exc) is None
 
     def _pause(self, delay: float) -> None:
         if not self.stopped:
@@ -233,8 +234,7 @@ class Run:
         """Return an open connection; ``None`` if the run is to end before there is one.
 
         Raises:
-            _Failed: the function that gives the headers has raised something.
-            Exception: it can't be opened.
+            Exception: it can't be opened, or the function that gives the headers has raised it.
         """
         app, settings = self._app, self._settings
         sock = WebSocket(
@@ -267,16 +267,26 @@ class Run:
         try:
             return header()
         except Exception as exc:
-            self._report(exc, header)
-            raise _Failed from exc
+            self._header_error = exc
+            raise
 
     def _use(self, connection: FrameConnection) -> None:
-        """Call the program's functions until the connection is closed."""
-        app, sock = self._app, self._sock
+        """Call the program's functions until the connection is closed, or ``on_error`` fails."""
+        sock = self._sock
         assert sock is not None
         if self.stopped:  # close() may have come when there was nothing to close yet
             sock.close()
             return
+        try:
+            self._receive(sock)
+        except Exception as exc:  # on_error has raised it, when it was told what another had
+            self._report(exc)
+            self.release()
+            self._sock = None
+            sock.close()
+
+    def _receive(self, sock: WebSocket) -> None:
+        app = self._app
         again, self._was_open = self._was_open, True
         self._call(app.on_reconnect if again and app.on_reconnect else app.on_open)
         while True:
@@ -328,34 +338,34 @@ class Run:
     # --- the program's functions ---
 
     def _call(self, function: Callable[..., Any] | None, *args: Any) -> None:
-        """Call a function of the program's, if there is one; report what it raises."""
+        """Call a function of the program's, if there is one; report what it raises.
+
+        Raises:
+            Exception: ``on_error`` has raised it when it was told.
+        """
         if function is None:
             return
         try:
             function(self._app, *args)
         except Exception as exc:
-            self._function_failed(function, exc)
+            if self._app.on_error is not None:
+                self._app.on_error(self._app, exc)
+            else:
+                logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
 
-    def _function_failed(self, function: Callable[..., Any], exc: Exception) -> None:
-        """Tell the program, or the log, what one of its functions has raised. The run goes on."""
-        if self._app.on_error is not None:
-            self._call_last(self._app.on_error, exc)
-        else:
-            logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
-
-    def _report(self, exc: BaseException, function: Any = None, *, is_final: bool = True) -> None:
+    def _report(self, exc: BaseException, *, is_final: bool = True) -> None:
         """Tell the program what went wrong with a connection, or the log.
 
         Args:
             exc: what went wrong.
-            function: the one that gives the headers, if it raised it.
             is_final: whether it ends the run.
         """
         self.has_errored = self._app.has_errored = True
         if self._app.on_error is not None:
             self._call_last(self._app.on_error, exc)
-        elif function is not None:
-            logger.error("%s of the WebSocketApp failed", _name(function), exc_info=exc)
+        elif exc is self._header_error:
+            name = _name(self._app.header)
+            logger.error("%s of the WebSocketApp failed", name, exc_info=self._header_error)
         elif isinstance(exc, Exception):
             level = logging.ERROR if is_final else logging.INFO
             logger.log(level, "the connection to %s failed: %s", self._where, exc)

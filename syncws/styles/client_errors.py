@@ -80,6 +80,9 @@ class WebSocketProxyException(ProxyError):
 class WrongArgument(WebSocketException, ValueError):
     """An argument can't be; also a :exc:`ValueError`."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, (_KINDS.index(WrongArgument), self.args), self.__dict__
+
 
 class InvalidURL(InvalidURI, ValueError):
     """The URL isn't one of a WebSocket server; also a :exc:`ValueError`."""
@@ -99,6 +102,11 @@ class _ClosedNormally(WebSocketConnectionClosedException, ConnectionClosedOK):
 
 class _ClosedByError(WebSocketConnectionClosedException, ConnectionClosedError):
     """The same, and :exc:`~syncws.ConnectionClosedError`."""
+
+    def _describe(self) -> str:
+        if not self._has_text and self.rcvd is None and self.sent is None:
+            return "Connection to remote host was lost."  # what programs look for
+        return super()._describe()
 
 
 class WebSocketPayloadException(_ClosedByError):
@@ -165,7 +173,10 @@ class ServerClosed(NotConnected):
 
     Attributes:
         status_code: its code, or ``None``.
+        reason: its reason; ``None`` if it has none.
     """
+
+    reason: str | None = None  # type: ignore[assignment]  # a property of what it is made of
 
     def __init__(self, close: Close | None) -> None:
         code = self.status_code = None if close is None else int(close.code)
@@ -177,17 +188,17 @@ class ServerClosed(NotConnected):
         super().__init__(text)
         if close is not None:
             self.rcvd, self.sent, self.rcvd_then_sent = close, close, True
+            self.reason = close.reason or None
 
 
 class _BrokenRule(WebSocketProtocolException, _ClosedByError):
     """The connection is closed: the server broke a rule of the protocol."""
 
 
-_KINDS = [_ClosedNormally, _ClosedByError, NotConnected, ServerClosed, _BrokenRule]
+_KINDS = [_ClosedNormally, _ClosedByError, NotConnected, ServerClosed, _BrokenRule, WrongArgument]
 for _kind in _KINDS:
     # What programs see in logs, and what some of them compare.
-    _base = _BrokenRule.__mro__[1] if _kind is _BrokenRule else WebSocketConnectionClosedException
-    _kind.__name__ = _kind.__qualname__ = _base.__name__
+    _kind.__name__ = _kind.__qualname__ = _kind.__mro__[1].__name__
 
 
 def _remake(kind: Any, args: tuple[Any, ...]) -> BaseException:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ..aliases import BytesLike
 from ..client.proxy import is_excluded
@@ -21,7 +22,6 @@ __all__ = ["connect_arguments", "parse_ping_payload", "refuse"]
 
 #: What has no meaning here, and what to do instead.
 REFUSED = {
-    "connection": "the Connection header belongs to the opening handshake; leave it out",
     "dispatcher": (
         "there is no event loop: have run_forever() of each application run in a thread of its own"
     ),
@@ -40,8 +40,15 @@ REDIRECT_LIMIT = 3
 #: Seconds that the server has to answer a close frame.
 CLOSE_TIMEOUT = 3
 
-#: Headers that have an option of their own.
-HEADER_OPTIONS = {"sec-websocket-protocol": "subprotocols="}
+#: Headers that are sent anyway, with what one of the program's must have. Of two it doesn't count
+#: what they have: a key is drawn for each connection, and extensions have options of their own.
+HANDSHAKE_HEADERS = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": None,
+    "sec-websocket-extensions": None,
+}
 
 
 def refuse(**options: Any) -> None:
@@ -94,6 +101,13 @@ def connect_arguments(
     rest = {name: value for name, value in options.items() if value is not None}
     for name in (*REFUSED, *IGNORED):
         rest.pop(name, None)
+    connection = rest.pop("connection", None)
+    if connection:
+        _check_own("Connection", connection.rpartition(":")[2])
+    headers, subprotocols = _headers(
+        rest.pop("header", None), rest.pop("cookie", None), rest.pop("host", None)
+    )
+    subprotocols = [*rest.pop("subprotocols", ()), *subprotocols]
     arguments: dict[str, Any] = {
         # As in websocket-client: no limit, no offer, no pings.
         "close_timeout": CLOSE_TIMEOUT,
@@ -101,9 +115,8 @@ def connect_arguments(
         "compression": None,
         "ping_interval": None,
         "max_redirects": rest.pop("redirect_limit", REDIRECT_LIMIT),
-        "additional_headers": _headers(
-            rest.pop("header", None), rest.pop("cookie", None), rest.pop("host", None)
-        ),
+        "additional_headers": headers,
+        "subprotocols": list(dict.fromkeys(subprotocols)) or None,
         "origin": _origin(uri, rest),
     }
     proxy_timeout = rest.pop("http_proxy_timeout", None)
@@ -127,14 +140,17 @@ def connect_arguments(
 
 def _headers(
     header: Mapping[str, Any] | Iterable[str] | None, cookie: str | None, host: str | None
-) -> Headers:
-    """Return what to add to the request."""
+) -> tuple[Headers, list[str]]:
+    """Return what to add to the request, and the subprotocols that are among the headers."""
     headers = Headers()
+    subprotocols: list[str] = []
     for name, value in _pairs(header or ()):
-        option = HEADER_OPTIONS.get(name.lower())
-        if option is not None:
-            raise ValueError(f"header {name} can't be set; use {option}")
-        headers[name] = value
+        if name.lower() == "sec-websocket-protocol":
+            subprotocols += (item.strip() for item in value.split(",") if item.strip())
+        elif name.lower() in HANDSHAKE_HEADERS:
+            _check_own(name, value)
+        else:
+            headers[name] = value
     if cookie:
         cookies = [*headers.get_all("Cookie"), cookie]
         if len(cookies) > 1:
@@ -142,16 +158,36 @@ def _headers(
         headers["Cookie"] = "; ".join(cookies)  # RFC 6265 §5.4: there is only one
     if host:
         headers["Host"] = host
-    return headers
+    return headers, subprotocols
+
+
+def _check_own(name: str, value: str) -> None:
+    """Refuse what a header of the opening handshake can't have.
+
+    Raises:
+        ValueError: it has something else, and is needed as it is.
+    """
+    needed = HANDSHAKE_HEADERS[name.lower()]
+    if needed is not None and needed not in (item.strip().lower() for item in value.split(",")):
+        raise ValueError(
+            f"header {name} belongs to the opening handshake: it has {needed!r}, not {value!r}"
+        )
 
 
 def _pairs(header: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, str]]:
-    if isinstance(header, Mapping):
-        return [(name, str(value)) for name, value in header.items() if value is not None]
     if isinstance(header, str):
         raise TypeError("header= is a dict, or a list of 'Name: value'")
     pairs = []
+    if isinstance(header, Mapping):
+        for name, value in header.items():
+            if isinstance(value, (bytes, bytearray)):
+                raise TypeError(f"header {name} is a str, not {type(value).__name__}")
+            if value is not None:
+                pairs.append((name, str(value)))
+        return pairs
     for line in header:
+        if not isinstance(line, str):
+            raise TypeError(f"an item of header= is 'Name: value', not {type(line).__name__}")
         name, colon, value = line.partition(":")
         if not colon:
             # Not the line itself: it may be a token.
@@ -169,19 +205,23 @@ def _origin(uri: WebSocketURI, rest: dict[str, Any]) -> str | None:
     return origin or f"{scheme}://{build_host(uri.host, uri.port, uri.secure)}"
 
 
-def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | bool | None:
-    """Return the proxy's URL; or whether to look for one in the environment."""
+def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | None:
+    """Return the proxy's URL: the one that is given, or that of the environment."""
     host = rest.pop("http_proxy_host", None)
     port = rest.pop("http_proxy_port", None)
     auth = rest.pop("http_proxy_auth", None)
     scheme = rest.pop("proxy_type", None) or "http"
-    excluded = rest.pop("http_no_proxy", None) or ()
+    excluded = rest.pop("http_no_proxy", None)
     if isinstance(excluded, str):
         excluded = [excluded]
+    if not excluded and scheme == "http":
+        excluded = [_variable("no_proxy")]
     if excluded and is_excluded(uri.host, uri.port, ",".join(excluded)):
         return None
     if not host:
-        return True
+        url = _variable("https_proxy" if uri.secure else "http_proxy")
+        # Without a scheme it has never been taken for one.
+        return url if "://" in url and urlsplit(url).hostname else None
     if not port:
         raise WebSocketProxyException("http_proxy_host= needs http_proxy_port=")
     credentials = ""
@@ -192,6 +232,11 @@ def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | bool | None:
         credentials = f"{user}:{password}@"
     name = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"{scheme}://{credentials}{name}:{port}"
+
+
+def _variable(name: str) -> str:
+    """Return a variable of the environment; one in lower case counts, even if it is empty."""
+    return os.environ.get(name, os.environ.get(name.upper(), "")).replace(" ", "")
 
 
 def _tls(sslopt: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,12 +93,14 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             url: ``ws://`` or ``wss://``; user and password in it are sent as Basic credentials.
             **options: ``header``: a dict, or a list of ``"Name: value"``; ``cookie``; ``origin``,
                 by default that of the URL; ``suppress_origin`` sends none; ``host``: value of the
-                Host header; ``subprotocols``; ``timeout``, as of :meth:`settimeout`;
+                Host header; ``connection``: no effect, if it asks for an upgrade;
+                ``subprotocols``; ``timeout``, as of :meth:`settimeout`;
                 ``redirect_limit``, 3 by default; ``socket``: one that is connected, without TLS;
                 ``http_proxy_host``, ``http_proxy_port``, ``http_proxy_auth``, ``proxy_type``:
-                a proxy, by default that of the environment; ``http_no_proxy``: hosts that are
-                reached without; ``http_proxy_timeout``: seconds for all of the opening, if there
-                is no ``timeout``. Further ones are those of :func:`syncws.connect`, such as
+                a proxy, by default that of the variable ``http_proxy``, for ``wss://``
+                ``https_proxy``; ``http_no_proxy``: hosts that are reached without, by default
+                those of ``no_proxy``; ``http_proxy_timeout``: seconds for all of the opening, if
+                there is no ``timeout``. Further ones are those of :func:`syncws.connect`, such as
                 ``max_size``, ``compression`` and ``ping_interval``, which are off here by default.
 
         Raises:

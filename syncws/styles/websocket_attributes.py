@@ -94,8 +94,9 @@ class WebSocketAttributes:
     timeout = property(gettimeout, settimeout, doc="Seconds that each call may take.")
 
     def getsubprotocol(self) -> str | None:
-        """Return the subprotocol that was agreed on, or ``None``."""
-        return None if self._connection is None else self._connection.subprotocol
+        """Return the subprotocol that was agreed on, in lower case, or ``None``."""
+        subprotocol = None if self._connection is None else self._connection.subprotocol
+        return None if subprotocol is None else subprotocol.lower()
 
     subprotocol = property(getsubprotocol, doc="The subprotocol that was agreed on, or ``None``.")
 

@@ -113,7 +113,7 @@ def test_data_comes_before_message_and_control_frames_in_between():
         ("on_data", b"b", ABNF.OPCODE_BINARY, True),
         ("on_message", b"b"),
         ("on_pong", b"2"),
-        ("on_close", 1000, ""),
+        ("on_close", 1000, None),
     ]
 
 
@@ -257,6 +257,8 @@ def test_prepared_socket_is_used():
         ({"no_such_option": 1}, TypeError),
         ({"ping_interval": -1}, ValueError),
         ({"ping_timeout": 0}, ValueError),
+        ({"ping_interval": 1, "ping_timeout": 1}, websocket.WebSocketException),
+        ({"ping_interval": 1, "ping_timeout": 2}, websocket.WebSocketException),
         ({"reconnect": -1}, ValueError),
         ({"ping_payload": "x" * 126}, websocket.WebSocketProtocolException),
         ({"http_proxy_host": "localhost"}, websocket.WebSocketProxyException),
@@ -357,6 +359,7 @@ def test_broken_rule_is_an_error(frame, error):
 CLOSE_TEXTS = {
     b"": "Connection closed",
     b"\x03\xe8": "Connection closed normally (code 1000)",
+    b"\x03\xe9": "Connection closed (code 1001)",
     b"\x03\xf3oops": "Connection closed (code 1011): oops",
     b"\x0f\xa0private": "Connection closed (code 4000): private",
 }
@@ -370,11 +373,11 @@ def test_close_frame_reaches_on_error_and_counts_as_none(payload):
         app = seen.app(server.uri)
         assert app.run_forever() is app.has_errored is False
     code = int.from_bytes(payload[:2], "big") if payload else None
-    reason = payload[2:].decode() if payload else None
+    reason = payload[2:].decode() or None
     opened, (name, exc), closed = seen.calls
     assert (opened, name, closed) == (("on_open",), "on_error", ("on_close", code, reason))
     assert isinstance(exc, websocket.WebSocketConnectionClosedException)
-    assert (str(exc), exc.status_code) == (CLOSE_TEXTS[payload], code)
+    assert (str(exc), exc.status_code, exc.reason) == (CLOSE_TEXTS[payload], code, reason)
 
 
 def test_close_frame_is_no_error_for_who_reconnects():
@@ -442,13 +445,16 @@ def test_what_a_function_raises_is_logged_if_nobody_is_told(name, caplog):
     assert record.exc_info[2] is not None
 
 
-def test_headers_that_can_not_be_had_end_the_run():
+def test_headers_that_can_not_be_had_end_the_run(caplog):
     seen = Recorder("on_error", "on_close")
     with serving() as server:
-        assert seen.app(server.uri, header=failing).run_forever(reconnect=1) is True
-    (_, exc), closed = seen.calls
+        assert seen.app(server.uri, header=failing).run_forever() is True
+        assert caplog.records == []
+        assert seen.app(server.uri, header=failing, on_error=None).run_forever() is True
+    (_, exc), closed, _ = seen.calls
     assert isinstance(exc, ZeroDivisionError)
     assert closed == ("on_close", None, None)
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
 
 def test_what_on_cont_message_raises_is_reported_each_time():
@@ -471,11 +477,24 @@ def test_what_on_error_raises_is_logged(caplog):
         raise LookupError("in on_error")
 
     with serving(lambda ws: None) as server:
-        assert not WebSocketApp(server.uri, on_open=failing, on_error=error).run_forever()
-    assert [record.exc_info[0] for record in caplog.records] == [LookupError] * 2
-    assert {record.getMessage() for record in caplog.records} == {
-        "error of the WebSocketApp failed"
-    }
+        assert not WebSocketApp(server.uri, on_error=error).run_forever()
+        assert not WebSocketApp(server.uri, on_error=error, on_close=failing).run_forever()
+    assert [record.exc_info[0] for record in caplog.records] == [LookupError] * 3
+
+
+def test_run_ends_if_on_error_raises_when_it_is_told_what_another_has():
+    told = []
+
+    def error(app, exc):
+        told.append(type(exc))
+        raise LookupError("in on_error")
+
+    seen = Recorder("on_close", "on_message")
+    with serving(lambda ws: ws.wait_closed()) as server, nothing_left():
+        app = seen.app(server.uri, on_open=failing, on_error=error)
+        assert app.run_forever() is app.has_errored is True
+    assert told == [ZeroDivisionError, LookupError]
+    assert seen.calls == [("on_close", None, None)]
 
 
 def test_system_exit_goes_through():
@@ -488,7 +507,7 @@ def test_system_exit_goes_through():
         with pytest.raises(SystemExit):
             app.run_forever()
         assert [call[0] for call in seen.calls] == ["on_error", "on_close"]
-        assert seen.calls[1] == ("on_close", 1001, "")
+        assert seen.calls[1] == ("on_close", 1001, None)
         assert not app.keep_running
 
 
@@ -511,7 +530,7 @@ def test_sending_over_a_closed_connection_is_reported_like_its_end():
     assert [call[0] for call in seen.calls] == ["on_open", "on_error", "on_error", "on_close"]
     for _, exc in seen.calls[1:3]:
         assert isinstance(exc, websocket.WebSocketConnectionClosedException)
-    assert seen.calls[3] == ("on_close", 1001, "")
+    assert seen.calls[3] == ("on_close", 1001, None)
 
 
 # --- pings ---
@@ -541,7 +560,7 @@ def test_pings_are_sent_and_answered():
         app = WebSocketApp(server.uri, on_pong=on_pong)
         begin = time.time()
         assert app.last_ping_tm == app.last_pong_tm == 0
-        assert not app.run_forever(ping_interval=0.05, ping_timeout=SOON, ping_payload="beat")
+        assert not app.run_forever(ping_interval=0.05, ping_payload="beat")
     assert [len(ping) for ping in pings] == [10, 10, 10]
     for pinged, ponged, data in times:
         assert begin - 1 < pinged <= ponged <= time.time() + 1
@@ -551,7 +570,7 @@ def test_pings_are_sent_and_answered():
 def test_server_that_does_not_answer_pings_is_given_up():
     seen = recorder()
     with scripted_server(mute_after(build_response)) as server, nothing_left():
-        assert seen.app(server.uri).run_forever(ping_interval=0.05, ping_timeout=0.05) is True
+        assert seen.app(server.uri).run_forever(ping_interval=0.06, ping_timeout=0.05) is True
     opened, (name, exc), closed = seen.calls
     assert (opened, name, closed) == (("on_open",), "on_error", ("on_close", None, None))
     assert isinstance(exc, websocket.WebSocketTimeoutException)

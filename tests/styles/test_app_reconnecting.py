@@ -35,7 +35,44 @@ def test_run_reconnects_whatever_ended_the_connection():
         app = Watched(server.uri, on_reconnect=closing_at(3))
         assert app.run_forever(reconnect=0.01) is True  # one was cut
     assert app.names() == ["on_open", "on_error", "on_close"]
-    assert app.events[-1] == ("on_close", 1000, "")
+    assert app.events[-1] == ("on_close", 1000, None)
+
+
+def test_what_on_reconnect_raises_is_reported_and_the_run_goes_on():
+    endings = iter([lambda ws: ws.abort(), lambda ws: ws.send("still here")])
+
+    def handler(ws):
+        next(endings)(ws)
+        ws.wait_closed()
+
+    def on_reconnect(app):
+        raise ZeroDivisionError("in on_reconnect")
+
+    with serving(handler) as server, nothing_left():
+        app = Watched(
+            server.uri, on_reconnect=on_reconnect, on_message=lambda app, message: app.close()
+        )
+        assert app.run_forever(reconnect=0.01) is True
+    _, (_, lost), (_, raised), closed = app.events
+    assert str(lost) == "Connection to remote host was lost."
+    assert isinstance(raised, ZeroDivisionError)
+    assert closed == ("on_close", 1000, None)
+
+
+def test_headers_that_can_not_be_had_yet_are_asked_for_again():
+    asked = []
+
+    def header():
+        asked.append(True)
+        if len(asked) < 3:
+            raise ZeroDivisionError("no token yet")
+        return {"X-Token": "abc"}
+
+    with serving() as server, nothing_left():
+        app = Watched(server.uri, header=header, on_open=lambda app: app.close())
+        assert app.run_forever(reconnect=0.01) is True
+    assert app.names() == ["on_error", "on_error", "on_close"]
+    assert isinstance(app.events[0][1], ZeroDivisionError)
 
 
 def test_on_open_is_called_again_without_on_reconnect():

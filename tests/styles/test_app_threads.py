@@ -99,7 +99,7 @@ def test_keep_running_set_to_false_ends_the_run():
         assert app.keep_running
         app.keep_running = False
         assert running.result() is False
-        assert app.events[-1] == ("on_close", 1000, "")
+        assert app.events[-1] == ("on_close", 1000, None)
         app.keep_running = False  # nothing runs
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_handed_out_after_closing(way):
     with scripted_server(says(build_response, build_frames(frames))) as server:
         app = Watched(server.uri, on_message=on_message, on_ping=pytest.fail)
         assert app.run_forever() is False
-        assert app.events == [("on_open",), "a", ("on_close", 1000, "")]
+        assert app.events == [("on_open",), "a", ("on_close", 1000, None)]
 
 
 def test_close_frame_that_cannot_be_sent_does_not_end_the_run():
@@ -333,7 +333,7 @@ def test_default_timeout_is_for_connecting_and_not_for_waiting():
             app = Watched(server.uri)
             assert app.run_forever() is False
             assert app.names() == ["on_open", "on_error", "on_close"]
-            assert app.events[-1] == ("on_close", 1000, "")
+            assert app.events[-1] == ("on_close", 1000, None)
     finally:
         websocket.setdefaulttimeout(None)
 

@@ -17,7 +17,7 @@ import syncws
 from syncws import styles as websocket
 from syncws.client.tls_options import make_context
 from syncws.styles import ABNF
-from syncws.styles.client_errors import NotConnected, translate
+from syncws.styles.client_errors import NotConnected, WrongArgument, translate
 from syncws.styles.client_options import connect_arguments
 
 
@@ -65,6 +65,66 @@ def test_headers_may_be_a_list_or_a_dict(header):
     assert headers.get_all("Cookie") == ["x=y; a=b"]
 
 
+def test_headers_may_be_given_in_all_forms():
+    for header in (("X-A: b",), ["X-A:b"], {"X-A": "b", "X-C": None}):
+        request, _ = request_of(header=header)
+        assert (request.headers.get_all("X-A"), "X-C" in request.headers) == (["b"], False)
+    assert request_of(header={"X-A": 1})[0].headers["X-A"] == "1"
+    for header in ([], {}, (), None):
+        assert "X-A" not in request_of(header=header)[0].headers
+
+
+@pytest.mark.parametrize(
+    "header", [["sec-websocket-protocol: v5,v4"], {"Sec-WebSocket-Protocol": "v5, v4"}]
+)
+def test_subprotocols_may_be_offered_by_header(header):
+    for chosen in ("v5", "v4", None):
+        with serving(subprotocols=["x"], select_subprotocol=lambda ws, offered: chosen) as server:
+            ws = websocket.create_connection(server.uri, timeout=SOON, header=header)
+            assert ws.connection.request.headers.get_all("Sec-WebSocket-Protocol") == ["v5, v4"]
+            assert ws.subprotocol == chosen
+            ws.close()
+    request, _ = request_of(header=header, subprotocols=["v4", "V3"])
+    assert request.headers["Sec-WebSocket-Protocol"] == "v4, V3, v5"
+
+
+def test_subprotocol_is_in_lower_case():
+    with serving(subprotocols=["V4.Chat"]) as server:
+        ws = websocket.create_connection(server.uri, timeout=SOON, subprotocols=["V4.Chat"])
+        assert ws.subprotocol == ws.getsubprotocol() == "v4.chat"
+        ws.close()
+
+
+HANDSHAKE = {
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits",
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"header": HANDSHAKE},
+        {"header": [f"{name}: {value}" for name, value in HANDSHAKE.items()]},
+        {"connection": "Connection: Upgrade"},
+        {"connection": "Connection: keep-alive, upgrade"},
+        {"connection": "Upgrade"},
+    ],
+)
+def test_headers_of_the_handshake_may_be_given_and_are_there_once(options):
+    headers = request_of(**options)[0].headers
+    assert [headers.get_all(name) for name in list(HANDSHAKE)[:3]] == [
+        ["Upgrade"],
+        ["websocket"],
+        ["13"],
+    ]
+    assert headers["Sec-WebSocket-Key"] != HANDSHAKE["Sec-WebSocket-Key"]
+    assert "Sec-WebSocket-Extensions" not in headers  # what isn't asked for can't come
+
+
 def test_credentials_of_the_url_are_sent():
     options = connect_arguments("ws://user:secret@localhost/", None, {})
     assert options["origin"] == "http://localhost"
@@ -75,9 +135,12 @@ def test_credentials_of_the_url_are_sent():
     [
         ({"header": "X-A: b"}, TypeError, "list"),
         ({"header": ["X-A"]}, ValueError, "Name: value"),
-        ({"header": ["Sec-WebSocket-Protocol: chat"]}, ValueError, "subprotocols="),
-        ({"header": ["Sec-WebSocket-Key: x"]}, ValueError, "opening handshake"),
-        ({"connection": "close"}, TypeError, "leave it out"),
+        ({"header": [("X-A", "b")]}, TypeError, "Name: value"),
+        ({"header": [b"X-A: b"]}, TypeError, "Name: value"),
+        ({"header": {"X-A": b"b"}}, TypeError, "X-A is a str, not bytes"),
+        ({"header": ["Upgrade: h2c"]}, ValueError, "opening handshake"),
+        ({"header": {"Sec-WebSocket-Version": 8}}, ValueError, "'13', not '8'"),
+        ({"connection": "Connection: close"}, ValueError, "opening handshake"),
         ({"suppress_host": True}, TypeError, "Host"),
         ({"dispatcher": object()}, TypeError, "thread of its own"),
         ({"get_mask_key": bytes}, TypeError, "unpredictable"),
@@ -184,8 +247,16 @@ def proxy_of(**options):
     return connect_arguments("ws://chat.example.com/", None, options)["proxy"]
 
 
+@pytest.fixture
+def _no_proxies(monkeypatch):
+    for name in ("http", "https", "ws", "wss", "socks", "all", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
+
+
+@pytest.mark.usefixtures("_no_proxies")
 def test_proxy_becomes_a_url():
-    assert proxy_of() is True
+    assert proxy_of() is None
     at = {"http_proxy_host": "proxy", "http_proxy_port": 3128}
     assert proxy_of(**at) == "http://proxy:3128"
     assert proxy_of(**at, proxy_type="socks5h") == "socks5h://proxy:3128"
@@ -196,6 +267,54 @@ def test_proxy_becomes_a_url():
     assert proxy_of(http_proxy_host="[::1]", http_proxy_port="8080") == "http://[::1]:8080"
 
 
+@pytest.mark.usefixtures("_no_proxies")
+def test_proxy_of_the_environment_is_that_of_the_scheme(monkeypatch):
+    def proxies():
+        return [
+            connect_arguments(f"{scheme}://chat.example.com/", None, {})["proxy"]
+            for scheme in ("ws", "wss")
+        ]
+
+    for name in ("all_proxy", "socks_proxy", "ws_proxy", "wss_proxy"):
+        monkeypatch.setenv(name, "http://never:1")
+    assert proxies() == [None, None]
+    monkeypatch.setenv("https_proxy", "http://secure:1")
+    assert proxies() == [None, "http://secure:1"]
+    monkeypatch.setenv("HTTP_PROXY", "http://me:pass@plain:1")
+    assert proxies() == ["http://me:pass@plain:1", "http://secure:1"]
+    monkeypatch.setenv("http_proxy", "")  # it counts, though it is empty
+    assert proxies() == [None, "http://secure:1"]
+    monkeypatch.setenv("https_proxy", "secure:1")
+    assert proxies() == [None, None]
+
+
+@pytest.mark.usefixtures("_no_proxies")
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_environment_says_which_hosts_are_reached_without_a_proxy(name, monkeypatch):
+    at = {"http_proxy_host": "proxy", "http_proxy_port": 3128}
+    monkeypatch.setenv("http_proxy", "http://plain:1")
+    monkeypatch.setenv(name, "localhost, example.com")
+    assert proxy_of() is None
+    assert proxy_of(**at) is None
+    assert proxy_of(**at, proxy_type="socks5") == "socks5://proxy:3128"
+    assert proxy_of(**at, http_no_proxy=["example.org"]) == "http://proxy:3128"  # in its place
+    assert proxy_of(http_no_proxy=["example.org"]) == "http://plain:1"
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_plain_connection_goes_through_the_proxy_for_plain_ones(monkeypatch):
+    requests = []
+    with serving() as server, scripted_server(tunnel(requests)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+        ws = websocket.create_connection(server.uri, timeout=SOON)
+        ws.send("hello")
+        assert ws.recv() == "hello"
+        ws.close()
+    assert len(requests) == 1
+
+
+@pytest.mark.usefixtures("_no_proxies")
 @pytest.mark.parametrize("excluded", [["example.com"], [".example.com", "x"], "example.com", "*"])
 def test_hosts_are_reached_without_the_proxy(excluded):
     at = {"http_proxy_host": "proxy", "http_proxy_port": 3128}
@@ -423,6 +542,7 @@ def test_exceptions_of_the_library_get_the_names_of_websocket_client(exc, name):
     "exc",
     [
         NotConnected("not yet"),
+        WrongArgument("a number"),
         websocket.WebSocketConnectionClosedException("text"),
         websocket.WebSocketPayloadException("text"),
         websocket.WebSocketBadStatusException("no", 404, "Not Found", {"a": "b"}, b"c"),
