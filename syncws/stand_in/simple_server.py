@@ -110,7 +110,6 @@ class Server(SimpleConnection):
         gateway = Gateway(
             origins=None,
             max_connections=None,
-            subprotocols=self.subprotocols,
             select_subprotocol=choose,
             **self._options(),
         )

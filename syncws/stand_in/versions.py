@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["WEBSOCKETS", "WEBSOCKET_CLIENT"]
+__all__ = ["RELEASED", "WEBSOCKETS", "WEBSOCKET_CLIENT"]
 
 #: Of ``websocket-client``: ``websocket.__version__``.
 WEBSOCKET_CLIENT = "1.9.0"
 
 #: Of ``websockets``: ``websockets.__version__`` and ``websockets.version.version``.
 WEBSOCKETS = "17.4"
+
+#: Whether these are released versions, which ``websockets.version`` tells, too.
+RELEASED = True

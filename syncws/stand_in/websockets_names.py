@@ -79,7 +79,7 @@ _SYNC_CLIENT = {
 
 _SYNC_CONNECTION = {
     **ours("server.broadcast", "broadcast"),
-    **ours("threaded.connection", "Connection"),
+    **ours("stand_in.websockets_connection", "Connection"),
 }
 
 _SYNC_SERVER = {
@@ -235,7 +235,8 @@ WEBSOCKETS = Library(
             **ours("accel", "apply_mask"),
         },
         "websockets.version": ours(
-            "stand_in.versions", "tag=WEBSOCKETS version=WEBSOCKETS commit=WEBSOCKETS"
+            "stand_in.versions",
+            "released=RELEASED tag=WEBSOCKETS version=WEBSOCKETS commit=WEBSOCKETS",
         ),
         **_ASYNCHRONOUS,
     },

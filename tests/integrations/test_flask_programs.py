@@ -1,4 +1,7 @@
-"""Programs written for flask-sock: the same with it, and with a changed import."""
+"""Programs written for flask-sock: the same with it, and with a changed import.
+
+And with flask-sock itself over this library, which stands in for simple-websocket then.
+"""
 
 import json
 
@@ -12,16 +15,20 @@ from syncws import ConnectionClosed
 pytest.importorskip("flask")
 
 
-@pytest.fixture(params=["flask-sock", "syncws"], scope="module")
+@pytest.fixture(params=["flask-sock", "syncws", "stand-in"], scope="module")
 def library(request):
-    if request.param == "flask-sock":
+    if request.param != "syncws":
         pytest.importorskip("flask_sock")
     return request.param
 
 
 def starting(library, name, how):
     text = getattr(flask_programs, name)
-    return running(text if library == "flask-sock" else flask_programs.ported(text), how)
+    if library == "syncws":
+        text = flask_programs.ported(text)
+    elif library == "stand-in":
+        text = f'import syncws\n\nsyncws.install_as("simple_websocket")\n{text}'
+    return running(text, how)
 
 
 def test_echo_by_app_run(library):
