@@ -18,6 +18,7 @@ from .connect_command import add_connect
 from .demo_command import add_demo
 from .exit_codes import CLOSED, INTERRUPTED, OK
 from .proxy_command import add_proxy
+from .run_command import add_run
 from .serve_command import add_serve
 from .showing import complain, describe, show
 
@@ -39,14 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments; those of the process by default.
     """
-    _replace_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # rather than fail at an emoji
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")  # half a character may be typed
+    arguments = sys.argv[1:] if argv is None else argv
+    is_program = list(arguments[:1]) == ["run"]
+    if not is_program:
+        _prepare_streams()
     parser = make_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_args(arguments)
+    if is_program:  # which finds the process as Python has started it, and ends it as it likes
+        result: int = args.run(args)
+        return result
     if args.run is None:
         parser.print_help()
         return OK
@@ -62,6 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     return status
+
+
+def _prepare_streams() -> None:
+    """Let nothing fail that is read or printed."""
+    _replace_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # rather than fail at an emoji
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # half a character may be typed
 
 
 def _replace_closed_streams() -> None:
@@ -94,6 +106,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"syncws {__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (add_demo, add_connect, add_serve, add_proxy):
+    for add in (add_demo, add_connect, add_serve, add_proxy, add_run):
         add(commands)
     return parser
