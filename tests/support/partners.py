@@ -14,6 +14,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -29,6 +30,9 @@ PROGRAMS = ROOT / "tests" / "packages" / "programs"
 
 #: The server's name behind the proxy: packages don't use one for loopback.
 BEHIND = "server.example"
+
+#: Variables that tell packages to trust others than they are told.
+TRUST = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"}
 
 #: Seconds for a whole program, on a busy machine.
 PATIENCE = 50
@@ -75,26 +79,32 @@ class Partner:
         finally:
             if not ws.wait_closed(0):
                 ws.close()
-            seen["closed"] = [ws.close_code, ws.close_reason]
+            seen["closed"] = self.end(ws)
 
     def answer(self, ws, request):
         """Answer requests that aren't for a WebSocket, and those that are refused."""
         page = self._pages.get(first_part(request.path))
         return None if page is None else page(self, ws)
 
+    def end(self, ws):
+        """How a connection ended, if the client began to close it."""
+        if ws.protocol.close_rcvd_then_sent is False:
+            return "by the server"  # how clients answer is theirs
+        return [ws.close_code, "too large" if ws.close_code == 1009 else ws.close_reason]
+
     def headers(self, ws):
-        """The headers of a request, without what changes."""
+        """The headers of a request, without what changes, or says which library it is."""
         headers = {}
         for name, value in ws.request.headers.raw_items():
-            headers[name.lower()] = CHANGING.get(name.lower(), self.plain(value))
+            if not (name.lower() == "user-agent" and value.startswith("Python/")):
+                value = re.sub(r",\s*", ", ", self.plain(value))
+                headers[name.lower()] = CHANGING.get(name.lower(), value)
         return headers
 
     def plain(self, text):
         """A text, without numbers of ports."""
-        for name in ("ws", "wss", "proxy", "socks"):
-            port = self.settings[name].rpartition(":")[2].rstrip("/")
-            text = text.replace(f":{port}", f":{name.upper()}-PORT")
-        return text
+        names = ("ws", "wss", "proxy", "socks")
+        return without_ports(text, {name: self.settings[name].rpartition(":")[2] for name in names})
 
     def seen(self):
         """What the connections saw, in lines, by path."""
@@ -152,29 +162,72 @@ def partner(handlers, directory, pages=None):
         yield partner
 
 
+class Program:
+    """A program that runs, and tells."""
+
+    def __init__(self, name, settings, stand_in):
+        path = os.pathsep.join(filter(None, [*PATHS, os.environ.get("PYTHONPATH")]))
+        environment = {name: os.environ[name] for name in os.environ.keys() - TRUST}
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                *["-c", "import sys; from support.telling import main; main(*sys.argv[1:])"],
+                json.dumps({**settings, "stand in": stand_in}),
+                str(PROGRAMS / f"{name}.py"),
+            ],
+            env={**environment, "PYTHONPATH": path, "PYTHONUTF8": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+        )
+
+    def read(self):
+        """Return the next event."""
+        return json.loads(self._process.stdout.readline())
+
+    def end(self):
+        """Return all further events, to the end, for which standard input ends."""
+        told, _ = self._process.communicate(timeout=PATIENCE)
+        events = [json.loads(line) for line in told.splitlines() if line.startswith("[")]
+        if self._process.returncode or events[-1] != ["end"]:
+            self._errors.seek(0)
+            pytest.fail(f"{told}{self._errors.read()}", pytrace=False)
+        return events
+
+    def close(self):
+        self._process.kill()
+        self._process.communicate()
+        self._errors.seek(0)
+        sys.stderr.write(self._errors.read())  # shown if the test fails
+        self._errors.close()
+
+
+@contextlib.contextmanager
+def running_program(name, settings, stand_in=()):
+    """A program, perhaps with our library in place of these."""
+    with contextlib.closing(Program(name, settings, stand_in)) as program:
+        yield program
+
+
 def run_program(name, settings, stand_in=()):
     """Run a program; return what it told, one event an item."""
-    path = os.pathsep.join(filter(None, [*PATHS, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from support.telling import main; main(*sys.argv[1:])",
-            json.dumps({**settings, "stand in": stand_in}),
-            str(PROGRAMS / f"{name}.py"),
-        ],
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    sys.stderr.write(f"--- {name}, {stand_in or 'the original'}\n{done.stderr}")
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    assert events[-1] == ["end"], events
-    return events
+    with running_program(name, settings, stand_in) as program:
+        return program.end()
+
+
+def without_ports(text, ports):
+    """A text with names in place of ports."""
+    for name, port in ports.items():
+        text = text.replace(f":{port}", f":{name.upper()}-PORT")
+    return text
+
+
+def in_lines(events, plain):
+    """A line for each event, in order of their first items; those with the same one stay so."""
+    ordered = sorted(events, key=lambda event: event[0])
+    return [plain(json.dumps(event, ensure_ascii=False)) for event in ordered]
 
 
 def play(name, handlers, directory, stand_in=(), pages=None):
@@ -182,19 +235,22 @@ def play(name, handlers, directory, stand_in=(), pages=None):
     directory.mkdir()
     with partner(handlers, directory, pages) as server:
         events = run_program(name, server.settings, stand_in)
-    events.sort(key=lambda event: event[0])  # the order of those with one name stays
-    told = [server.plain(json.dumps(event, ensure_ascii=False)) for event in events]
-    asked = [server.plain(f"{first} {second}") for first, second in server.requests]
-    return [*told, *server.seen(), *asked]
+    events += [["proxy", first] for first, _ in server.requests]
+    return [*in_lines(events, server.plain), *server.seen()]
 
 
 def assert_same(name, handlers, directory, stand_in, pages=None):
     """Play a scenario with the original and with ours, and fail if there is a difference."""
+    authority()  # one for both
     original, ours = [
         run(play, name, handlers, directory / kind, libraries, pages)
         for kind, libraries in (("original", ()), ("ours", stand_in))
     ]
-    original, ours = original.result(PATIENCE + SOON), ours.result(PATIENCE + SOON)
+    assert_equal(original.result(PATIENCE + SOON), ours.result(PATIENCE + SOON))
+
+
+def assert_equal(original, ours):
+    """Fail if there is a difference between lines, and show it."""
     difference = list(difflib.unified_diff(original, ours, "original", "ours", n=1, lineterm=""))
     if difference:
         pytest.fail("\n".join(difference), pytrace=False)

@@ -49,7 +49,7 @@ def socks5(requests):
     """A script of a SOCKS5 proxy (RFC 1928), without a password, that connects to loopback.
 
     Args:
-        requests: a list that gets the host and, as a text, the port of each request.
+        requests: a list that gets, of each request, host and port as a text, and no headers.
     """
 
     def script(client):
@@ -62,7 +62,7 @@ def socks5(requests):
         else:
             host = socket.inet_ntoa(receive_exactly(client, 4))
         port = int.from_bytes(receive_exactly(client, 2), "big")
-        requests.append((host, f":{port}"))
+        requests.append((f"{host}:{port}", {}))
         with socket.create_connection(("127.0.0.1", port), timeout=SOON) as server:
             client.sendall(b"\5\0\0\1" + bytes(6))
             client.settimeout(SOON)

@@ -82,7 +82,7 @@ for status in ("401", "403"):
         connecting(f"/{status}").enter()
     except Exception as exc:
         response = exc.response
-        tell(status, exc, str(exc), response.status_code, response.headers["X-Reason"])
+        tell(status, exc, response.status_code, response.headers["X-Reason"])
         tell(status, response.reason_phrase, bytes(response.body))
 attempt("nobody", OpenAI(api_key="sk", base_url="http://127.0.0.1:1/").realtime.connect().enter)
 

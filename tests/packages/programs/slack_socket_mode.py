@@ -44,7 +44,7 @@ class Bot:
     def tell(self, *kinds):
         """Tell what happens, by kind: kinds happen in threads of their own."""
         for kind in kinds:
-            tell(self.name, kind, *self.happened[kind].get(timeout=10))
+            tell(self.name, kind, *self.happened[kind].get(timeout=20))
 
     def connect(self):
         self.client.connect()

@@ -17,7 +17,8 @@ class Client(WebsocketClient):
         self.told = name
         if name != "not trusted":
             options["sslopt"] = {"ca_certs": settings["authority"]}
-        super().__init__(session, url, **options)
+        # So often looks websocket-client whether the connection was closed by another thread.
+        super().__init__(session, url, **{"ping_timeout": 0.2, **options})
 
     def _happens(self, what, *details):
         tell(self.told, what, *details)
@@ -107,7 +108,7 @@ def pinged():
 
 
 def ping():
-    client = connected("pings", "/echo?3", ping_interval=0.1, ping_payload="are you there?")
+    client = connected("pings", "/echo?3", ping_interval=0.3, ping_payload="are you there?")
     client.wait("pong")
     close(client)
 

@@ -12,8 +12,9 @@ os.environ["SSL_CERT_FILE"] = settings["authority"]
 
 def opened(downloader, name, uri, **options):
     """Open an address; tell how that went, and return what is open."""
+    headers = {"User-Agent": "tests", **options.pop("headers", {})}
     try:
-        ws = downloader.urlopen(Request(uri, **options))
+        ws = downloader.urlopen(Request(uri, headers=headers, **options))
     except HTTPError as exc:
         body = exc.response.read().decode()
         tell(name, "refused", exc.status, exc.reason, exc.response.headers["X-Reason"], body)
