@@ -45,8 +45,10 @@ SOCKETS = {"socket", "_socket", "ssl", "_ssl"}
 MAY_USE_SOCKETS = (
     "syncws.threaded.transport",
     "syncws.threaded.tls_socket",
+    "syncws.threaded.readiness",
     "syncws.client",
     "syncws.server",
+    "syncws.styles.socket_functions",
     "syncws.integrations.takeover",
     "syncws.integrations.in_memory",
     "syncws.testing",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from .abnf import *  # noqa: F403
 from .absences import explain
@@ -33,6 +34,24 @@ from .websocket import create_connection as create_connection
 from .websocket import getdefaulttimeout as getdefaulttimeout
 from .websocket import setdefaulttimeout as setdefaulttimeout
 
+# What programs import from submodules of websocket-client, or from all of it with a star. It is
+# no part of what one would use by itself, so it is looked up when it is asked for.
+_ELSEWHERE = {
+    "frame_reading": "continuous_frame frame_buffer",
+    "abnf": "VALID_CLOSE_STATUS",
+    "socket_functions": "DEFAULT_SOCKET_OPTION recv recv_line send",
+    "tracing": ("debug dump error info isEnabledForDebug isEnabledForError logger trace warning"),
+    "websocket_urls": "get_proxy_info parse_url proxy_info",
+    "websocket_utilities": (
+        "NoLock SUCCESS_STATUSES SUPPORTED_REDIRECT_STATUSES SimpleCookieJar extract_err_message "
+        "extract_error_code handshake_response sock_opt validate_utf8"
+    ),
+}
 
-def __getattr__(name: str) -> NoReturn:
-    raise explain(__name__, name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        for module, names in _ELSEWHERE.items():
+            if name in names.split():
+                return getattr(importlib.import_module(f".{module}", __name__), name)
+        raise explain(__name__, name)

@@ -345,11 +345,11 @@ class WebSocketApp:
     @property
     def last_ping_tm(self) -> float:
         """When the last ping was sent, as :func:`time.time` gives it; 0 before the first."""
-        connection = None if self.sock is None else self.sock.connection
+        connection = None if self.sock is None else self.sock._connection
         return 0.0 if connection is None else connection.last_ping_at
 
     @property
     def last_pong_tm(self) -> float:
         """When the last pong came; 0 before the first."""
-        connection = None if self.sock is None else self.sock.connection
+        connection = None if self.sock is None else self.sock._connection
         return 0.0 if connection is None else connection.last_pong_at

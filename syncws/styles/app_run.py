@@ -154,7 +154,7 @@ class Run:
     @property
     def _connection(self) -> FrameConnection | None:
         sock = self._sock
-        return None if sock is None else sock.connection
+        return None if sock is None else sock._connection
 
     # --- the thread that runs ---
 

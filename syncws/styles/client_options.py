@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,6 +16,7 @@ from ..sansio.headers import Headers
 from ..sansio.uri import WebSocketURI, parse_uri
 from .abnf import as_bytes
 from .client_errors import InvalidURL, WebSocketProtocolException, WebSocketProxyException
+from .websocket_urls import environment
 
 __all__ = ["connect_arguments", "parse_ping_payload", "refuse"]
 
@@ -215,11 +215,11 @@ def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | None:
     if isinstance(excluded, str):
         excluded = [excluded]
     if not excluded and scheme == "http":
-        excluded = [_variable("no_proxy")]
+        excluded = [environment("no_proxy")]
     if excluded and is_excluded(uri.host, uri.port, ",".join(excluded)):
         return None
     if not host:
-        url = _variable("https_proxy" if uri.secure else "http_proxy")
+        url = environment("https_proxy" if uri.secure else "http_proxy")
         # Without a scheme it has never been taken for one.
         return url if "://" in url and urlsplit(url).hostname else None
     if not port:
@@ -232,11 +232,6 @@ def _proxy(uri: WebSocketURI, rest: dict[str, Any]) -> str | None:
         credentials = f"{user}:{password}@"
     name = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"{scheme}://{credentials}{name}:{port}"
-
-
-def _variable(name: str) -> str:
-    """Return a variable of the environment; one in lower case counts, even if it is empty."""
-    return os.environ.get(name, os.environ.get(name.upper(), "")).replace(" ", "")
 
 
 def _tls(sslopt: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..exceptions import ConcurrencyError, InvalidState
 from ..sansio.close import Close, CloseCode
 from ..sansio.frames import Frame, Opcode
 from ..threaded.deadline import Deadline
+from ..threaded.inbox import Bell
 from ..threaded.pings import Ping
 from . import tracing
 
@@ -144,6 +145,10 @@ class FrameConnection(ClientConnection):
             raise self._close_exc() from self.protocol.parser_exc
         self._writer.drain()
 
+    def begin(self) -> None:
+        """Begin to receive, over a socket on which the opening handshake is done."""
+        self._start()
+
     def begin_close(self, code: int | None, reason: str) -> None:
         """Start to close; returns at once. The connection is closed within ``close_timeout``.
 
@@ -180,6 +185,30 @@ class FrameConnection(ClientConnection):
     def has_items(self) -> bool:
         """Whether something received waits to be taken."""
         return self._queue.count > 0
+
+    # --- for who polls ---
+
+    @property
+    def can_receive(self) -> bool:
+        """Whether ``recv()`` returns at once, or raises."""
+        return self._queue.count > 0 or self._closed.is_set()
+
+    def count_items(self) -> int:
+        """Return how many items wait to be taken."""
+        return self._queue.count
+
+    def add_bell(self, bell: Bell) -> None:
+        """Ring a bell for all that comes from now on, as long as it is alive."""
+        self._inbox.add_bell(bell)
+        self._ensure_reading()
+
+    def remove_bell(self, bell: Bell) -> None:
+        """Forget a bell. Idempotent."""
+        self._inbox.remove_bell(bell)
+
+    def keep_reading(self) -> None:
+        """See to it that somebody reads, after something was taken. Never blocks."""
+        self._ensure_reading()
 
     def _begin_close(self, code: int | None, reason: str, timeout: float | None) -> None:
         if self.open and tracing.isEnabledForTrace():

@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from ..sansio.headers import Headers
 
 __all__ = [
+    "debug",
+    "dump",
     "enableTrace",
+    "error",
+    "info",
+    "isEnabledForDebug",
+    "isEnabledForError",
     "isEnabledForTrace",
+    "trace",
     "trace_frame",
     "trace_handshake",
+    "warning",
 ]
 
 logger = logging.getLogger("syncws.trace")
@@ -60,6 +68,49 @@ def enableTrace(
 def isEnabledForTrace() -> bool:
     """Tell whether :func:`enableTrace` has been told to log."""
     return _enabled
+
+
+def isEnabledForError() -> bool:
+    """Tell whether the logger takes records of level ERROR."""
+    return logger.isEnabledFor(logging.ERROR)
+
+
+def isEnabledForDebug() -> bool:
+    """Tell whether the logger takes records of level DEBUG."""
+    return logger.isEnabledFor(logging.DEBUG)
+
+
+def error(msg: str) -> None:
+    """Log a text of the program's, of level ERROR."""
+    logger.error("%s", msg)
+
+
+def warning(msg: str) -> None:
+    """Log a text of the program's, of level WARNING."""
+    logger.warning("%s", msg)
+
+
+def info(msg: str) -> None:
+    """Log a text of the program's, of level INFO."""
+    logger.info("%s", msg)
+
+
+def debug(msg: str) -> None:
+    """Log a text of the program's, of level DEBUG."""
+    logger.debug("%s", msg)
+
+
+def trace(msg: str) -> None:
+    """Log a text of the program's, of level DEBUG, if traces are logged."""
+    if _enabled:
+        logger.debug("%s", msg)
+
+
+def dump(title: str, message: str) -> None:
+    """Log a text of the program's with a title, of level DEBUG, if traces are logged."""
+    trace(f"--- {title} ---")
+    trace(message)
+    trace("-----------------------")
 
 
 def trace_handshake(connection: ClientConnection) -> None:

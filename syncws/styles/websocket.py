@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from ..client.connect import connect
+from ..client.dial import adopt as adopt_socket
 from ..exceptions import ConcurrencyError, ProtocolError
-from ..options import check_limit
-from .abnf import STATUS_NORMAL
+from ..options import Options, check_limit
+from ..sansio.client_protocol import ClientProtocol
+from ..sansio.state import State
+from ..threaded.lifecycle import is_exiting
+from ..threaded.timekeeper import call_later
+from .abnf import ABNF, STATUS_NORMAL
 from .client_errors import check_status, raise_as_known
-from .client_options import connect_arguments, parse_ping_payload, refuse
+from .client_options import CLOSE_TIMEOUT, connect_arguments, parse_ping_payload, refuse
+from .client_socket import ClientSocket
 from .frame_connection import FrameConnection
 from .tracing import trace_handshake
 from .websocket_receiving import WebSocketReceiving
@@ -78,9 +85,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         **_: Any,
     ) -> None:
         refuse(get_mask_key=get_mask_key, dispatcher=dispatcher)
-        super().__init__()
-        self._sockopt = list(sockopt or ())
-        self._sslopt = sslopt
+        super().__init__(sockopt, sslopt)
         self._fire_cont_frame = fire_cont_frame
         self._connecting = threading.Lock()
 
@@ -119,10 +124,12 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
     def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:
         """Return a connection for :meth:`adopt`; raises what :meth:`connect` does."""
         payload = options.pop("ping_payload", None)
-        arguments = connect_arguments(url, self._sslopt, {"timeout": self._timeout, **options})
+        arguments = connect_arguments(
+            url, self.sock_opt.sslopt, {"timeout": self.sock_opt.timeout, **options}
+        )
         create = functools.partial(
             FrameConnection,
-            sockopt=self._sockopt,
+            sockopt=self.sock_opt.sockopt,
             takes_fragments=self._fire_cont_frame,
             ping_payload=None if payload is None else parse_ping_payload(payload),
         )
@@ -142,13 +149,32 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         with self._connecting:
             present = self._connection
             if present is None or not present.open:
+                self._forget()
                 self._controls.clear()
                 self._fragments = []
                 self._closed_here = False
+                self._sock = ClientSocket(self, connection, self._controls)
+                self._finalizer = weakref.finalize(self, _drop, connection)
+                # At exit open connections are closed.
+                self._finalizer.atexit = False  # type: ignore[misc]  # it is a property
                 self._connection = connection
                 return
         connection.abort()
         raise ConcurrencyError("it is connected already; close it first")
+
+    def _use_given_sock(self) -> None:
+        """Have the socket that the program has set as the connection."""
+        sock, self._given_sock = self._given_sock, None
+        protocol = ClientProtocol("ws://localhost/", state=State.OPEN, max_size=None)
+        connection = FrameConnection(
+            adopt_socket(sock),
+            protocol,
+            options=Options(ping_interval=None, close_timeout=CLOSE_TIMEOUT),
+            sockopt=self.sock_opt.sockopt,
+            takes_fragments=self._fire_cont_frame,
+        )
+        connection.begin()
+        self.adopt(connection)
 
     # --- closing ---
 
@@ -172,30 +198,51 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             ProtocolError: code or reason can't be sent; the connection stays as it is.
             ValueError: the code isn't in 0..65535.
         """
+        if self._given_sock is not None:
+            self._use_given_sock()
         connection = self._connection
-        if connection is None or connection.closed:
+        if connection is None:
             return
-        check_status(status)
-        text = parse_reason(reason)
-        if connection.open:
-            self._closed_here = True
-        try:
-            connection.close_within(status, text, timeout)
-        except ProtocolError as exc:
-            self._closed_here = False
-            raise_as_known(exc)
+        if not connection.closed:
+            check_status(status)
+            text = parse_reason(reason)
+            if connection.open:
+                self._closed_here = True
+            self.close_frame = None
+            try:
+                connection.close_within(status, text, timeout)
+            except ProtocolError as exc:
+                self._closed_here = False
+                raise_as_known(exc)
+            answer = connection.protocol.close_rcvd
+            if answer is not None:
+                self.close_frame = ABNF(1, 0, 0, 0, ABNF.OPCODE_CLOSE, 0, answer.serialize())
+        self._forget_sock()
 
     def shutdown(self) -> None:
         """Cut the connection, and forget it. Returns at once; threads in other calls are woken."""
+        given, self._given_sock = self._given_sock, None
+        if given is not None:
+            given.close()
         connection, self._connection = self._connection, None
+        self._forget()
         if connection is not None:
             connection.abort()
 
     def abort(self) -> None:
         """Cut the connection. Returns at once; threads in other calls are woken."""
+        if self._given_sock is not None:
+            self._use_given_sock()
         connection = self._connection
         if connection is not None:
             connection.abort()
+
+    def _forget(self) -> None:
+        """Let go of what belongs to the connection so far."""
+        self._forget_sock()
+        finalizer, self._finalizer = self._finalizer, None
+        if finalizer is not None:
+            finalizer.detach()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -209,6 +256,15 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         connection = self._connection
         if connection is not None:
             connection.__exit__(exc_type, exc, traceback)
+            self._forget_sock()
+
+
+def _drop(connection: FrameConnection) -> None:
+    """Cut a connection whose ``WebSocket`` is gone."""
+    if not (connection.closed or is_exiting()):
+        # Not here: objects go away at any point of any thread, with any lock held. The timekeeper
+        # runs, as it looks after open connections: no thread has to be started.
+        call_later(0, connection.abort)
 
 
 Self = TypeVar("Self", bound=WebSocket)

@@ -2,69 +2,121 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..options import check_limit
 from ..sansio.frames import Frame
 from .client_errors import NotConnected, as_dict
+from .websocket_utilities import handshake_response, sock_opt
 
 if TYPE_CHECKING:
-    import socket
-
+    from .abnf import ABNF
+    from .client_socket import ClientSocket
     from .frame_connection import FrameConnection
 
 __all__ = ["WebSocketAttributes"]
 
 
 class WebSocketAttributes:
-    """The attributes of a :class:`~.websocket.WebSocket`; any thread may read them."""
+    """The attributes of a :class:`~.websocket.WebSocket`; any thread may read them.
 
-    def __init__(self) -> None:
-        self._timeout: float | None = None
+    Attributes:
+        sock_opt: socket options, TLS and timeout.
+        close_frame: the server's answer to the close frame of :meth:`~.websocket.WebSocket.close`,
+            or ``None``.
+    """
+
+    def __init__(self, sockopt: Any = None, sslopt: dict[str, Any] | None = None) -> None:
+        self.sock_opt = sock_opt(sockopt, sslopt)
+        self.close_frame: ABNF | None = None
         self._connection: FrameConnection | None = None
         # Whether close() was called: then the server's close frame is an answer, and no news.
         self._closed_here = False
         # Control frames that were taken from the inbox; the deque's methods are atomic.
         self._controls: deque[Frame] = deque()
+        self._sock: ClientSocket | None = None
+        # A socket that the program has put in place of ours, until it is used.
+        self._given_sock: Any = None
+        # Has the connection cut when the object goes away; None if that is the program's business.
+        self._finalizer: weakref.finalize[[FrameConnection], Any] | None = None
 
     def _get(self) -> FrameConnection:
+        if self._given_sock is not None:
+            self._use_given_sock()
         connection = self._connection
         if connection is None:
             raise NotConnected("the connection isn't open: it was never connected, or shut down")
         return connection
 
+    def _use_given_sock(self) -> None:
+        raise NotImplementedError
+
+    def shutdown(self) -> None:
+        """Cut the connection, and forget it."""
+        raise NotImplementedError
+
     @property
     def connected(self) -> bool:
-        """Whether messages can be sent, or some that were received wait for ``recv()``."""
+        """Whether messages can be sent, or some that were received wait for ``recv()``.
+
+        Setting it has no effect.
+        """
         connection = self._connection
         if connection is None:
-            return False
+            return self._given_sock is not None
         if connection.open:
             return True
         self._controls.extend(connection.take_controls())
         return connection.has_items
 
-    @property
-    def sock(self) -> socket.socket | None:
-        """The socket, below TLS; ``None`` if it isn't connected.
+    @connected.setter
+    def connected(self, value: bool) -> None:
+        pass  # programs that give a socket say so
 
-        For its options and addresses; the library reads and writes it. To wait for messages of
-        several connections there is :func:`syncws.wait`.
+    @property
+    def sock(self) -> Any:
+        """What stands for the socket: a :class:`~.client_socket.ClientSocket`.
+
+        Programs poll it, alone or with others (:mod:`select`, :mod:`selectors`), and receive
+        when it is readable. ``None`` if it isn't connected, was closed here, or receiving has
+        raised that the connection is closed. Set to ``None`` the connection is cut. A connected
+        :class:`socket.socket` may be set instead, of a connection whose opening handshake is
+        done: it is used by the next call that sends or receives.
+
+        There is also :func:`syncws.wait`, which waits for messages of several connections.
         """
-        connection = self._connection
-        return None if connection is None or connection.closed else connection._transport.sock
+        return self._sock if self._given_sock is None else self._given_sock
+
+    @sock.setter
+    def sock(self, value: Any) -> None:
+        if value is self.sock:
+            return
+        self.shutdown()
+        self._given_sock = value
+
+    def _forget_sock(self) -> None:
+        """Have no socket any more; whoever still has it finds it closed."""
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.release()
 
     @property
     def connection(self) -> FrameConnection | None:
         """The connection with the library's own methods, open or closed; ``None`` before.
 
         Receive by the methods here: control frames and fragments are among what its own return.
+        Who has asked for it closes it: it isn't cut any more when this object goes away.
         """
+        finalizer = self._finalizer
+        if finalizer is not None:
+            finalizer.detach()
+            self._finalizer = None
         return self._connection
 
     def fileno(self) -> int:
-        """Return the socket's descriptor. See :attr:`sock`.
+        """Return a descriptor for polling. See :attr:`sock`.
 
         Raises:
             WebSocketConnectionClosedException: there is none.
@@ -72,7 +124,7 @@ class WebSocketAttributes:
         sock = self.sock
         if sock is None:
             raise NotConnected("the connection isn't open: there is no descriptor")
-        return sock.fileno()
+        return int(sock.fileno())
 
     def is_ssl(self) -> bool:
         """Tell whether the connection is encrypted by TLS."""
@@ -80,7 +132,7 @@ class WebSocketAttributes:
 
     def gettimeout(self) -> float | None:
         """Return what :meth:`settimeout` has set."""
-        return self._timeout
+        return self.sock_opt.timeout
 
     def settimeout(self, timeout: float | None) -> None:
         """Set the seconds that each call may take from now on; ``None`` waits forever.
@@ -89,9 +141,19 @@ class WebSocketAttributes:
             ValueError: it is negative.
         """
         check_limit(timeout, "timeout")
-        self._timeout = timeout
+        self.sock_opt.timeout = timeout
+        if self._given_sock is not None:
+            self._given_sock.settimeout(timeout)
 
     timeout = property(gettimeout, settimeout, doc="Seconds that each call may take.")
+
+    @property
+    def handshake_response(self) -> handshake_response | None:
+        """The server's answer to the opening handshake; ``None`` before connecting."""
+        status, headers = self.getstatus(), self.getheaders()
+        if status is None or headers is None:
+            return None
+        return handshake_response(status, headers, self.getsubprotocol())
 
     def getsubprotocol(self) -> str | None:
         """Return the subprotocol that was agreed on, in lower case, or ``None``."""

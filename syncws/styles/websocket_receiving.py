@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..aliases import Data
 from ..exceptions import ConnectionClosed, ConnectionClosedOK
@@ -14,6 +14,9 @@ from .client_errors import raise_as_known
 from .frame_connection import Controls
 from .tracing import isEnabledForTrace, trace_frame
 from .websocket_attributes import WebSocketAttributes
+
+if TYPE_CHECKING:
+    from .frame_connection import FrameConnection
 
 __all__ = ["WebSocketReceiving"]
 
@@ -74,7 +77,8 @@ class WebSocketReceiving(WebSocketAttributes):
             elif isinstance(item, bytes):
                 item = Frame(Opcode.BINARY, item)
             if control_frame or item.opcode <= Opcode.CLOSE:
-                return int(item.opcode), ABNF(item.opcode, item.data, item.fin)
+                opcode = int(item.opcode)
+                return opcode, ABNF(int(item.fin), 0, 0, 0, opcode, 0, item.data)
 
     def recv_frame(self) -> ABNF:
         """Receive a message, a ping or a pong, whatever comes next, as :meth:`recv_data`."""
@@ -88,7 +92,13 @@ class WebSocketReceiving(WebSocketAttributes):
 
         Raises what :meth:`recv` does.
         """
-        connection = self._get()
+        try:
+            return self._next_item(self._get(), deadline)
+        finally:
+            if self._sock is not None:
+                self._sock.update()
+
+    def _next_item(self, connection: FrameConnection, deadline: Deadline | None) -> Data | Frame:
         while True:
             try:
                 return self._controls.popleft()
@@ -100,6 +110,7 @@ class WebSocketReceiving(WebSocketAttributes):
                 last = connection.take_close_frame()
                 if last is not None:
                     return last
+                self._forget_sock()
                 raise_as_known(exc)
             except Exception as exc:
                 raise_as_known(exc)
@@ -112,7 +123,7 @@ class WebSocketReceiving(WebSocketAttributes):
             return item  # type: ignore[no-any-return]  # it is one of these
 
     def _deadline(self) -> Deadline | None:
-        return None if self._timeout is None else Deadline(self._timeout)
+        return None if self.sock_opt.timeout is None else Deadline(self.sock_opt.timeout)
 
     def __iter__(self) -> Iterator[Data]:
         """Receive messages until the connection is closed normally."""

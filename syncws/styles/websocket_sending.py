@@ -9,7 +9,12 @@ from ..aliases import BytesLike
 from ..sansio.close import Close
 from ..sansio.frames import Frame, Opcode
 from .abnf import ABNF, STATUS_NORMAL, as_bytes
-from .client_errors import WebSocketProtocolException, check_status, raise_as_known
+from .client_errors import (
+    WebSocketProtocolException,
+    WrongArgument,
+    check_status,
+    raise_as_known,
+)
 from .tracing import isEnabledForTrace, trace_frame
 from .websocket_attributes import WebSocketAttributes
 
@@ -19,8 +24,8 @@ __all__ = ["WebSocketSending", "parse_reason"]
 class WebSocketSending(WebSocketAttributes):
     """What sends, of a :class:`~.websocket.WebSocket`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sockopt: Any = None, sslopt: dict[str, Any] | None = None) -> None:
+        super().__init__(sockopt, sslopt)
         # Of a message whose last fragment is still to come; see send_frame().
         self._fragments: list[bytes] = []
         self._fragments_are_text = False
@@ -52,7 +57,7 @@ class WebSocketSending(WebSocketAttributes):
             is_text = opcode == ABNF.OPCODE_TEXT
             trace_frame(">", Frame(Opcode(opcode), as_bytes(payload, is_text=is_text)))
         try:
-            connection.send(payload, text=opcode == ABNF.OPCODE_TEXT, timeout=self._timeout)
+            connection.send(payload, text=opcode == ABNF.OPCODE_TEXT, timeout=self.sock_opt.timeout)
         except Exception as exc:
             raise_as_known(exc)
         return size
@@ -77,12 +82,18 @@ class WebSocketSending(WebSocketAttributes):
 
         Raises:
             ProtocolError: the frame is out of order, or can't be sent.
+            ValueError: there is no such opcode.
 
         Raises, too, what :meth:`send` does.
         """
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             raise WebSocketProtocolException("reserved bits are for extensions, which set them")
-        opcode, data = frame.opcode, as_bytes(frame.data)
+        if frame.opcode not in ABNF.OPCODES:
+            raise WrongArgument(f"{frame.opcode!r} isn't an opcode")
+        opcode = Opcode(frame.opcode)
+        data = as_bytes(frame.data, is_text=opcode in (Opcode.TEXT, Opcode.CONT))
+        if opcode >= Opcode.CLOSE and not frame.fin:
+            raise WebSocketProtocolException("a control frame can't be fragmented")
         if opcode is Opcode.PING:
             self.ping(data)
         elif opcode is Opcode.PONG:
@@ -93,19 +104,19 @@ class WebSocketSending(WebSocketAttributes):
         elif frame.fin and opcode is not Opcode.CONT and not self._fragments:
             return self.send(data, opcode)
         else:
-            self._send_fragment(frame)
+            self._send_fragment(opcode, data, bool(frame.fin))
         return _frame_size(data)
 
-    def _send_fragment(self, frame: ABNF) -> None:
+    def _send_fragment(self, opcode: Opcode, data: bytes, fin: bool) -> None:
         connection = self._get()
-        if (frame.opcode is Opcode.CONT) is not bool(self._fragments):
+        if (opcode is Opcode.CONT) is not bool(self._fragments):
             raise WebSocketProtocolException(
                 "a fragment that isn't the first has OPCODE_CONT, and only that"
             )
         if not self._fragments:
-            self._fragments_are_text = frame.opcode is Opcode.TEXT
-        self._fragments.append(as_bytes(frame.data))
-        if frame.fin:
+            self._fragments_are_text = opcode is Opcode.TEXT
+        self._fragments.append(data)
+        if fin:
             fragments, self._fragments = self._fragments, []
             pieces: list[Any] = fragments
             if self._fragments_are_text:
@@ -114,7 +125,7 @@ class WebSocketSending(WebSocketAttributes):
                 pieces = [decode(piece) for piece in fragments[:-1]]
                 pieces.append(decode(fragments[-1], True))
             try:
-                connection.send(pieces, timeout=self._timeout)
+                connection.send(pieces, timeout=self.sock_opt.timeout)
             except Exception as exc:
                 raise_as_known(exc)
 

@@ -69,6 +69,10 @@ class Bell:
         self.lock = threading.Lock()
         self.lock.acquire()
 
+    def ring(self) -> None:
+        """Let it ring. Idempotent. With an inbox's lock: must not block, or ask for one."""
+        release(self.lock)
+
 
 class Inbox:
     """The bounded queue of received messages.
@@ -376,7 +380,7 @@ class Inbox:
         for ref in self._bells:
             bell = ref()
             if bell is not None:
-                release(bell.lock)
+                bell.ring()
 
     def _wake(self, messages: int) -> bool:
         """Wake as many callers as there are messages, and all that look for pieces; ring bells.

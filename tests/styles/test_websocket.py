@@ -75,7 +75,7 @@ def test_opcode_says_what_is_sent():
         (17, ABNF.OPCODE_TEXT, TypeError),
         (17, ABNF.OPCODE_PING, TypeError),
         (b"\xff", ABNF.OPCODE_TEXT, UnicodeDecodeError),
-        ("x", 3, websocket.WebSocketProtocolException),
+        ("x", 3, ValueError),
         ("x" * 126, ABNF.OPCODE_PING, websocket.WebSocketProtocolException),
         ("x" * 126, ABNF.OPCODE_PONG, websocket.WebSocketProtocolException),
     ],
