@@ -168,7 +168,7 @@ class Program:
     def __init__(self, name, settings, stand_in):
         path = os.pathsep.join(filter(None, [*PATHS, os.environ.get("PYTHONPATH")]))
         environment = {name: os.environ[name] for name in os.environ.keys() - TRUST}
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._process = subprocess.Popen(
             [
                 sys.executable,
