@@ -64,4 +64,4 @@ HANDLERS = {
 
 
 def test_socket_mode_does_the_same_as_with_websocket_client(tmp_path):
-    assert_same("slack_socket_mode", HANDLERS, tmp_path, ["websocket"], PAGES)
+    assert_same("slack_socket_mode", HANDLERS, tmp_path, ["websocket"], pages=PAGES)

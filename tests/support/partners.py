@@ -230,23 +230,37 @@ def in_lines(events, plain):
     return [plain(json.dumps(event, ensure_ascii=False)) for event in ordered]
 
 
-def play(name, handlers, directory, stand_in=(), pages=None):
+def play(name, handlers, directory, stand_in=(), pages=None, settings=None):
     """Play a scenario; return lines with what was told, seen and asked of proxies, in order."""
     directory.mkdir()
     with partner(handlers, directory, pages) as server:
-        events = run_program(name, server.settings, stand_in)
+        events = run_program(name, {**server.settings, **(settings or {})}, stand_in)
     events += [["proxy", first] for first, _ in server.requests]
     return [*in_lines(events, server.plain), *server.seen()]
 
 
-def assert_same(name, handlers, directory, stand_in, pages=None):
-    """Play a scenario with the original and with ours, and fail if there is a difference."""
+def assert_same(name, handlers, directory, stand_in, *, ignore=None, **options):
+    """Play a scenario with the original and with ours, and fail if there is a difference.
+
+    Args:
+        name: the program.
+        handlers: of the servers, by path.
+        directory: for files.
+        stand_in: for which libraries ours stands in.
+        ignore: a pattern for what may differ.
+        options: pages of the servers, and settings of the program.
+    """
     authority()  # one for both
-    original, ours = [
-        run(play, name, handlers, directory / kind, libraries, pages)
+    running = [
+        run(play, name, handlers, directory / kind, libraries, **options)
         for kind, libraries in (("original", ()), ("ours", stand_in))
     ]
-    assert_equal(original.result(PATIENCE + SOON), ours.result(PATIENCE + SOON))
+    original, ours = [each.result(PATIENCE + SOON) for each in running]
+    if ignore is not None:
+        original, ours = [
+            [re.sub(ignore, "...", line) for line in some] for some in (original, ours)
+        ]
+    assert_equal(original, ours)
 
 
 def assert_equal(original, ours):

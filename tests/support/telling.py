@@ -6,11 +6,9 @@ standard output, an event a line. Nothing but the standard library is imported b
 
 import hashlib
 import json
-import os
 import runpy
 import sys
 import threading
-import time
 
 #: What the test says: addresses, files, and the like.
 settings = {}

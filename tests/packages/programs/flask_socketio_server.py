@@ -5,7 +5,7 @@ import threading
 
 from flask import Flask, abort, request
 from flask_socketio import SocketIO, disconnect, emit, join_room
-from socketio.exceptions import ConnectionRefusedError
+from socketio import exceptions
 from support.telling import settings, tell
 from werkzeug.serving import make_server
 
@@ -27,7 +27,7 @@ def connect(auth):
     names[request.sid] = auth["name"]
     tell(auth["name"], "connected", request.headers.get("Origin"), request.args["transport"])
     if auth.get("password") == "wrong":
-        raise ConnectionRefusedError("who are you?", {"code": 17})
+        raise exceptions.ConnectionRefusedError("who are you?", {"code": 17})
     join_room("everybody" if auth.get("public") else request.sid)
 
 
