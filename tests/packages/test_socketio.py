@@ -3,12 +3,14 @@
 The client is over websocket-client, the server over simple-websocket.
 """
 
+import concurrent.futures
 import contextlib
 
 import pytest
 from support.certificates import authority
 from support.partners import (
     BEHIND,
+    PATIENCE,
     assert_equal,
     in_lines,
     need,
@@ -21,7 +23,7 @@ from support.scripted import scripted_server
 
 need("socketio", "flask_socketio", "simple_websocket", "websocket", "requests")
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 
 def play(directory, client, server):
@@ -57,15 +59,27 @@ def play(directory, client, server):
     return in_lines(told, lambda text: without_ports(text, ports))
 
 
+#: The libraries that ours stands in for, of the client and of the server, by what is ours.
+OURS = {
+    "nothing": ([], []),
+    "client": (["websocket"], []),
+    "server": ([], ["simple_websocket"]),
+    "client and server": (["websocket"], ["simple_websocket"]),
+}
+
+
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return play(tmp_path_factory.mktemp("original") / "files", [], [])
+def plays(tmp_path_factory):
+    """What was told, by what is ours; two at a time are played."""
+    directory = tmp_path_factory.mktemp("plays")
+    authority()  # one for all
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        yield {
+            name: pool.submit(play, directory / name, *libraries)
+            for name, libraries in OURS.items()
+        }
 
 
-@pytest.mark.parametrize(
-    ("client", "server"),
-    [(["websocket"], []), ([], ["simple_websocket"]), (["websocket"], ["simple_websocket"])],
-    ids=["client", "server", "client and server"],
-)
-def test_does_the_same_with_ours(original, tmp_path, client, server):
-    assert_equal(original, play(tmp_path / "ours", client, server))
+@pytest.mark.parametrize("ours", list(OURS)[1:])
+def test_does_the_same_with_ours(plays, ours):
+    assert_equal(plays["nothing"].result(PATIENCE), plays[ours].result(PATIENCE))

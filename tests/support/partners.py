@@ -35,7 +35,7 @@ BEHIND = "server.example"
 TRUST = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"}
 
 #: Seconds for a whole program, on a busy machine.
-PATIENCE = 50
+PATIENCE = 90
 
 #: No message is larger.
 MAX_SIZE = 2**23
