@@ -90,6 +90,7 @@ PAGES = [
     ),
     ("styles", "The styles of other libraries", ["syncws.styles"]),
     ("legacy", "Older names", ["syncws.legacy"]),
+    ("stand-in", "Standing in for other libraries", ["syncws.stand_in"]),
 ]
 
 #: A field of a section.

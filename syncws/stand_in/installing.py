@@ -91,12 +91,13 @@ def install_as(*libraries: str) -> StandIn:
         new = tuple({lib.name: lib for lib in wanted if lib.name not in there}.values())
         for library in new:
             _refuse_imported(library)
-        _finder.libraries = {**there, **{library.name: library for library in new}}
         before = {name: None for lib in new for name in _entries(lib.name)}  # imports were blocked
+        # The finder first: if a signal handler raises here, whatever is imported is still ours.
+        if new and _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
+        _finder.libraries = {**there, **{library.name: library for library in new}}
         for library in new:
             sys.modules.update(_finder.make_modules(library))
-        if _finder not in sys.meta_path:
-            sys.meta_path.insert(0, _finder)
     return StandIn(new, before)
 
 

@@ -15,7 +15,7 @@ _FRAMES = ours(
     "STATUS_TRY_AGAIN_LATER STATUS_BAD_GATEWAY STATUS_TLS_HANDSHAKE_ERROR",
 )
 
-_APP = ours("styles", "WebSocketApp set_reconnect setReconnect")
+_APP = ours("styles", "WebSocketApp set_reconnect setReconnect=set_reconnect")
 
 _CORE = ours("styles", "WebSocket create_connection")
 
@@ -50,10 +50,10 @@ WEBSOCKET = Library(
         "websocket._core": {**_CORE, **_EXCEPTIONS, **_FRAMES, **_SOCKET},
         "websocket._exceptions": _EXCEPTIONS,
         "websocket._handshake": ours(
-            "styles", "handshake handshake_response SUPPORTED_REDIRECT_STATUSES SUCCESS_STATUSES"
+            "styles", "handshake_response SUPPORTED_REDIRECT_STATUSES SUCCESS_STATUSES"
         ),
-        "websocket._http": {**ours("styles", "proxy_info connect read_headers"), **_EXCEPTIONS},
-        "websocket._logging": _LOGGING,
+        "websocket._http": {**ours("styles", "proxy_info"), **_EXCEPTIONS},
+        "websocket._logging": {**_LOGGING, **ours("styles", "_logger=logger")},
         "websocket._socket": {**_SOCKET, **_EXCEPTIONS},
         "websocket._ssl_compat": {
             **ours("stand_in.websocket_values", "HAVE_SSL"),

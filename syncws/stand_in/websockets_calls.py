@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..client.client_connection import ClientConnection
+from ..client.connect import connect as _connect
+from ..client.connect import unix_connect as _unix_connect
 from ..client.proxy import find_proxy
 from ..client.reconnect import Reconnecting
 from ..client.retry import backoff as _backoff
@@ -18,15 +21,27 @@ from ..server.url_route import unix_route as _unix_route
 
 __all__ = [
     "backoff",
+    "connect",
     "get_proxy",
     "process_exception",
     "reconnect",
     "route",
     "serve",
+    "unix_connect",
     "unix_reconnect",
     "unix_route",
     "unix_serve",
 ]
+
+
+def connect(uri: Any, **kwargs: Any) -> ClientConnection:
+    """Connect to a server: :func:`syncws.connect`, which takes the older ``ssl_context=``, too."""
+    return _connect(uri, **_by_present_names(kwargs))
+
+
+def unix_connect(path: Any = None, uri: Any = None, **kwargs: Any) -> ClientConnection:
+    """Connect by a Unix socket: :func:`syncws.unix_connect`, the same."""
+    return _unix_connect(path, uri, **_by_present_names(kwargs))
 
 
 def serve(handler: Any, *args: Any, **kwargs: Any) -> ThreadingServer:
@@ -34,22 +49,22 @@ def serve(handler: Any, *args: Any, **kwargs: Any) -> ThreadingServer:
 
     That is what websockets does; programs that rely on it run unchanged.
     """
-    return _serve(handler, *args, **{"origins": None, **kwargs})
+    return _serve(handler, *args, **_as_there(kwargs))
 
 
 def unix_serve(handler: Any, path: Any = None, **kwargs: Any) -> ThreadingServer:
     """Return a server on a Unix socket, which accepts all origins as :func:`serve` does."""
-    return _unix_serve(handler, path, **{"origins": None, **kwargs})
+    return _unix_serve(handler, path, **_as_there(kwargs))
 
 
 def route(url_map: Any, *args: Any, **kwargs: Any) -> ThreadingServer:
     """Return a server for a map of URLs, which accepts all origins as :func:`serve` does."""
-    return _route(url_map, *args, **{"origins": None, **kwargs})
+    return _route(url_map, *args, **_as_there(kwargs))
 
 
 def unix_route(url_map: Any, path: Any = None, **kwargs: Any) -> ThreadingServer:
     """Return the same on a Unix socket."""
-    return _unix_route(url_map, path, **{"origins": None, **kwargs})
+    return _unix_route(url_map, path, **_as_there(kwargs))
 
 
 def reconnect(uri: Any, **kwargs: Any) -> Reconnecting:
@@ -85,3 +100,15 @@ def get_proxy(uri: WebSocketURI) -> str | None:
     user = "" if proxy.username is None else f"{proxy.username}:{proxy.password or ''}@"
     host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
     return f"{proxy.scheme}://{user}{host}:{proxy.port}"
+
+
+def _by_present_names(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with the one that was renamed in version 13."""
+    if "ssl_context" in kwargs:
+        kwargs["ssl"] = kwargs.pop("ssl_context")
+    return kwargs
+
+
+def _as_there(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return a server's arguments with the default that is another there."""
+    return {"origins": None, **_by_present_names(kwargs)}

@@ -13,12 +13,17 @@ __all__ = ["Connection"]
 
 
 class _EveryConnection(type):
-    """All connections are instances of the class by this name."""
+    """All connections are instances of the class by this name, and their classes are subclasses."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
         if cls is Connection:
             return isinstance(instance, _Connection)
         return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        if cls is Connection:
+            return issubclass(subclass, _Connection)
+        return super().__subclasscheck__(subclass)
 
 
 class Connection(_Connection, metaclass=_EveryConnection):

@@ -30,7 +30,11 @@ _HEADERS = {
     **ours("exceptions", "MultipleValuesError"),
 }
 
-_OPCODES = ours("stand_in.websockets_values", "CONT TEXT BINARY CLOSE PING PONG")
+_OPCODES = ours(
+    "stand_in.websockets_values",
+    "CONT TEXT BINARY CLOSE PING PONG OP_CONT=CONT OP_TEXT=TEXT OP_BINARY=BINARY OP_CLOSE=CLOSE "
+    "OP_PING=PING OP_PONG=PONG",  # the latter until version 17
+)
 
 _FRAMES = {
     **_OPCODES,
@@ -73,8 +77,7 @@ _SERVER_PROTOCOL = ours("sansio.server_protocol", "ServerProtocol")
 
 _SYNC_CLIENT = {
     **ours("client.client_connection", "ClientConnection"),
-    **ours("client.connect", "connect unix_connect"),
-    **ours("stand_in.websockets_calls", "reconnect unix_reconnect"),
+    **ours("stand_in.websockets_calls", "connect reconnect unix_connect unix_reconnect"),
 }
 
 _SYNC_CONNECTION = {
@@ -97,36 +100,28 @@ _SYNC_ROUTER = {
 
 # --- the asynchronous half -------------------------------------------------------
 
-_IN_CLIENT = "websockets.sync.client.connect()"
-_IN_SERVER = "websockets.sync.server.serve()"
+_CLIENT = {
+    **unavailable("connect", "websockets.sync.client.connect()"),
+    **unavailable("unix_connect", "websockets.sync.client.unix_connect()"),
+    **unavailable("ClientConnection", "websockets.sync.client.ClientConnection"),
+}
 
-
-def _client(more: str = "") -> Names:
-    """Return the names of an asynchronous client's module."""
-    return {
-        **unavailable("connect", _IN_CLIENT),
-        **unavailable("unix_connect", "websockets.sync.client.unix_connect()"),
-        **unavailable(f"ClientConnection {more}", "websockets.sync.client.ClientConnection"),
-    }
-
-
-def _server(more: str = "") -> Names:
-    """Return the names of an asynchronous server's module."""
-    return {
-        **unavailable("serve", _IN_SERVER),
-        **unavailable("unix_serve", "websockets.sync.server.unix_serve()"),
-        **unavailable("basic_auth", "websockets.sync.server.basic_auth()"),
-        **unavailable("broadcast", "websockets.sync.server.broadcast()"),
-        **unavailable("Server", "websockets.sync.server.Server"),
-        **unavailable(f"ServerConnection {more}", "websockets.sync.server.ServerConnection"),
-    }
-
+_SERVER = {
+    **unavailable("serve", "websockets.sync.server.serve()"),
+    **unavailable("unix_serve", "websockets.sync.server.unix_serve()"),
+    **unavailable("basic_auth", "websockets.sync.server.basic_auth()"),
+    **unavailable("broadcast", "websockets.sync.server.broadcast()"),
+    **unavailable("Server", "websockets.sync.server.Server"),
+    **unavailable("ServerConnection", "websockets.sync.server.ServerConnection"),
+}
 
 _ROUTER = {
     **unavailable("route", "websockets.sync.router.route()"),
     **unavailable("unix_route", "websockets.sync.router.unix_route()"),
     **unavailable("Router", "websockets.sync.router.Router"),
 }
+
+_BROADCAST = unavailable("broadcast", "websockets.sync.server.broadcast()")
 
 _CONNECTION = unavailable("Connection", "websockets.sync.connection.Connection")
 
@@ -144,21 +139,21 @@ _LEGACY = {**_LEGACY_AUTH, **_LEGACY_CLIENT, **_LEGACY_PROTOCOL, **_LEGACY_SERVE
 
 _ASYNCHRONOUS: dict[str, Names] = {
     "websockets.asyncio": {},
-    "websockets.asyncio.client": _client(),
-    "websockets.asyncio.connection": {**_CONNECTION, **unavailable("broadcast", _IN_SERVER)},
+    "websockets.asyncio.client": _CLIENT,
+    "websockets.asyncio.connection": {**_CONNECTION, **_BROADCAST},
     "websockets.asyncio.router": _ROUTER,
-    "websockets.asyncio.server": _server(),
+    "websockets.asyncio.server": _SERVER,
     "websockets.legacy": {},
     "websockets.legacy.auth": _LEGACY_AUTH,
-    "websockets.legacy.client": {**_client(), **_LEGACY_CLIENT},
+    "websockets.legacy.client": {**_CLIENT, **_LEGACY_CLIENT},
     "websockets.legacy.exceptions": {**_OLDER_EXCEPTIONS, **_EXCEPTIONS},
-    "websockets.legacy.protocol": {**_LEGACY_PROTOCOL, **unavailable("broadcast", _IN_SERVER)},
-    "websockets.legacy.server": {**_server(), **_LEGACY_SERVER},
+    "websockets.legacy.protocol": {**_LEGACY_PROTOCOL, **_BROADCAST},
+    "websockets.legacy.server": {**_SERVER, **_LEGACY_SERVER},
     "websockets.trio": {},
-    "websockets.trio.client": _client(),
+    "websockets.trio.client": _CLIENT,
     "websockets.trio.connection": _CONNECTION,
     "websockets.trio.router": _ROUTER,
-    "websockets.trio.server": _server(),
+    "websockets.trio.server": _SERVER,
 }
 
 WEBSOCKETS = Library(
@@ -183,15 +178,15 @@ WEBSOCKETS = Library(
             **_CLIENT_PROTOCOL,
             **_SERVER_PROTOCOL,
             **_URI,
-            **_client(),
-            **_server(),
+            **_CLIENT,
+            **_SERVER,
             **_ROUTER,
             **_LEGACY,
         },
         "websockets.auth": _LEGACY_AUTH,
         "websockets.client": {
             **_CLIENT_PROTOCOL,
-            **_client(),
+            **_CLIENT,
             **_LEGACY_CLIENT,
             **ours("stand_in.websockets_calls", "backoff process_exception"),
         },
@@ -222,7 +217,7 @@ WEBSOCKETS = Library(
             **ours("client.proxy", "Proxy parse_proxy"),
             **ours("stand_in.websockets_calls", "get_proxy"),
         },
-        "websockets.server": {**_SERVER_PROTOCOL, **_server(), **_LEGACY_SERVER},
+        "websockets.server": {**_SERVER_PROTOCOL, **_SERVER, **_LEGACY_SERVER},
         "websockets.sync": {},
         "websockets.sync.client": _SYNC_CLIENT,
         "websockets.sync.connection": _SYNC_CONNECTION,

@@ -7,7 +7,7 @@ from support.partners import HANDLERS, assert_same, drop, need
 
 need("openai", "websockets")
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def send_event(ws, kind, **details):

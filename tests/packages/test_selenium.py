@@ -8,7 +8,7 @@ from support.partners import assert_same, need
 
 need("selenium.webdriver.remote.websocket_connection", "websocket")
 
-pytestmark = [pytest.mark.interop, pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(120)]
 
 CHROMIUM = shutil.which("chromium") and shutil.which("chromedriver")
 

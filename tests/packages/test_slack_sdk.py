@@ -8,7 +8,7 @@ from support.partners import HANDLERS, assert_same, drop, need
 
 need("slack_sdk", "websocket")
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def open_connection(partner, ws):

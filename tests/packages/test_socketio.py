@@ -23,7 +23,7 @@ from support.scripted import scripted_server
 
 need("socketio", "flask_socketio", "simple_websocket", "websocket", "requests")
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def play(directory, client, server):

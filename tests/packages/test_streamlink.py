@@ -5,7 +5,7 @@ from support.partners import HANDLERS, assert_same, need
 
 need("streamlink", "websocket")
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def test_client_does_the_same_as_with_websocket_client(tmp_path):

@@ -5,7 +5,7 @@ from support.partners import HANDLERS, assert_same, need, refuse
 
 need("yt_dlp", "websockets")
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120)]
 
 PAGES = {"/page": refuse(200, "a page")}
 

@@ -22,6 +22,7 @@ from syncws import (
     basic_auth,
     bearer_auth,
     connect,
+    install_as,
     listen_fds,
     serve,
     unix_connect,
@@ -158,3 +159,8 @@ def clients() -> str | bytes:
             print(exc.code, exc.reason)
         ready: list[ClientConnection] = wait([ws], timeout=1)
         return ready[0].recv(timeout=1, decode=False)
+
+
+def standing_in() -> tuple[str, ...]:
+    with install_as("websocket", "websockets") as stand_in:
+        return stand_in.libraries

@@ -1,5 +1,6 @@
 """The realtime client of the OpenAI SDK, against a server that knows a few of its events."""
 
+import os
 import ssl
 
 from openai import OpenAI
@@ -96,6 +97,10 @@ attempt("not trusted", connecting("/echo", "wss").enter)
 proxy = {"proxy": settings["proxy"]}
 with connecting("/echo", "behind", websocket_connection_options=proxy) as connection:
     tell("proxy", short(connection.recv()))
+os.environ["WS_PROXY"] = settings["proxy"]
+with connecting("/echo", "behind") as connection:
+    tell("proxy of the environment", short(connection.recv()))
+del os.environ["WS_PROXY"]
 proxy["ssl"] = trust
 with connecting("/echo", "secure behind", websocket_connection_options=proxy) as connection:
     tell("secure proxy", short(connection.recv()))
