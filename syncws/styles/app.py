@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..aliases import BytesLike
-from ..exceptions import ConcurrencyError, ProtocolError
+from ..exceptions import ConcurrencyError, ProtocolError, WebSocketException
 from ..options import check_limit
 from ..sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
@@ -144,6 +144,7 @@ class WebSocketApp:
         # Guards the two below. Re-entrant, because a signal handler may close.
         self._lock = threading.RLock()
         self._run: Run | None = None
+        self._own_sock: WebSocket | None = None  # what a run has set as ``sock``
         # The thread that closed it before it first ran; 0 once it has run.
         self._closed_by: int | None = None
 
@@ -209,6 +210,7 @@ class WebSocketApp:
 
         Raises:
             ConcurrencyError: it runs already.
+            WebSocketException: the program has set ``sock``.
             InvalidURI: the URL isn't one of a WebSocket server.
             TypeError, ValueError: an argument isn't supported, or wrong; says what to use. Also
                 if a function is a coroutine function or a generator: nobody would run it.
@@ -244,6 +246,8 @@ class WebSocketApp:
             with self._lock:
                 if self._run is not None:
                     raise ConcurrencyError("run_forever() runs already, perhaps in another thread")
+                if self.sock is not self._own_sock:
+                    raise WebSocketException("socket is already opened")
                 # A thread may be started for the run, and close() come before it gets here. In
                 # the thread that runs it can only be about what was before.
                 if self._closed_by not in (None, 0, threading.get_ident()):

@@ -143,7 +143,7 @@ class Run:
     def release(self) -> None:
         """Take the connection from the application: programs wait for that. Idempotent."""
         if self._app.sock is self._sock:  # another thread may have begun the next run
-            self._app.sock = None
+            self._app.sock = self._app._own_sock = None
 
     def begin_close(self) -> None:
         """Start to close the connection, if there is one."""
@@ -170,6 +170,8 @@ class Run:
         except BaseException as exc:  # Ctrl-C, as a rule
             if self._connection is not None:
                 self._connection.close_quickly()
+            self.release()
+            self._sock = None  # on_close isn't told how the server has answered
             self._report(exc)
             if not isinstance(exc, KeyboardInterrupt):
                 raise
@@ -243,7 +245,7 @@ class Run:
             fire_cont_frame=app.on_cont_message is not None,
         )
         sock.settimeout(getdefaulttimeout())
-        app.sock = self._sock = sock
+        app.sock = app._own_sock = self._sock = sock
         options = {**self._options, "header": self._header(), "ping_payload": settings.ping_payload}
         opened = Latch()
         attempt = Attempt(lambda: sock.open_connection(app.url, options), opened)
@@ -329,7 +331,11 @@ class Run:
         if self.stopped or not (broken or exc.rcvd is None):
             return
         if isinstance(exc.__cause__, TimeoutError):
-            timeout = WebSocketTimeoutException(*exc.__cause__.args)
+            # What programs look for; a number is that of TCP's own time limit.
+            is_tcp = getattr(exc.__cause__, "errno", None) is not None
+            timeout = WebSocketTimeoutException(
+                "Connection timed out" if is_tcp else "ping/pong timed out"
+            )
             timeout.__cause__ = exc
             self._report(timeout, is_final=not self._settings.reconnect)
         else:

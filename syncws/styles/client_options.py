@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -132,8 +133,8 @@ def connect_arguments(
         arguments["sock"] = sock
     else:
         arguments["proxy"] = proxy
-    if sslopt and uri.secure:
-        arguments.update(_tls(sslopt))
+    if uri.secure:
+        arguments.update(_tls(sslopt or {}))
     arguments.update(rest)
     return arguments
 
@@ -243,7 +244,12 @@ def _tls(sslopt: Mapping[str, Any]) -> dict[str, Any]:
     context = given.pop("context", None)
     name = given.pop("server_hostname", None)
     if context is None:
-        context = make_context(given)
+        bundle = os.environ.get("WEBSOCKET_CLIENT_CA_BUNDLE", "")
+        if os.path.isfile(bundle):
+            given.setdefault("ca_certs", bundle)
+        elif os.path.isdir(bundle):
+            given.setdefault("ca_cert_path", bundle)
+        context = make_context(given) if given else None
     elif given:
         raise ValueError(f"sslopt has a context, which has its own {min(given)}; leave one out")
     return {"ssl": context, "server_hostname": name}

@@ -113,7 +113,8 @@ class ClientSocket:
     def gettimeout(self) -> float | None:
         """Return the timeout of the ``WebSocket``."""
         owner = self._owner()
-        return None if owner is None else owner.gettimeout()
+        timeout = None if owner is None else owner.gettimeout()
+        return None if timeout is None else float(timeout)
 
     def settimeout(self, timeout: float | None) -> None:
         """Set the timeout of the ``WebSocket``, which is for each of its calls."""

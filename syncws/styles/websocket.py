@@ -54,7 +54,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
     All methods may be called from any thread, several at once. What is received is read, and
     pings are answered, also while the program does something else. As a context manager it closes
-    at the end of the block; iterating over it receives messages until the connection is closed.
+    at the end of the block; iterating over it calls ``recv()`` until that raises.
 
     Args:
         get_mask_key: not supported: masking keys must be unpredictable.
@@ -63,7 +63,8 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         sslopt: TLS: ``ca_certs``, ``ca_cert_path``, ``ca_cert_data``, ``cert_reqs``,
             ``check_hostname``, ``certfile``, ``keyfile``, ``password``, ``cert_chain``,
             ``ciphers``, ``ecdh_curve``, ``ssl_version``; or ``context``; and ``server_hostname``.
-            Anything else raises :exc:`TypeError`.
+            Anything else raises :exc:`TypeError`. Where it names no authorities, the variable
+            ``WEBSOCKET_CLIENT_CA_BUNDLE`` may: a file or a folder.
         fire_cont_frame: whether each fragment of a fragmented message is received by itself.
         enable_multithread: no effect: several threads may always use it.
         skip_utf8_validation: no effect: text is always checked, which costs next to nothing.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import Data
-from ..exceptions import ConnectionClosed, ConnectionClosedOK
+from ..exceptions import ConnectionClosed
 from ..sansio.frames import Frame, Opcode
 from ..threaded.deadline import Deadline
 from .abnf import ABNF, as_bytes
@@ -126,14 +126,9 @@ class WebSocketReceiving(WebSocketAttributes):
         return None if self.sock_opt.timeout is None else Deadline(self.sock_opt.timeout)
 
     def __iter__(self) -> Iterator[Data]:
-        """Receive messages until the connection is closed normally."""
-        try:
-            while True:
-                message = self._next_message()
-                if message is not None:
-                    yield message
-        except ConnectionClosedOK:
-            return
+        """Receive again and again, as :meth:`recv`; it ends by what that raises."""
+        while True:
+            yield self.recv()
 
     def __next__(self) -> Data:
         return self.recv()

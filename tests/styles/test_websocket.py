@@ -106,7 +106,7 @@ def test_options_of_connect_are_passed_on():
         assert info.value.sent.code == websocket.STATUS_MESSAGE_TOO_BIG
 
 
-def test_iterating_ends_when_the_connection_is_closed():
+def test_iterating_receives_until_that_raises():
     def count(ws):
         for i in range(3):
             ws.send(str(i))
@@ -114,7 +114,10 @@ def test_iterating_ends_when_the_connection_is_closed():
     with serving(count) as server:
         with connecting(server) as ws:
             assert (next(ws), ws.next()) == ("0", "1")
-            assert list(ws) == ["2"]
+            messages = iter(ws)
+            assert (next(messages), next(messages)) == ("2", "")  # the close frame
+            with pytest.raises(websocket.WebSocketConnectionClosedException):
+                next(messages)
         with connecting(server) as ws:
             received = []
             while ws.connected:
