@@ -16,7 +16,9 @@ class Bot:
 
     def __init__(self, name, path, server="ws", **options):
         self.name = name
-        self.happened = {kind: queue.Queue() for kind in ("open", "error", "close", "message")}
+        self.happened = {
+            kind: queue.Queue() for kind in ("open", "error", "close", "message", "answer")
+        }
         self.client = SocketModeClient(
             app_token=f"{server} {path}",
             web_client=WebClient(base_url=settings["ws"].replace("ws", "http", 1) + "/api/"),
@@ -40,6 +42,7 @@ class Bot:
         client.send_socket_mode_response(
             SocketModeResponse(envelope_id=request.envelope_id, payload={"text": "done"})
         )
+        self.happens("answer", request.envelope_id)
 
     def tell(self, *kinds):
         """Tell what happens, by kind: kinds happen in threads of their own."""
@@ -64,7 +67,7 @@ def connected(name, path, *arguments, **options):
 
 def requests():
     bot = connected("requests", "/requests")
-    bot.tell("message", "message")
+    bot.tell("message", "answer", "message", "answer")
     bot.client.send_message("x" * (2**20 + 1))
     bot.tell("message")
     bot.close()
@@ -103,7 +106,7 @@ def proxy():
         http_proxy_port=int(address[1]),
         proxy_type="http",
     )
-    bot.tell("message", "message")
+    bot.tell("message", "answer", "message", "answer")
     bot.close()
 
 
