@@ -136,8 +136,7 @@ def partner(handlers, directory, pages=None):
     options = {
         "process_request": partner.answer,
         "origins": None,
-        "subprotocols": ["v1"],
-        "select_subprotocol": lambda ws, offered: "v1" if "v1" in offered else None,
+        "select_subprotocol": lambda ws, offered: offered[0] if offered else None,
         "max_size": MAX_SIZE,
         "ping_interval": None,
     }
