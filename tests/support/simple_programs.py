@@ -1,7 +1,7 @@
 """A program for simple-websocket that talks to itself, and prints what it has seen as JSON."""
 
 PROGRAM = r"""
-import json, socket, threading
+import json, os, socket, threading
 import simple_websocket
 from simple_websocket import Client, ConnectionClosed, ConnectionError, Server
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -168,5 +168,6 @@ seen.append(["headers", results["headers"]])
 
 seen.append(["texts", str(ConnectionClosed()), str(ConnectionError(404))])
 seen.append([issubclass(error, RuntimeError) for error in (ConnectionClosed, ConnectionError)])
-print(json.dumps(seen))
+print(json.dumps(seen), flush=True)
+os._exit(0)  # the original's threads may wait for ever in sockets that it has closed
 """
