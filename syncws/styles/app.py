@@ -100,6 +100,7 @@ class WebSocketApp:
     Attributes:
         sock: the :class:`~.websocket.WebSocket` during a run, else ``None``.
         has_errored: whether something went wrong in the last run, or goes wrong in this one.
+        last_close_frame: the server's answer to :meth:`close`, in the last run; else ``None``.
 
     Raises:
         TypeError: what isn't supported is given.
@@ -141,6 +142,7 @@ class WebSocketApp:
         self.on_cont_message = on_cont_message
         self.sock: WebSocket | None = None
         self.has_errored = False
+        self.last_close_frame: ABNF | None = None
         # Guards the two below. Re-entrant, because a signal handler may close.
         self._lock = threading.RLock()
         self._run: Run | None = None
@@ -255,6 +257,7 @@ class WebSocketApp:
                 self._closed_by = 0
                 self._run = run
             self.has_errored = False
+            self.last_close_frame = None
             run.run()
         finally:
             if self._run is run:
@@ -326,6 +329,7 @@ class WebSocketApp:
         if run is not None:
             run.stop()
             run.close(status=status, reason=text, timeout=timeout)
+            self.last_close_frame = run.close_frame or self.last_close_frame
             run.release()
 
     def ready(self) -> bool:

@@ -29,6 +29,7 @@ from .websocket import WebSocket, getdefaulttimeout
 
 if TYPE_CHECKING:
     from ..aliases import BytesLike
+    from .abnf import ABNF
     from .app import WebSocketApp
     from .frame_connection import FrameConnection
 
@@ -139,6 +140,12 @@ class Run:
         sock = self._sock
         if sock is not None:
             sock.close(**kwargs)
+
+    @property
+    def close_frame(self) -> ABNF | None:
+        """The server's answer to closing, if there is one."""
+        sock = self._sock
+        return None if sock is None else sock.close_frame
 
     def release(self) -> None:
         """Take the connection from the application: programs wait for that. Idempotent."""

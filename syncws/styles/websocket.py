@@ -16,6 +16,7 @@ from ..sansio.client_protocol import ClientProtocol
 from ..sansio.state import State
 from ..threaded.lifecycle import is_exiting
 from ..threaded.timekeeper import call_later
+from ..threaded.tls_socket import TlsSocketTransport
 from .abnf import ABNF, STATUS_NORMAL
 from .client_errors import check_status, raise_as_known
 from .client_options import CLOSE_TIMEOUT, connect_arguments, parse_ping_payload, refuse
@@ -167,8 +168,9 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         """Have the socket that the program has set as the connection."""
         sock, self._given_sock = self._given_sock, None
         protocol = ClientProtocol("ws://localhost/", state=State.OPEN, max_size=None)
+        has_tls = hasattr(type(sock), "do_handshake")  # of its class: mocks have whatever one asks
         connection = FrameConnection(
-            adopt_socket(sock),
+            TlsSocketTransport(sock) if has_tls else adopt_socket(sock),
             protocol,
             options=Options(ping_interval=None, close_timeout=CLOSE_TIMEOUT),
             sockopt=self.sock_opt.sockopt,

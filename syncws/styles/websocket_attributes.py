@@ -82,8 +82,8 @@ class WebSocketAttributes:
         Programs poll it, alone or with others (:mod:`select`, :mod:`selectors`), and receive
         when it is readable. ``None`` if it isn't connected, was closed here, or receiving has
         raised that the connection is closed. Set to ``None`` the connection is cut. A connected
-        :class:`socket.socket` may be set instead, of a connection whose opening handshake is
-        done: it is used by the next call that sends or receives.
+        :class:`socket.socket`, also one with TLS, may be set instead, of a connection whose
+        opening handshake is done: it is used by the next call that sends or receives.
 
         There is also :func:`syncws.wait`, which waits for messages of several connections.
         """

@@ -362,6 +362,45 @@ def test_socket_that_is_set_is_used_without_a_handshake():
     assert ws.sock is None
 
 
+def test_socket_with_tls_may_be_set():
+    server_context, client_context = contexts()
+    local, remote = socket_pair()
+    shaking = run(server_context.wrap_socket, remote, server_side=True)
+    local = client_context.wrap_socket(local, server_hostname="localhost")
+    remote = shaking.result()
+    ws = WebSocket()
+    ws.sock = local
+    ws.settimeout(SOON)
+    remote.sendall(build_frame(0x81, b"hello"))
+    assert ws.recv() == "hello"
+    assert ws.is_ssl()
+    ws.send("answer")
+    assert parse_frames(remote.recv(100), masked=True) == [(0x81, b"answer")]
+    ws.shutdown()
+    remote.close()
+
+
+def test_what_is_no_socket_is_not_used_as_one():
+    closed = []
+
+    class Fake:
+        def close(self):
+            closed.append(self)
+
+        def fileno(self):
+            return 42
+
+    ws = WebSocket()
+    ws.sock = fake = Fake()
+    assert (ws.sock, ws.fileno()) == (fake, 42)
+    ws.shutdown()
+    assert (ws.sock, closed) == (None, [fake])
+    ws.sock = Fake()
+    with pytest.raises(TypeError, match="socket, not Fake"):
+        ws.recv()
+    assert ws.sock is None
+
+
 def test_socket_that_was_set_is_closed_with_the_object():
     for method in ("close", "shutdown"):
         local, remote = socket_pair()

@@ -51,3 +51,25 @@ class Watched(WebSocketApp):
     def names(self):
         """The names of the functions that were called, in order."""
         return [event[0] for event in self.events]
+
+
+class Recorder:
+    """Functions for an application, which note that they were called, and with what."""
+
+    def __init__(self, *names):
+        self.calls = []
+        self.functions = {name: self._make(name) for name in names}
+
+    def _make(self, name):
+        def function(app, *args):
+            assert isinstance(app, WebSocketApp)
+            self.calls.append((name, *args))
+
+        return function
+
+    def app(self, uri, **functions):
+        return WebSocketApp(uri, **{**self.functions, **functions})
+
+
+def recorder():
+    return Recorder("on_open", "on_message", "on_error", "on_close")
