@@ -1,6 +1,7 @@
 """slack_sdk's socket mode; the addresses it gets come from the same server."""
 
 import logging
+import os
 import queue
 
 from slack_sdk.socket_mode.response import SocketModeResponse
@@ -8,6 +9,7 @@ from slack_sdk.socket_mode.websocket_client import SocketModeClient
 from slack_sdk.web import WebClient
 from support.telling import at_once, settings, tell
 
+os.environ["WEBSOCKET_CLIENT_CA_BUNDLE"] = settings["authority"]
 logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)
 
 
@@ -89,6 +91,12 @@ def come_again(name, path, *events):
     bot.close()
 
 
+def secure():
+    bot = connected("secure", "/requests?tls", "wss")
+    bot.tell("message", "answer", "message", "answer")
+    bot.close()
+
+
 def refused(status):
     bot = Bot(status, f"/{status}", auto_reconnect_enabled=False)
     bot.client.connect()
@@ -118,5 +126,6 @@ at_once(
     lambda: come_again("sent away", "/away"),
     lambda: refused("401"),
     lambda: refused("403"),
+    secure,
     proxy,
 )
