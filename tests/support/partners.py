@@ -45,9 +45,12 @@ CHANGING = {"sec-websocket-key": "KEY"}
 
 
 def need(*packages):
-    """Skip the module if one of these isn't installed; nothing is imported."""
+    """Skip the module if one of these, or of their submodules, isn't installed."""
     for package in packages:
-        if importlib.util.find_spec(package) is None:
+        found = None
+        with contextlib.suppress(ModuleNotFoundError):
+            found = importlib.util.find_spec(package)
+        if found is None:
             pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
@@ -190,7 +193,8 @@ class Program:
         """Return all further events, to the end, for which standard input ends."""
         told, _ = self._process.communicate(timeout=PATIENCE)
         events = [json.loads(line) for line in told.splitlines() if line.startswith("[")]
-        if self._process.returncode or events[-1] != ["end"]:
+        failed = [event for event in events if event[0] == "a thread failed"]
+        if self._process.returncode or failed or events[-1] != ["end"]:
             self._errors.seek(0)
             pytest.fail(f"{told}{self._errors.read()}", pytrace=False)
         return events

@@ -29,7 +29,7 @@ class Client:
 
     def tell(self, *events):
         for event in events:
-            args = self.queue(event).get(timeout=10)
+            args = self.queue(event).get(timeout=20)
             large = [mark(arg) for arg in args if isinstance(arg, (str, bytes)) and len(arg) > 100]
             tell(self.name, event, *(large or args))
 

@@ -28,8 +28,7 @@ class Client(WebsocketClient):
         return self.happened.setdefault(what, threading.Semaphore(0))
 
     def wait(self, what):
-        if not self._happened(what).acquire(timeout=10):
-            tell(self.told, "there was no", what)
+        assert self._happened(what).acquire(timeout=20), f"there was no {what}"
 
     def on_open(self, wsapp):
         self._happens("open", wsapp is self.ws, wsapp.url)
