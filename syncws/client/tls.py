@@ -68,7 +68,8 @@ def _explain(
     elif exc.verify_code in _OTHER_NAME:
         advice = f"; to check it for another name, pass {prefix}server_hostname="
     reason = exc.verify_message.rstrip(".")
-    text = f"certificate verify failed for {server_hostname}: {reason}{advice}"
+    # The beginning is OpenSSL's: programs look for it.
+    text = f"[SSL: {exc.reason}] certificate verify failed for {server_hostname}: {reason}{advice}"
     explained = type(exc)(exc.errno, text)
     vars(explained).update(vars(exc))  # reason, verify_code and so on
     return explained

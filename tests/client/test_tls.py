@@ -38,6 +38,7 @@ def test_an_unknown_authority_is_an_error_that_says_how_to_trust_it():
         assert i.value.verify_code == 20
         assert i.value.verify_message == "unable to get local issuer certificate"
         assert i.value.reason == "CERTIFICATE_VERIFY_FAILED"
+        assert "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed" in str(i.value)
         assert isinstance(i.value.__cause__, ssl.SSLCertVerificationError)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 
-from support.pairs import SOON
+from support.pairs import SOON, receive_exactly
 from support.scripted import parse_head, read_head
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -38,6 +38,35 @@ def tunnel(requests=None, response=ESTABLISHED, regroup=None):
             client.settimeout(SOON)
             send = client.sendall if regroup is None else regroup(client.sendall)
             down = threading.Thread(target=carry, args=(server, send, client))
+            down.start()
+            carry(client, server.sendall, server)
+            down.join(SOON)
+
+    return script
+
+
+def socks5(requests):
+    """A script of a SOCKS5 proxy (RFC 1928), without a password, that connects to loopback.
+
+    Args:
+        requests: a list that gets, of each request, host and port as a text, and no headers.
+    """
+
+    def script(client):
+        _, methods = receive_exactly(client, 2)
+        receive_exactly(client, methods)
+        client.sendall(b"\5\0")
+        *_, kind = receive_exactly(client, 4)
+        if kind == 3:
+            host = receive_exactly(client, receive_exactly(client, 1)[0]).decode()
+        else:
+            host = socket.inet_ntoa(receive_exactly(client, 4))
+        port = int.from_bytes(receive_exactly(client, 2), "big")
+        requests.append((f"{host}:{port}", {}))
+        with socket.create_connection(("127.0.0.1", port), timeout=SOON) as server:
+            client.sendall(b"\5\0\0\1" + bytes(6))
+            client.settimeout(SOON)
+            down = threading.Thread(target=carry, args=(server, client.sendall, client))
             down.start()
             carry(client, server.sendall, server)
             down.join(SOON)

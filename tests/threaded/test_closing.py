@@ -246,6 +246,25 @@ def test_failing_where_the_peer_does_nothing_ends_within_the_close_timeout():
         assert connection.wait_closed(SOON)
 
 
+@pytest.mark.parametrize(
+    ("act", "code"),
+    [
+        (lambda connection, peer: connection.close(), 1000),
+        (lambda connection, peer: connection.fail(), 1011),
+        (lambda connection, peer: peer.sendall(b"\x81\x02\xff\xff"), 1007),
+    ],
+    ids=["close", "fail", "invalid frame"],
+)
+def test_without_any_time_to_wait_the_close_frame_is_sent_all_the_same(act, code):
+    for _ in range(4):  # what cuts the connection is another thread
+        with connection_and_socket(close_timeout=0) as (connection, peer):
+            act(connection, peer)
+            head = receive_exactly(peer, 8)
+            assert head[0] == 0x88
+            assert bytes(a ^ b for a, b in zip(head[2:6], head[6:8])) == code.to_bytes(2, "big")
+            assert connection.wait_closed(SOON)
+
+
 def test_invalid_close_frame_fails_the_connection():
     with connection_and_socket() as (connection, peer):
         peer.sendall(b"\x88\x01x")

@@ -1,80 +1,106 @@
-"""The realtime client of OpenAI's SDK, against a server that sends its events back."""
+"""The realtime client of the OpenAI SDK, against a server that knows a few of its events."""
 
-import json
 import os
-import sys
+import ssl
 
-plain, secure, authority, proxy = sys.argv[1:]
-os.environ["SSL_CERT_FILE"] = authority  # what OpenSSL trusts by default
-
-import openai  # noqa: E402
-import websockets.exceptions  # noqa: E402
-
-seen = []
+from openai import OpenAI
+from support.telling import attempt, mark, settings, tell
 
 
-def connect(url, path):
-    client = openai.OpenAI(api_key="sk-test", base_url="http" + url[2:] + path, max_retries=0)
-    return client.realtime.connect(model="some-model")
+def client_for(server, path, **options):
+    """A client whose addresses are those of one of our servers."""
+    return OpenAI(
+        api_key="sk-tests",
+        base_url=settings[server].replace("ws", "http", 1) + "/v1",
+        websocket_base_url=settings[server] + path,
+        **options,
+    )
 
 
-def closed(call, *args):
+def connecting(path, server="ws", **options):
+    return client_for(server, path).realtime.connect(model="gpt-realtime", **options)
+
+
+def short(event):
+    """What there is to know of an event."""
+    text = event.to_json(indent=None)
+    return text if len(text) < 300 else mark(text)
+
+
+trust = ssl.create_default_context(cafile=settings["authority"])
+
+with connecting("/echo", extra_headers={"X-Custom": "yes"}, extra_query={"a": "b"}) as connection:
+    tell("open", short(connection.recv()))
+    connection.session.update(session={"type": "realtime", "instructions": "Be ünïcode."})
+    tell("updated", short(connection.recv()))
+    connection.input_audio_buffer.append(audio="QUJD" * 2**19)
+    tell("large", short(connection.recv()))
+    connection.send_raw(b'{"type": "response.cancel"}')
+    tell("binary", connection.recv_bytes())
+    connection.send_raw('{"type": "response.cancel"}')
+    tell("text", connection.recv_bytes())
+    connection.close(code=4000, reason="over and out")
+    attempt("received after close", connection.recv)
+    attempt("sent after close", connection.send_raw, "more")
+
+with connecting("/ping") as connection:
+    tell("ping", connection.recv_bytes(), connection.recv_bytes())
+
+with connecting("/end") as connection:
+    connection.send_raw("go on")
+    tell("end", connection.recv_bytes())
+    attempt("the end", connection.recv)
+    attempt("sent at the end", connection.send_raw, "more")
+
+with connecting("/good") as connection:
+    events = list(connection)
+    tell("a good end", [short(event) for event in events])
+
+with connecting("/events") as connection:
+    connection.on("session.created", lambda event: tell("handler", event.type))
+    attempt("dispatched", connection.dispatch_events)
+
+with connecting("/drop") as connection:
+    connection.send_raw("go on")
+    attempt("cut", connection.recv)
+
+
+def again(event):
+    tell("reconnecting", event.attempt, event.max_attempts, event.close_code)
+
+
+options = {"on_reconnecting": again, "initial_delay": 0.01, "max_retries": 3}
+with connecting("/unreliable", **options) as connection:
+    connection.send_raw("go on")
+    for event in connection:
+        tell("again", short(event))
+        connection.session.update(session={"type": "realtime"})
+        tell("again", short(connection.recv()))
+        break
+
+for status in ("401", "403"):
     try:
-        return repr(call(*args))
-    except websockets.exceptions.ConnectionClosed as exc:
-        rcvd = exc.rcvd and [exc.rcvd.code, exc.rcvd.reason]
-        return [type(exc).__name__, rcvd]
+        connecting(f"/{status}").enter()
+    except Exception as exc:
+        response = exc.response
+        tell(status, exc, response.status_code, response.headers["X-Reason"])
+        tell(status, response.reason_phrase, bytes(response.body))
+attempt("nobody", OpenAI(api_key="sk", base_url="http://127.0.0.1:1/").realtime.connect().enter)
 
+options = {"websocket_connection_options": {"ssl": trust, "max_size": 10_000, "open_timeout": 10}}
+with connecting("/echo", "wss", **options) as connection:
+    tell("secure", short(connection.recv()))
+    connection.input_audio_buffer.append(audio="QUJD" * 2**12)
+    attempt("too large", connection.recv)
+attempt("not trusted", connecting("/echo", "wss").enter)
 
-for url in (plain, secure):
-    with connect(url, "/echo") as connection:
-        for text in ("be brief", "x" * 500_000):
-            event = {
-                "type": "session.update",
-                "session": {"type": "realtime", "instructions": text},
-            }
-            connection.send(event)
-            answer = json.loads(connection.recv_bytes())
-            seen.append(["echo", answer == event])
-        connection.send({"type": "response.created", "event_id": "1", "response": {}})
-        event = connection.recv()
-        seen.append(["event", event.type, event.event_id])
-    seen.append(["closed", closed(connection.recv_bytes)])
-
-    with connect(url, "/close/1000") as connection:
-        connection.send({"type": "response.create"})
-        seen.append(["iteration", [event.type for event in connection]])
-    with connect(url, "/close/1011") as connection:
-        connection.send({"type": "response.create"})
-        seen.append(["ended", closed(connection.recv)])
-    with connect(url, "/abort") as connection:
-        connection.send({"type": "response.create"})
-        seen.append(["broken", closed(connection.recv)])
-    with connect(url, "/ping") as connection:
-        seen.append(["pinged", connection.recv_bytes().decode()])
-    for status in (401, 403):
-        try:
-            with connect(url, f"/status/{status}"):
-                pass
-        except websockets.exceptions.InvalidStatus as exc:
-            response = exc.response
-            seen.append(["refused", response.status_code, response.body.decode()])
-
-os.environ["WS_PROXY"] = proxy
-with connect(plain.replace("127.0.0.1", "nowhere.invalid"), "/ping") as connection:
-    seen.append(["by proxy", connection.recv_bytes().decode()])
+proxy = {"proxy": settings["proxy"]}
+with connecting("/echo", "behind", websocket_connection_options=proxy) as connection:
+    tell("proxy", short(connection.recv()))
+os.environ["WS_PROXY"] = settings["proxy"]
+with connecting("/echo", "behind") as connection:
+    tell("proxy of the environment", short(connection.recv()))
 del os.environ["WS_PROXY"]
-
-os.environ["SSL_CERT_FILE"] = os.devnull
-try:
-    with connect(secure, "/echo"):
-        pass
-except Exception as exc:
-    seen.append(["untrusted", type(exc).__name__])
-try:
-    with connect("ws://127.0.0.1:9", "/"):
-        pass
-except OSError as exc:
-    seen.append(["unreachable", type(exc).__name__])
-
-print(json.dumps(seen, indent=0))
+proxy["ssl"] = trust
+with connecting("/echo", "secure behind", websocket_connection_options=proxy) as connection:
+    tell("secure proxy", short(connection.recv()))
