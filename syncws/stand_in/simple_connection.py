@@ -12,7 +12,7 @@ from .simple_errors import ConnectionClosed
 
 __all__ = ["SimpleConnection"]
 
-#: Seconds that close() waits for the peer's close frame.
+#: Seconds after close() in which the peer's close frame is waited for, and TCP is kept open.
 CLOSE_TIMEOUT = 1.0
 
 #: Bytes of a close reason (RFC 6455 §5.5); more are cut off.
@@ -39,6 +39,7 @@ class SimpleConnection:
     """
 
     is_server: bool
+    _waits_for_end = False
     _connection: Connection
 
     def __init__(
@@ -129,9 +130,10 @@ class SimpleConnection:
             raise self._closed() from exc
 
     def close(self, reason: int | None = None, message: str | None = None) -> None:
-        """Close the connection with a closing handshake (RFC 6455 §7).
+        """Send a close frame; the connection ends within a second (RFC 6455 §7).
 
-        Waits up to a second for the peer's close frame.
+        Returns when the frame is sent, or at the end of the connection if that has to come
+        before the WSGI server goes on.
 
         Args:
             reason: the close code; 1000 by default. 1005 sends none.
@@ -147,7 +149,11 @@ class SimpleConnection:
         if code == CloseCode.NO_STATUS_RCVD:
             code, message = None, None
         text = (message or "").encode()[:MAX_REASON].decode(errors="ignore")
-        self._connection.close(code, text)
+        if self._waits_for_end:
+            self._connection.close(code, text)
+        else:
+            self._connection._begin_close(code, text, CLOSE_TIMEOUT)
+            self._connection._ensure_reading()
 
     def _closed(self) -> ConnectionClosed:
         return ConnectionClosed(self.close_reason, self.close_message)

@@ -101,6 +101,11 @@ class Server(SimpleConnection):
         """
         return next((name for name in request.subprotocols if name in self.subprotocols), None)
 
+    @property
+    def _waits_for_end(self) -> bool:  # type: ignore[override]
+        """Whether the server could still write to the connection, into what is left of it."""
+        return self.mode == "gevent" or self.environ.get("wsgi.url_scheme") == "https"
+
     def _open(self) -> Connection:
         def choose(ws: Any, offered: Sequence[str]) -> str | None:
             request = ws.request

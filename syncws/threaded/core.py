@@ -184,8 +184,7 @@ class Core(Receiving):
             self._inbox.wait_until_idle(Deadline(FAILURE_GRACE))
         with self._state_lock:
             self.protocol.receive_error()
-        self._writer.drain()  # first: there may be no time at all
-        self._closing(self._linger_timeout())
+        self._write_and_end(self._linger_timeout())
 
     # --- called by the timekeeper ---
 
@@ -305,8 +304,7 @@ class Core(Receiving):
                     self.protocol.fail(CloseCode.INTERNAL_ERROR, "close during fragmented message")
                 else:
                     self.protocol.send_close(code, reason)
-        self._writer.drain()  # first: there may be no time at all
-        self._closing(timeout)
+        self._write_and_end(timeout)
 
     def _is_interrupted(self) -> bool:
         """Tell whether this is a signal handler, and the call it interrupted holds a lock."""
@@ -319,8 +317,15 @@ class Core(Receiving):
     def _fail(self, code: int, reason: str) -> None:
         with self._state_lock:
             self.protocol.fail(code, reason)
-        self._writer.drain()  # first: there may be no time at all
-        self._closing(self._linger_timeout())
+        self._write_and_end(self._linger_timeout())
+
+    def _write_and_end(self, timeout: float | None) -> None:
+        """Write what is left, and see to it that the connection ends in time. Never blocks."""
+        self._inbox.unbind()  # before the peer answers
+        try:
+            self._writer.drain()  # before the timer: there may be no time at all
+        finally:  # a signal handler may have raised
+            self._closing(timeout)
 
     def _closing(self, timeout: float | None) -> None:
         """See to it that a connection that is closing ends within ``timeout`` seconds."""

@@ -106,18 +106,43 @@ def test_a_peer_that_answers_no_ping_is_left(ends):
     assert frames[0] == 0x89
 
 
-def test_close_waits_a_while_for_a_peer_that_is_silent(ends, monkeypatch):
+def test_close_does_not_wait_for_a_peer_that_is_silent(ends, monkeypatch):
     assert simple_connection.CLOSE_TIMEOUT == 1
-    monkeypatch.setattr(simple_connection, "CLOSE_TIMEOUT", 0.05)
-    ours, _ = ends
+    ours, theirs = ends
+    monkeypatch.setattr(simple_connection, "CLOSE_TIMEOUT", 10 * SOON)
     ws = Server(environ_of(ours))
     closing = threading.Thread(target=ws.close)
     closing.start()
-    closing.join(SOON / 4)  # our own connections wait for ten seconds
+    closing.join(SOON)
     assert not closing.is_alive()
     assert not ws.connected
     with pytest.raises(ConnectionClosed):
         ws.close()
+    theirs.sendall(bytes.fromhex("888200000000") + (1000).to_bytes(2, "big"))
+    theirs.shutdown(socket.SHUT_WR)
+    assert ws._connection.wait_closed(SOON)
+    assert receive_all(theirs).endswith(bytes.fromhex("880203e8"))
+
+
+def test_a_silent_peer_is_cut_after_a_while(ends, monkeypatch):
+    monkeypatch.setattr(simple_connection, "CLOSE_TIMEOUT", 0.05)
+    ours, _ = ends
+    ws = Server(environ_of(ours))
+    ws.close()
+    assert ws._connection.wait_closed(SOON)
+
+
+@pytest.mark.parametrize("where", ["TLS", "gevent"])
+def test_close_waits_where_the_server_may_still_write(ends, monkeypatch, where):
+    monkeypatch.setattr(simple_connection, "CLOSE_TIMEOUT", 0.05)
+    ours, _ = ends
+    ws = Server(environ_of(ours))
+    if where == "TLS":
+        ws.environ["wsgi.url_scheme"] = "https"
+    else:
+        ws.mode = "gevent"
+    ws.close()
+    assert ws._connection.wait_closed(0)
 
 
 def test_connected_tells_of_a_close_behind_many_messages(ends):
