@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 from typing import Any, NoReturn
 
 __all__ = ["absent_class"]
 
 
-class _Absent(type):
+class _Absent(abc.ABCMeta):  # so that classes may have an abstract one beside it
     """A class that can be imported, inherited from and asked for, but not used.
 
     It is a class because programs annotate with such names, look whether something is an instance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -22,6 +23,8 @@ class StandInModule(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name == "__all__":
             return self._public()
+        if f"{self.__name__}.{name}" in self.__library__.modules:  # not imported yet, or again
+            return importlib.import_module(f"{self.__name__}.{name}")
         value = self.__library__.find(self.__name__, name)
         self.__dict__[name] = value  # the next time it is there
         return value

@@ -75,17 +75,39 @@ _SERVER_PROTOCOL = ours("sansio.server_protocol", "ServerProtocol")
 
 # --- the synchronous half --------------------------------------------------------
 
+# What is imported from these modules, although others define it: programs do so, too.
+_SEEN_IN_ALL = {
+    **ours("exceptions", "ConnectionClosed ConnectionClosedError ConnectionClosedOK"),
+    **ours("sansio.close", "CloseCode"),
+    **ours("sansio.headers", "Headers HeadersLike"),
+    **ours("sansio.protocol", "Event Protocol"),
+    **ours("sansio.state", "State"),
+    **ours("aliases", "BytesLike Data DataLike LoggerLike"),
+    **ours("stand_in.websockets_values", "CONNECTING OPEN CLOSING CLOSED Origin Subprotocol"),
+    **ours("stand_in.websockets_connection", "Connection"),
+    **ours("sansio.http11", "Request Response"),
+}
+
 _SYNC_CLIENT = {
-    **ours("client.client_connection", "ClientConnection"),
+    **_SEEN_IN_ALL,
+    **_CLIENT_PROTOCOL,
+    **_URI,
+    **ours("client.client_connection", "ClientConnection USER_AGENT"),
+    **ours("exceptions", "InvalidStatus ProxyError SecurityError"),
+    **ours("stand_in.websockets_calls", "backoff process_exception"),
     **ours("stand_in.websockets_calls", "connect reconnect unix_connect unix_reconnect"),
 }
 
 _SYNC_CONNECTION = {
+    **_SEEN_IN_ALL,
+    **_FRAMES,
     **ours("server.broadcast", "broadcast"),
-    **ours("stand_in.websockets_connection", "Connection"),
 }
 
 _SYNC_SERVER = {
+    **_SEEN_IN_ALL,
+    **_SERVER_PROTOCOL,
+    **ours("exceptions", "InvalidHeader InvalidHandshake"),
     **ours("server.auth", "basic_auth"),
     **ours("server.broadcast", "broadcast"),
     **ours("server.threading_server", "Server=ThreadingServer WebSocketServer=ThreadingServer"),
@@ -129,17 +151,24 @@ _LEGACY_AUTH = unavailable(
     "BasicAuthWebSocketServerProtocol basic_auth_protocol_factory",
     "websockets.sync.server.basic_auth()",
 )
-_LEGACY_CLIENT = unavailable("WebSocketClientProtocol", "websockets.sync.client.ClientConnection")
+_LEGACY_CLIENT = {
+    **unavailable("WebSocketClientProtocol", "websockets.sync.client.ClientConnection"),
+    **unavailable("Connect", "websockets.sync.client.connect()"),
+}
 _LEGACY_PROTOCOL = unavailable("WebSocketCommonProtocol", "websockets.sync.connection.Connection")
 _LEGACY_SERVER = {
     **unavailable("WebSocketServer", "websockets.sync.server.Server"),
     **unavailable("WebSocketServerProtocol", "websockets.sync.server.ServerConnection"),
+    **unavailable("Serve", "websockets.sync.server.serve()"),
 }
 _LEGACY = {**_LEGACY_AUTH, **_LEGACY_CLIENT, **_LEGACY_PROTOCOL, **_LEGACY_SERVER}
 
 _ASYNCHRONOUS: dict[str, Names] = {
     "websockets.asyncio": {},
-    "websockets.asyncio.client": _CLIENT,
+    "websockets.asyncio.client": {
+        **_CLIENT,
+        **ours("stand_in.websockets_calls", "backoff process_exception"),
+    },
     "websockets.asyncio.connection": {**_CONNECTION, **_BROADCAST},
     "websockets.asyncio.router": _ROUTER,
     "websockets.asyncio.server": _SERVER,

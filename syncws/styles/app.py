@@ -174,7 +174,8 @@ class WebSocketApp:
     ) -> bool:
         """Connect, and call the program's functions until the connection is closed.
 
-        Blocks until then; any thread may call it, one at a time. Connecting may take what
+        Blocks until then; any thread may call it, one at a time: the next when :meth:`close` has
+        been called, or the call before has returned. Connecting may take what
         :func:`~.websocket.setdefaulttimeout` has set, else 10 seconds. After its end it may be
         called again. Ctrl-C in the main thread ends it: the connection is closed within half a
         second, ``on_error`` gets the :exc:`KeyboardInterrupt`, and the call returns normally, as
@@ -246,22 +247,24 @@ class WebSocketApp:
         run = Run(self, settings)
         try:
             with self._lock:
-                if self._run is not None:
+                if self._run is not None and not self._run.stopped:
                     raise ConcurrencyError("run_forever() runs already, perhaps in another thread")
-                if self.sock is not self._own_sock:
+                if self.sock is not None and self.sock is not self._own_sock:
                     raise WebSocketException("socket is already opened")
                 # A thread may be started for the run, and close() come before it gets here. In
                 # the thread that runs it can only be about what was before.
                 if self._closed_by not in (None, 0, threading.get_ident()):
                     run.stop()
                 self._closed_by = 0
-                self._run = run
+                run.begun = True
+                self._run = run  # one before may still be in a function of the program's
             self.has_errored = False
             self.last_close_frame = None
             run.run()
         finally:
             if self._run is run:
                 self._run = None  # on_close may run it again
+            if run.begun:
                 run.finish()
         return run.has_errored
 

@@ -95,6 +95,7 @@ class Run:
         settings: arguments of :meth:`~.app.WebSocketApp.run_forever`.
 
     Attributes:
+        begun: whether it is the application's, or was.
         stopped: whether it is to end.
         has_errored: whether something went wrong.
 
@@ -104,6 +105,7 @@ class Run:
     def __init__(self, app: WebSocketApp, settings: RunSettings) -> None:
         self._app = app
         self._settings = settings
+        self.begun = False
         self.stopped = False
         self.has_errored = False
         self._sock: WebSocket | None = None
@@ -149,8 +151,11 @@ class Run:
 
     def release(self) -> None:
         """Take the connection from the application: programs wait for that. Idempotent."""
-        if self._app.sock is self._sock:  # another thread may have begun the next run
-            self._app.sock = self._app._own_sock = None
+        app = self._app
+        if app.sock is self._sock:  # another thread may have begun the next run
+            app.sock = None
+        if app._own_sock is self._sock:
+            app._own_sock = None
 
     def begin_close(self) -> None:
         """Start to close the connection, if there is one."""
@@ -306,6 +311,10 @@ class Run:
                 return
             if self.stopped:
                 continue  # the program wants nothing more; the server's close frame follows
+            if app.sock is not sock:  # the program has taken it away
+                self.stop()
+                sock.shutdown()
+                return
             if isinstance(item, Frame):
                 if item.opcode is Opcode.CLOSE:
                     self._server_closed(item)
@@ -373,7 +382,9 @@ class Run:
             exc: what went wrong.
             is_final: whether it ends the run.
         """
-        self.has_errored = self._app.has_errored = True
+        self.has_errored = True
+        if self._app._run in (self, None):  # and not the next one
+            self._app.has_errored = True
         if self._app.on_error is not None:
             self._call_last(self._app.on_error, exc)
         elif exc is self._header_error:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InvalidURL",
     "NotConnected",
+    "NothingYet",
     "ServerClosed",
     "WebSocketAddressException",
     "WebSocketBadStatusException",
@@ -90,6 +91,10 @@ class InvalidURL(InvalidURI, ValueError):
 
 class WebSocketTimeoutException(WebSocketException, TimeoutError):
     """It took longer than the timeout."""
+
+
+class NothingYet(WebSocketTimeoutException, BlockingIOError):
+    """There is nothing, and the timeout is 0; also a :exc:`BlockingIOError`."""
 
 
 class WebSocketAddressException(WebSocketException, AddressError):
@@ -195,7 +200,15 @@ class _BrokenRule(WebSocketProtocolException, _ClosedByError):
     """The connection is closed: the server broke a rule of the protocol."""
 
 
-_KINDS = [_ClosedNormally, _ClosedByError, NotConnected, ServerClosed, _BrokenRule, WrongArgument]
+_KINDS = [
+    _ClosedNormally,
+    _ClosedByError,
+    NotConnected,
+    ServerClosed,
+    _BrokenRule,
+    WrongArgument,
+    NothingYet,
+]
 for _kind in _KINDS:
     # What programs see in logs, and what some of them compare.
     _kind.__name__ = _kind.__qualname__ = _kind.__mro__[1].__name__

@@ -47,7 +47,7 @@ class ClientSocket:
         self._lock = threading.RLock()  # guards those below
         self._readiness: Readiness | None = None
         self._closed = False
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # guards the next; a signal handler may send
         self._raw = RawFrames()
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ class ClientSocket:
         if self._closed or owner is None:
             raise _closed()
         with self._sending:
-            for frame in self._raw.feed(bytes(data)):
+            for frame in list(self._raw.feed(bytes(data))):  # none is left for the next call
                 owner.send_frame(ABNF(*frame))
         return len(data)
 

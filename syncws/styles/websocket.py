@@ -89,12 +89,14 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         refuse(get_mask_key=get_mask_key, dispatcher=dispatcher)
         super().__init__(sockopt, sslopt)
         self._fire_cont_frame = fire_cont_frame
-        self._connecting = threading.Lock()
+        # Held while a connection takes the place of another. Re-entrant, for signal handlers, and
+        # as a socket that the program has set becomes one.
+        self._connecting = threading.RLock()
 
     # --- connecting ---
 
     def connect(self, url: str, **options: Any) -> None:
-        """Connect to a server. Blocks until the connection is open.
+        """Connect to a server. Blocks until the connection is open; one that was is cut then.
 
         Args:
             url: ``ws://`` or ``wss://``; user and password in it are sent as Basic credentials.
@@ -121,7 +123,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         """
         if options.get("timeout") is not None:
             self.settimeout(options["timeout"])
-        self.adopt(self.open_connection(url, options))
+        self.adopt(self.open_connection(url, options), replace=True)
 
     def open_connection(self, url: str, options: dict[str, Any]) -> FrameConnection:
         """Return a connection for :meth:`adopt`; raises what :meth:`connect` does."""
@@ -142,15 +144,21 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         trace_handshake(connection)
         return connection
 
-    def adopt(self, connection: FrameConnection) -> None:
+    def adopt(self, connection: FrameConnection, *, replace: bool = False) -> None:
         """Use a connection from now on, in place of one that is closed.
+
+        Args:
+            connection: the new one.
+            replace: whether to cut an open one, rather than the new one.
 
         Raises:
             ConcurrencyError: there is an open one; the other one is cut.
         """
         with self._connecting:
             present = self._connection
-            if present is None or not present.open:
+            if replace and present is not None:
+                present.abort()
+            if replace or present is None or not present.open:
                 self._forget()
                 self._controls.clear()
                 self._fragments = []
@@ -165,8 +173,13 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         raise ConcurrencyError("it is connected already; close it first")
 
     def _use_given_sock(self) -> None:
-        """Have the socket that the program has set as the connection."""
-        sock, self._given_sock = self._given_sock, None
+        """Have the socket that the program has set as the connection, unless another thread did."""
+        with self._connecting:
+            if self._given_sock is not None:
+                self.adopt(self._take_over(self._given_sock), replace=True)
+                self._given_sock = None
+
+    def _take_over(self, sock: Any) -> FrameConnection:
         protocol = ClientProtocol("ws://localhost/", state=State.OPEN, max_size=None)
         has_tls = hasattr(type(sock), "do_handshake")  # of its class: mocks have whatever one asks
         connection = FrameConnection(
@@ -177,7 +190,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
             takes_fragments=self._fire_cont_frame,
         )
         connection.begin()
-        self.adopt(connection)
+        return connection
 
     # --- closing ---
 
@@ -291,8 +304,14 @@ def create_connection(
 
     Raises what :meth:`WebSocket.connect` does.
     """
-    names = ("sockopt", "sslopt", "fire_cont_frame", "enable_multithread", "skip_utf8_validation")
-    own = {name: options.pop(name) for name in names if name in options}
+    own: dict[str, Any] = {  # all of them, as subclasses may require them
+        "sockopt": None,
+        "sslopt": None,
+        "fire_cont_frame": False,
+        "enable_multithread": True,
+        "skip_utf8_validation": False,
+    }
+    own = {name: options.pop(name, value) for name, value in own.items()}
     ws = class_(**own, **options)
     ws.settimeout(_default_timeout if timeout is None else timeout)
     ws.connect(url, **options)

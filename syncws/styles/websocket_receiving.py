@@ -10,7 +10,7 @@ from ..exceptions import ConnectionClosed
 from ..sansio.frames import Frame, Opcode
 from ..threaded.deadline import Deadline
 from .abnf import ABNF, as_bytes
-from .client_errors import raise_as_known
+from .client_errors import NothingYet, WebSocketTimeoutException, raise_as_known
 from .frame_connection import Controls
 from .tracing import isEnabledForTrace, trace_frame
 from .websocket_attributes import WebSocketAttributes
@@ -112,6 +112,9 @@ class WebSocketReceiving(WebSocketAttributes):
                     return last
                 self._forget_sock()
                 raise_as_known(exc)
+            except TimeoutError as exc:
+                kind = WebSocketTimeoutException if self.sock_opt.timeout else NothingYet
+                raise kind("Connection timed out") from exc  # what programs look for
             except Exception as exc:
                 raise_as_known(exc)
             if isinstance(item, Controls):

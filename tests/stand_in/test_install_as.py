@@ -157,6 +157,55 @@ def test_reloading_gives_the_same_names():
     )
 
 
+def test_modules_that_were_thrown_out_are_attributes_again():
+    run_as(
+        ALL,
+        """
+        import sys
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("websocket", "websockets"):
+                del sys.modules[name]
+        import websocket, websockets
+        assert websocket._exceptions.WebSocketException is websocket.WebSocketException
+        assert websockets.exceptions.ConnectionClosed is syncws.ConnectionClosed
+        assert websockets.sync.client.ClientConnection is syncws.ClientConnection
+        """,
+    )
+
+
+def test_names_are_where_programs_import_them_from_although_others_define_them():
+    run_as(
+        ALL,
+        """
+        from websockets.sync.client import Connection, ClientProtocol, Headers, USER_AGENT, connect
+        from websockets.sync.server import Connection as Same, Request, Response, ServerProtocol
+        from websockets.sync.connection import CloseCode, ConnectionClosedOK, State
+        from websockets.asyncio.client import process_exception
+        from websockets.legacy.client import Connect
+        from websockets.legacy.server import Serve
+        assert Connection is Same
+        assert process_exception(ValueError()) is not None
+        """,
+    )
+
+
+def test_an_abstract_class_may_stand_beside_an_asynchronous_one():
+    run_as(
+        "websockets",
+        """
+        import abc
+        from websockets.legacy.server import WebSocketServerProtocol
+
+        class Handler(abc.ABC, WebSocketServerProtocol):
+            @abc.abstractmethod
+            def handle(self): ...
+
+        assert issubclass(Handler, WebSocketServerProtocol)
+        assert not isinstance(5, WebSocketServerProtocol)
+        """,
+    )
+
+
 def test_names_can_be_replaced_as_tests_do():
     run_as(
         "websockets",

@@ -55,6 +55,60 @@ def test_close_of_another_thread_ends_the_run():
         app.close()
 
 
+def test_a_closed_run_whose_function_goes_on_does_not_keep_the_next_one():
+    entered, leave = threading.Event(), threading.Event()
+
+    def on_message(app, message):
+        if not entered.is_set():
+            entered.set()
+            assert leave.wait(SOON)
+
+    with serving(lambda ws: ws.send("x") or ws.wait_closed()) as server, nothing_left():
+        app = Watched(server.uri, on_message=on_message)
+        first = run(app.run_forever)
+        assert entered.wait(SOON)
+        app.close()
+        app.opened.clear()
+        second = run(app.run_forever)  # as programs that restart do
+        assert app.opened.wait(SOON)
+        sock = app.sock
+        leave.set()
+        assert first.result() is False
+        assert app.sock is sock
+        assert app.keep_running
+        app.close()
+        assert second.result() is False
+        assert [event[0] for event in app.events].count("on_close") == 2
+
+
+def test_function_may_close_and_run_again():
+    turns = []
+
+    def on_message(app, message):
+        turns.append(message)
+        app.close()
+        if len(turns) < 3:
+            app.run_forever()
+
+    with serving(lambda ws: ws.send("x") or ws.wait_closed()) as server, nothing_left():
+        app = WebSocketApp(server.uri, on_message=on_message)
+        assert run(app.run_forever).result() is False
+        assert turns == ["x"] * 3
+
+
+def test_application_whose_sock_was_taken_away_ends_and_can_run_again():
+    def on_message(app, message):
+        app.sock = None
+
+    with serving(lambda ws: [ws.send("x"), ws.send("x"), ws.wait_closed()]) as server:
+        with nothing_left():
+            app = Watched(server.uri, on_message=on_message)
+            for _ in range(2):
+                run(app.run_forever).result()
+                assert app.sock is None
+        assert [event[0] for event in app.events] == ["on_open", "on_close"] * 2
+
+
 def test_threads_may_close_at_once():
     with serving() as server, nothing_left():
         app = Watched(server.uri)

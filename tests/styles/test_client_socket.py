@@ -287,6 +287,34 @@ def test_what_is_no_frame_of_a_client_is_not_sent():
         assert ws.recv() == "still here"
 
 
+def test_signal_handler_may_send_while_the_socket_sends():
+    inside = []
+
+    with connected() as (ws, _):
+        frame = ABNF.create_frame("x", ABNF.OPCODE_TEXT).format()
+        send_frame = ws.send_frame
+
+        def interrupted(each):
+            if not inside:  # as in a handler that runs here
+                inside.append(True)
+                ws.sock.send(frame)
+            send_frame(each)
+
+        ws.send_frame = interrupted
+        run(ws.sock.send, frame).result()
+        assert [ws.recv(), ws.recv()] == ["x", "x"]
+
+
+def test_frames_after_one_that_fails_are_not_sent_later():
+    good, bad = (ABNF.create_frame(text, ABNF.OPCODE_TEXT) for text in ("good", "bad"))
+    bad.rsv1 = 1
+    with connected() as (ws, _):
+        with pytest.raises(websocket.WebSocketProtocolException):
+            ws.sock.send(bad.format() + ABNF.create_frame("late", ABNF.OPCODE_TEXT).format())
+        ws.sock.send(good.format())
+        assert ws.recv() == "good"
+
+
 @pytest.mark.parametrize("end", ["close", "shutdown", "none", "sock.close"])
 def test_socket_outlives_the_close(end):
     with connected() as (ws, _), nothing_left():
@@ -362,6 +390,26 @@ def test_socket_that_is_set_is_used_without_a_handshake():
     assert ws.sock is None
 
 
+def test_threads_may_use_a_socket_that_was_set_at_once():
+    for _ in range(20):
+        ours, theirs = socket_pair()
+        with theirs:  # the other one is the object's
+            ws = WebSocket()
+            ws.sock = ours
+            ws.settimeout(SOON)
+            together = threading.Barrier(2)
+
+            def work(function, *args, together=together):
+                together.wait(SOON)
+                return function(*args)
+
+            theirs.sendall(build_frame(0x81, b"y"))
+            receiver, sender = run(work, ws.recv), run(work, ws.send, "x")
+            assert receiver.result() == "y"
+            sender.result()
+            ws.shutdown()
+
+
 def test_socket_with_tls_may_be_set():
     server_context, client_context = contexts()
     local, remote = socket_pair()
@@ -395,10 +443,13 @@ def test_what_is_no_socket_is_not_used_as_one():
     assert (ws.sock, ws.fileno()) == (fake, 42)
     ws.shutdown()
     assert (ws.sock, closed) == (None, [fake])
-    ws.sock = Fake()
-    with pytest.raises(TypeError, match="socket, not Fake"):
-        ws.recv()
-    assert ws.sock is None
+    ws.sock = fake = Fake()
+    for _ in range(2):
+        with pytest.raises(TypeError, match="socket, not Fake"):
+            ws.recv()
+    assert ws.sock is fake
+    ws.shutdown()
+    assert (ws.sock, len(closed)) == (None, 2)
 
 
 def test_socket_that_was_set_is_closed_with_the_object():

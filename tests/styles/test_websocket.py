@@ -346,7 +346,7 @@ def test_what_the_handshake_agreed_on_can_be_read_off():
         ws.close()
 
 
-def test_object_connects_again_after_closing_but_not_before():
+def test_object_connects_again_and_the_connection_before_is_cut():
     with serving() as server, nothing_left():
         ws = websocket.WebSocket()
         with pytest.raises(websocket.WebSocketConnectionClosedException, match="never connected"):
@@ -355,11 +355,43 @@ def test_object_connects_again_after_closing_but_not_before():
         ws.abort()
         for _ in range(2):
             ws.connect(server.uri, timeout=SOON)
-            with pytest.raises(syncws.ConcurrencyError, match="close it first"):
-                ws.connect(server.uri)
+            before = ws.sock
+            ws.connect(server.uri)  # as programs do after a timeout
+            assert before.fileno() == -1
+            wait_until(lambda: len(server.connections) == 1)
             ws.send("hello")
             assert ws.recv() == "hello"
             ws.close()
+
+
+@pytest.mark.parametrize(("timeout", "kind"), [(0, BlockingIOError), (0.01, TimeoutError)])
+def test_time_limits_are_told_as_sockets_tell_them(timeout, kind):
+    with serving() as server:
+        ws = websocket.create_connection(server.uri, timeout=SOON)
+        ws.settimeout(timeout)
+        with pytest.raises(kind, match="timed out") as caught:
+            ws.recv()
+        assert type(caught.value).__name__ == "WebSocketTimeoutException"
+        assert isinstance(caught.value, websocket.WebSocketTimeoutException)
+        assert isinstance(caught.value, BlockingIOError) is (timeout == 0)
+        ws.settimeout(SOON)
+        ws.send("x")
+        assert ws.recv() == "x"
+        ws.close()
+
+
+def test_subclass_is_given_all_options_that_are_its_own():
+    class Strict(websocket.WebSocket):
+        def __init__(
+            self, sockopt, sslopt, fire_cont_frame, enable_multithread, skip_utf8_validation, **_
+        ):
+            super().__init__(sockopt, sslopt, fire_cont_frame)
+
+    with serving() as server:
+        ws = websocket.create_connection(server.uri, timeout=SOON, class_=Strict)
+        ws.send("x")
+        assert ws.recv() == "x"
+        ws.close()
 
 
 def test_subclass_is_made_and_used():
@@ -374,7 +406,7 @@ def test_subclass_is_made_and_used():
     with serving() as server:
         ws = websocket.create_connection(server.uri, class_=Mine, enable_multithread=True)
         assert isinstance(ws, Mine)
-        assert ws.mine == {"enable_multithread": True}
+        assert ws.mine["enable_multithread"] is True
         ws.send("hello")
         assert ws.recv() == "HELLO"
         ws.close()
