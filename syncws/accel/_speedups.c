@@ -1418,6 +1418,23 @@ convert(State *state, PyObject *message, PyObject *decode)
     return PyUnicode_FromEncodedObject(message, "utf-8", NULL);
 }
 
+/* Take the first item if it is a whole message and taking it wakes nobody: the usual case, in one
+ * step, which no signal handler and no other thread comes between. Return it, or NULL. */
+static inline PyObject *
+queue_take_plain(Queue *self)
+{
+    PyObject *message = NULL;
+    LOCK(self);
+    if (self->length && (self->room == NULL || self->room == Py_None)) {
+        PyObject *first = self->ring[self->head].message;
+        if (PyUnicode_CheckExact(first) || PyBytes_CheckExact(first)) {
+            message = queue_remove_first(self);
+        }
+    }
+    UNLOCK();
+    return message;
+}
+
 /* Put a message back in front. Return whether there was memory to do so. */
 static int
 queue_add_first(Queue *self, PyObject *message, Py_ssize_t size)
@@ -1456,10 +1473,13 @@ queue_put_back(Queue *self, PyObject *message, Py_ssize_t size)
  * What handlers raise after the message was taken would lose it. The interpreter looks for signals
  * just before this call and just after it, and does not where it iterates. So there is nothing to
  * look for but where time went by in between: as this thread waited for the interpreter lock
- * (waited), as Python code put fragments together, as the kernel was told to wake the reader. */
+ * (waited), as fragments were put together and freed, as the kernel was told to wake the reader. */
 static int
 queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject **result)
 {
+    if (decode == Py_None && !waited && (*result = queue_take_plain(self)) != NULL) {
+        return 1;
+    }
     for (;;) {
         int complete = 0;
         PyObject *message = queue_peek(self, &complete);
@@ -1479,7 +1499,7 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
                 /* What came in fragments is whole now; freeing them would take its time below. */
                 Py_SETREF(message, Py_NewRef(*result));
             }
-            if (taken && (wakes || waited) && PyErr_CheckSignals() < 0) {
+            if (taken && (wakes || waited || !plain) && PyErr_CheckSignals() < 0) {
                 queue_put_back(self, message, size);
                 taken = 0;
             }
