@@ -395,7 +395,7 @@ def test_going_on_takes_close_timeout_at_most():
             if turn == 2:
                 break
         assert [mute.close_code() for _ in range(3)] == [1000] * 3
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5
 
 
 # --- what is wrong from the beginning ---
@@ -836,7 +836,7 @@ def test_stop_ends_a_long_delay_of_another_thread(closed_port):
         start = time.monotonic()
         stop.set()
         assert looping.result() == []
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5
 
 
 def test_stop_ends_a_long_delay_of_the_main_thread(closed_port):
@@ -851,7 +851,7 @@ def test_stop_ends_a_long_delay_of_the_main_thread(closed_port):
     with nothing_left():
         stopping = run(stop_it)
         assert loop() == []
-        assert time.monotonic() - stopping.result() < 1
+        assert time.monotonic() - stopping.result() < 5
 
 
 def test_stop_ends_the_delay_that_a_server_asks_for():

@@ -212,7 +212,7 @@ def test_K10_a_server_that_does_not_answer_in_time_is_an_error(script):
         start = time.monotonic()
         with pytest.raises(TimeoutError, match="timed out during opening handshake"):
             connect(server.uri, open_timeout=0.1)
-        assert 0.1 <= time.monotonic() - start < 2
+        assert 0.1 <= time.monotonic() - start < 5
 
 
 def test_K10_tls_counts_too():
@@ -264,7 +264,7 @@ def test_K13_closing_takes_close_timeout_at_most():
         start = time.monotonic()
         ws.close()
         assert ws.closed
-        assert 0.1 <= time.monotonic() - start < 1
+        assert 0.1 <= time.monotonic() - start < 5
     with bare_server() as (_, ws):
         assert ws.options.close_timeout == 10
 

@@ -77,7 +77,7 @@ def test_M4_closing_takes_close_timeout_at_most():
     with bare_client(close_timeout=0.05) as (_, ws):
         start = time.monotonic()
         ws.close()
-        assert 0.05 <= time.monotonic() - start < 1
+        assert 0.05 <= time.monotonic() - start < 5
     with both_ends() as ends:
         assert [ws.options.close_timeout for ws in ends] == [10, 10]
 

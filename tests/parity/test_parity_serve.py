@@ -445,7 +445,7 @@ def test_S17_closing_takes_close_timeout_at_most():
         start = time.monotonic()
         ws.close()
         assert ws.closed
-        assert 0.1 <= time.monotonic() - start < 1
+        assert 0.1 <= time.monotonic() - start < 5
         assert isinstance(ws.close_exc.__cause__, TimeoutError)
 
 
@@ -455,7 +455,7 @@ def test_S17_closing_takes_no_longer_while_another_thread_is_stuck_in_send():
         assert sock.recv(1)  # it is under way, and too long for buffers
         start = time.monotonic()
         ws.close()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5
         with pytest.raises(ConnectionClosedError):
             sending.result()
 

@@ -89,7 +89,7 @@ def test_silence_in_place_of_a_response():
     began = time.monotonic()
     with scripted_server(script) as server, pytest.raises(TimeoutError):
         connect(server.uri, open_timeout=0.05)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_slow_response():
@@ -152,7 +152,7 @@ def test_end_of_the_test_wakes_who_waits_by_tls():
     with scripted_server(script, timeout=30) as server:
         ws = connect(server.tls_uri, ssl=contexts()[1])
         assert accepted.wait(SOON)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     ws.abort()
 
 
@@ -283,7 +283,7 @@ def test_stall_blocks_who_sends():
         with pytest.raises(SendTimeout):
             send_until_blocked(ws)
         ws.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
 
 
 def test_stall_leaves_a_close_frame_unanswered():

@@ -368,7 +368,7 @@ def test_end_of_the_test_wakes_who_waits():
     began = time.monotonic()
     with scripted_server(lambda peer: peer.delay(30), lambda peer: peer.stall()) as server:
         socks = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     for sock in socks:
         sock.close()
 
@@ -385,7 +385,7 @@ def test_end_of_the_test_wakes_who_swallows():
     with scripted_server(script) as server:
         ws = connect(server.uri)
         assert swallowing.wait(SOON)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     ws.abort()
 
 
@@ -396,7 +396,7 @@ def test_end_of_the_test_is_an_error_for_who_expects():
         scripted_server(lambda peer: peer.expect("more"), timeout=30) as server,
     ):
         ws = connect(server.uri)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     ws.abort()
 
 

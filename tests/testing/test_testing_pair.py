@@ -157,7 +157,7 @@ def test_closing_is_quick_whatever_the_ends_are_in():
         flooding = [run(flood, client), run(flood, server)]
         threading.Event().wait(0.05)  # some is under way by then, or not: both must work
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     for each in flooding:
         each.result()
 

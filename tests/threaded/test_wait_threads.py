@@ -322,7 +322,7 @@ def test_ctrl_c_ends_the_wait_and_leaves_nothing(pair):
         interrupting = run(interrupt)
         with pytest.raises(KeyboardInterrupt):
             wait(pair)
-        assert time.monotonic() - times[0] < 1
+        assert time.monotonic() - times[0] < 5
         interrupting.result()
         assert_nothing_is_left(*pair)
     pair[0].send("x")
