@@ -1,7 +1,7 @@
 """Tornado's client, which tutorials call ``WebSocketClient``: ``WebSocketApp`` and ``recv()``."""
 
 import pytest
-from support.pairs import SOON, run
+from support.pairs import run
 from support.serving import serving
 
 from syncws import ConnectionClosedOK, connect, styles
@@ -43,7 +43,7 @@ def test_T3_WebSocketApp_calls_functions_as_things_happen():
         ("message", "text"),
         ("message", "more text"),
         ("message", b"bytes"),
-        ("close", 1000, ""),
+        ("close", 1000, None),
     ]
     assert (requests[0]["X-A"], requests[0]["Cookie"]) == ("b", "c=d")
 
@@ -65,7 +65,7 @@ def test_T3_WebSocketApp_pings_and_is_pinged():
 
     with serving(ping) as server:
         app = WebSocketApp(server.uri, on_ping=note("ping"), on_pong=note("pong"))
-        app.run_forever(ping_interval=0.05, ping_timeout=SOON, ping_payload="beat")
+        app.run_forever(ping_interval=0.05, ping_payload="beat")
     assert calls == {"ping": b"hello", "pong": b"beat"}
 
 
