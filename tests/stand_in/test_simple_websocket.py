@@ -18,18 +18,17 @@ SOON = 20.0
 
 
 @pytest.mark.interop
-@pytest.mark.timeout(200)
 def test_a_program_sees_no_difference():
     pytest.importorskip("simple_websocket")
     pytest.importorskip("werkzeug")
     ours = json.loads(run_as("simple_websocket", PROGRAM))
-    for _ in range(3):  # the original loses a close frame now and then
-        theirs = json.loads(run(PROGRAM))
-        if theirs == ours:
-            break
+    theirs = json.loads(run(PROGRAM))
     assert len(ours) == len(theirs)
     for expected, found in zip(theirs, ours):
-        assert found == expected
+        if expected[0] == "close" and expected[2] == "None":  # the original has lost the frame
+            assert found[2][0] == found[3][0] == "ConnectionClosed"
+        else:
+            assert found == expected
 
 
 def environ_of(sock, **more):

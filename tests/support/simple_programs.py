@@ -110,7 +110,7 @@ seen.append(["server", results["/sending"][0], results["/sending"][1][0]])
 # Closing.
 for code in ("", "1000", "1001", "3000", "3001"):
     ws = connect("/close?" + code)
-    seen.append(["close", code, ended(ws.receive, SOON), ended(ws.send, "late")])
+    seen.append(["close", code, ended(ws.receive, SOON / 2), ended(ws.send, "late")])
 
 # Subprotocols.
 for path, offered in (
