@@ -30,9 +30,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
 
-# Of this run, not of those that tests start.
-os.environ.pop("PYTEST_ADDOPTS", None)
-
 if os.environ.get("SYNCWS_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["SYNCWS_SWITCH_INTERVAL"]))
 
@@ -48,6 +45,12 @@ def library_threads():
         for thread in threading.enumerate()
         if thread.name.startswith("syncws") and thread.name not in LASTING_THREADS
     }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_options():
+    """Keep this run's options from those that tests start; pytest-xdist's workers have had them."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
 
 
 @pytest.fixture(autouse=True)
