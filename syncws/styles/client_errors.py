@@ -78,11 +78,15 @@ class WebSocketProxyException(ProxyError):
     """The proxy did not connect us."""
 
 
-class WrongArgument(WebSocketException, ValueError):
-    """An argument can't be; also a :exc:`ValueError`."""
+class _Renamed(BaseException):
+    """Has kinds pickled by their place in the list, as they have the name of another class."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (_KINDS.index(WrongArgument), self.args), self.__dict__
+        return _remake, (_KINDS.index(type(self)), self.args), self.__dict__
+
+
+class WrongArgument(WebSocketException, _Renamed, ValueError):
+    """An argument can't be; also a :exc:`ValueError`."""
 
 
 class InvalidURL(InvalidURI, ValueError):
@@ -93,7 +97,7 @@ class WebSocketTimeoutException(WebSocketException, TimeoutError):
     """It took longer than the timeout."""
 
 
-class NothingYet(WebSocketTimeoutException, BlockingIOError):
+class NothingYet(WebSocketTimeoutException, _Renamed, BlockingIOError):
     """There is nothing, and the timeout is 0; also a :exc:`BlockingIOError`."""
 
 

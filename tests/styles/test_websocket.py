@@ -1,6 +1,7 @@
 """``WebSocket`` and ``create_connection()``, websocket-client's calls: what they do."""
 
 import os
+import pickle
 import socket
 import ssl
 import threading
@@ -374,6 +375,8 @@ def test_time_limits_are_told_as_sockets_tell_them(timeout, kind):
         assert type(caught.value).__name__ == "WebSocketTimeoutException"
         assert isinstance(caught.value, websocket.WebSocketTimeoutException)
         assert isinstance(caught.value, BlockingIOError) is (timeout == 0)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert (type(copy), str(copy)) == (type(caught.value), str(caught.value))
         ws.settimeout(SOON)
         ws.send("x")
         assert ws.recv() == "x"
