@@ -1,15 +1,14 @@
 """Programs that are run with this library in place of others, compared with `python`."""
 
 import json
-import os
 import pathlib
 import signal
-import subprocess
 import sys
 import textwrap
 import zipapp
 
 import pytest
+from support.stand_ins import python
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RUN = ["-m", "syncws", "run", "--as", "websocket,simple_websocket"]
@@ -32,24 +31,6 @@ print(json.dumps({
     "handlers": [str(signal.getsignal(number)) for number in (2, 13, 15)],
 }))
 """
-
-
-def python(*arguments, cwd, status=0, **kwargs):
-    """Run Python with these arguments; return what it printed, or what it complained of."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-        **kwargs,
-    )
-    assert done.returncode == status, done.stderr
-    return done.stderr if status else done.stdout
 
 
 @pytest.fixture

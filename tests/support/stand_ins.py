@@ -9,11 +9,11 @@ import textwrap
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run(source, *arguments, cwd=None):
-    """Run a program until it ends; return what it printed, or fail with what it complained of."""
+def python(*arguments, cwd=None, status=0, **kwargs):
+    """Run Python with these arguments; return what it printed, or what it complained of."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(source), *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -21,9 +21,15 @@ def run(source, *arguments, cwd=None):
         timeout=50,
         check=False,
         env={**os.environ, "PYTHONPATH": path},
+        **kwargs,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
+
+
+def run(source, *arguments, cwd=None):
+    """Run a program until it ends; return what it printed, or fail with what it complained of."""
+    return python("-W", "error", "-c", textwrap.dedent(source), *arguments, cwd=cwd)
 
 
 def run_as(libraries, source, *arguments, **kwargs):
