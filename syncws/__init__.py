@@ -28,29 +28,44 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from . import exceptions as exceptions
-from .client.client_connection import ClientConnection
-from .client.connect import connect, unix_connect
-from .client.reconnect import reconnect
+from .aliases import (
+    Data,
+    ExtensionName,
+    ExtensionParameter,
+    LoggerLike,
+    Origin,
+    StatusLike,
+    Subprotocol,
+)
+from .client import ClientConnection, connect, reconnect, unix_connect, unix_reconnect
 from .exceptions import *  # noqa: F403
 from .options import Deflate
 from .sansio.client_protocol import ClientProtocol
 from .sansio.close import Close, CloseCode
 from .sansio.frames import Frame, Opcode
-from .sansio.handshake import SAME_ORIGIN
-from .sansio.headers import Headers
+from .sansio.headers import Headers, HeadersLike
 from .sansio.http11 import Request, Response
+from .sansio.origins import SAME_ORIGIN
+from .sansio.protocol import Protocol
 from .sansio.server_protocol import ServerProtocol
 from .sansio.state import Role, State
 from .sansio.uri import WebSocketURI, parse_uri
-from .server.auth import basic_auth, bearer_auth
-from .server.broadcast import broadcast
-from .server.groups import Group
-from .server.inheriting import listen_fds
-from .server.routing import Router
-from .server.serve import ThreadingServer, serve, unix_serve
-from .server.stats import ServerStats
-from .server.upgrade import ServerConnection
-from .server.url_route import route, unix_route
+from .server import (
+    Group,
+    Router,
+    Server,
+    ServerConnection,
+    ServerStats,
+    ThreadingServer,
+    basic_auth,
+    bearer_auth,
+    broadcast,
+    listen_fds,
+    route,
+    serve,
+    unix_route,
+    unix_serve,
+)
 from .threaded.attributes import Stats
 from .threaded.connection import Connection
 from .threaded.pings import Ping
@@ -73,6 +88,9 @@ if TYPE_CHECKING:
     from .styles import WebSocketHandler as WebSocketHandler
     from .styles import run_forever as run_forever
 
+#: The role of an endpoint, by the name that ``websockets`` has for it.
+Side = Role
+
 __all__ = [
     *exceptions.__all__,
     "SAME_ORIGIN",
@@ -81,21 +99,32 @@ __all__ = [
     "Close",
     "CloseCode",
     "Connection",
+    "Data",
     "Deflate",
+    "ExtensionName",
+    "ExtensionParameter",
     "Frame",
     "Group",
     "Headers",
+    "HeadersLike",
+    "LoggerLike",
     "Opcode",
+    "Origin",
     "Ping",
+    "Protocol",
     "Request",
     "Response",
     "Role",
     "Router",
+    "Server",
     "ServerConnection",
     "ServerProtocol",
     "ServerStats",
+    "Side",
     "State",
     "Stats",
+    "StatusLike",
+    "Subprotocol",
     "ThreadingServer",
     "WebSocketURI",
     "basic_auth",
@@ -108,6 +137,7 @@ __all__ = [
     "route",
     "serve",
     "unix_connect",
+    "unix_reconnect",
     "unix_route",
     "unix_serve",
     "wait",

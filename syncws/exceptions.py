@@ -114,11 +114,11 @@ __all__ = [
 
 
 class WebSocketException(Exception):
-    r"""Base of every exception that the library defines, but one (a lookup).
+    r"""Base of every exception that the library defines, except one (a lookup).
 
     Its text is safe to log and to print, whoever wrote what it quotes: control characters, line
-    breaks, what changes the direction of text and halves of surrogate pairs are escaped, as
-    ``\x9b`` for example. Attributes and arguments are as they came.
+    breaks, characters that change the direction of text, and halves of surrogate pairs are escaped,
+    for example as ``\x9b``. Attributes and arguments are unchanged.
     """
 
     def __str__(self) -> str:
@@ -180,7 +180,7 @@ class ConnectionClosedOK(ConnectionClosed):
 
 
 class ConnectionClosedError(ConnectionClosed):
-    """The connection ended with an error; ``__cause__`` has it where it was ours to see."""
+    """The connection ended with an error; ``__cause__`` has the error if this end saw it."""
 
 
 class ProtocolError(WebSocketException):
@@ -242,11 +242,11 @@ class ConcurrencyError(WebSocketException, RuntimeError):
 
 
 class SendTimeout(WebSocketException, TimeoutError):
-    """The message was not sent in time. Nothing was written; the connection stays usable."""
+    """The message was not sent in time. Nothing was written, and the connection stays usable."""
 
 
 class SlowPeer(WebSocketException):
-    """A peer reads too slowly: more bytes than allowed wait for it, or would with one message more.
+    """A peer reads too slowly: more bytes than allowed wait for it, or would with one more message.
 
     Attributes:
         buffered: bytes that wait.
@@ -316,8 +316,8 @@ class InvalidHandshake(WebSocketException):
     """Base of what can go wrong in the opening handshake.
 
     Attributes:
-        response: the HTTP response that tells the other side, where somebody else is to send
-            it: the WSGI application that a request came to. ``None`` otherwise, but in
+        response: the HTTP response that tells the other side, where the library doesn't send it
+            itself but the WSGI application that got the request does. ``None`` otherwise, except in
             subclasses that say what it is.
     """
 
@@ -408,7 +408,7 @@ class InvalidProtocol(InvalidHandshake):
 
 
 class InvalidStatusCode(InvalidHandshake):
-    """The server refused: older name of, and caught with, :exc:`InvalidStatus`.
+    """The server refused: an older name, which also catches :exc:`InvalidStatus`.
 
     Attributes:
         status_code: the HTTP status.
@@ -425,10 +425,10 @@ class InvalidStatusCode(InvalidHandshake):
 
 
 class InvalidStatus(InvalidStatusCode):
-    """The server answered the opening handshake with another status than 101.
+    """The server answered the opening handshake with a status other than 101.
 
     Attributes:
-        response: the whole response, with its body as far as it came.
+        response: the whole response, with as much of its body as came.
     """
 
     response: Response
@@ -469,7 +469,7 @@ class InvalidHeaderFormat(InvalidHeader):
 
 
 class InvalidHeaderValue(InvalidHeader):
-    """A header can be parsed, but not used."""
+    """A header can be parsed, but its value can't be used."""
 
 
 class InvalidOrigin(InvalidHeader):
@@ -500,7 +500,7 @@ class InvalidHost(InvalidHandshake):
 
 
 class ServerBusy(InvalidHandshake):
-    """The server has as many connections as it may have; answered with 503.
+    """The server has as many connections as it is allowed; answered with 503.
 
     Attributes:
         limit: the number of connections.
@@ -524,7 +524,7 @@ class NegotiationError(InvalidHandshake):
 
 
 class DuplicateParameter(NegotiationError):
-    """An extension's parameter is there twice.
+    """An extension's parameter occurs twice.
 
     Attributes:
         name: the parameter.
@@ -585,7 +585,7 @@ class AbortHandshake(InvalidHandshake):
         super().__init__(status, headers, body)
         import http
 
-        self.status = http.HTTPStatus(status)
+        self.status: http.HTTPStatus = http.HTTPStatus(status)
         self.headers = headers
         self.body = body
 
@@ -597,7 +597,7 @@ class RedirectHandshake(InvalidHandshake):
     """The server redirects.
 
     Attributes:
-        uri: where to.
+        uri: the target.
     """
 
     def __init__(self, uri: str) -> None:

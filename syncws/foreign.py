@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit to be shown: in messages, in logs, on terminals."""
+"""Text that others wrote, made fit to be shown in messages, in logs and on terminals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECRET_HEADERS = frozenset(
 #: What may stand before a user name: a scheme with its slashes.
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*://)?")
 
-#: A host, or what is taken for one, and its port, which may be a password whose host is missing.
+#: A host, or what looks like one, and its port, which may be a password without its host.
 _HOST_AND_PORT = re.compile(r"((?:(?:wss?|https?):(?=/))?/*(?:\[[^]/?#]*\]|[^][/?#:]*)):([^/?#]*)")
 
 #: Addresses of IPv6 that lack their brackets.
@@ -38,15 +38,16 @@ _IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 def escape(text: str) -> str:
-    """Return text with what isn't safe to show as Python writes it in a literal."""
+    """Return text in which everything unsafe is written as in a Python literal."""
     return UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def hide_credentials(uri: str) -> str:
     """Return a URI, valid or not, with all that may be a user name or password as ``...``.
 
-    Where it isn't valid, nobody knows where the credentials end: a password may have ``/``, ``?``,
-    ``#``, ``@`` or ``://`` in it. So all before the last ``@`` is hidden, but for the scheme.
+    Where it isn't valid, there is no telling where the credentials end: a password may have ``/``,
+    ``?``,
+    ``#``, ``@`` or ``://`` in it. So everything before the last ``@`` is hidden, except the scheme.
     Without any ``@``, what stands for the port is hidden, unless it is a number.
     """
     scheme = _SCHEME.match(uri)[0]  # type: ignore[index]  # it matches anything

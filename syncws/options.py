@@ -38,21 +38,25 @@ class Deflate:
             leaves it to the other side.
         client_max_window_bits: limit of the client's window, 8 to 15 (§7.1.2.2); ``None``
             leaves it to the other side.
-        compress_window_bits: window that we compress with, where the agreement allows more,
-            9 to 15: memory against ratio.
+        compress_window_bits: window to compress with where the agreement allows a larger one, 9 to
+            15: memory against ratio.
         level: effort, -1 to 9, as in :func:`zlib.compressobj`.
         memory_level: memory, 1 to 9, as in :func:`zlib.compressobj`.
         min_size: messages of fewer bytes are sent uncompressed.
+        memory_limit: MiB that compressors may take in the process, for connections whose settings
+            have the same limit. Those that sent last keep theirs; the others begin anew with their
+            next message, which may take more bytes then.
     """
 
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
     server_max_window_bits: int | None = None
     client_max_window_bits: int | None = None
-    compress_window_bits: int = 12
-    level: int = -1
-    memory_level: int = 5
+    compress_window_bits: int = 15
+    level: int = 1
+    memory_level: int = 8
     min_size: int = 64
+    memory_limit: float = 64
 
     def __post_init__(self) -> None:
         """Refuse what can't be, naming it.
@@ -72,11 +76,13 @@ class Deflate:
                 raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
         if self.min_size < 0:
             raise ValueError(f"min_size can't be negative, got {self.min_size!r}")
+        if not self.memory_limit >= 0:
+            raise ValueError(f"memory_limit can't be negative, got {self.memory_limit!r}")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What one open connection is bound by. Times in seconds, sizes in bytes.
+    """The limits of one open connection. Times in seconds, sizes in bytes.
 
     Attributes:
         ping_interval: time between keepalive pings; ``None`` sends none.
@@ -85,8 +91,8 @@ class Options:
         close_timeout: wall time that closing may take; ``None`` waits forever.
         send_timeout: time that one ``send()`` may take; ``None`` waits forever.
         max_queue: messages above which reading pauses, and where it resumes.
-        read_limit: bytes of memory of undelivered messages above which reading pauses.
-        write_limit: bytes that may wait for a peer that does not read, where calls don't wait.
+        read_limit: bytes of memory that undelivered messages may take before reading pauses.
+        write_limit: bytes that may wait for a peer that does not read, in calls that don't block.
     """
 
     ping_interval: float | None = 20
@@ -115,7 +121,7 @@ class Options:
 
 
 def check_limit(value: float | None, name: str) -> None:
-    """Return if this can be a limit, in seconds or bytes; ``None`` is none.
+    """Return if this can be a limit, in seconds or bytes; ``None`` is no limit.
 
     Raises:
         TypeError: it isn't a number.

@@ -1,11 +1,11 @@
-"""What holds for every test: threads that switch as told, that do not fail and that end.
+"""What holds for every test: its threads don't fail, and end with it.
 
-An exception in any thread fails the test during which it was raised: pytest turns it into a
-warning, and warnings are errors here. The fixture below waits for threads before a test is
-over, so that it is that test and not the next one.
+An exception in any thread fails the test: pytest turns it into a warning, and warnings are errors
+here. The fixture below waits for threads before a test is over, so that the right test fails.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -18,28 +18,47 @@ from syncws.threaded import flusher
 
 THREADS_TIMEOUT = 5.0
 
-# The threads of the library that stay: they serve all connections of the process.
+# Threads of the library that stay, because they serve all connections of the process.
 LASTING_THREADS = {"syncws-timekeeper", "syncws-flusher"}
 
-# A job in the background of a shell ignores Ctrl-C, and what it starts inherits that; the
-# programs that tests start and interrupt must not.
+# A background job of a shell ignores Ctrl-C, and so do the programs that it starts. Those that
+# tests start and interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Tests connect to loopback; those of proxies set what they need.
+# Tests connect to loopback; tests of proxies set the variables that they need.
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
+
+# Each of the hundreds of programs that tests start would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if os.environ.get("SYNCWS_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["SYNCWS_SWITCH_INTERVAL"]))
 
 
-# The flusher has descriptors, and stays: tests that count them shall find it there.
+# The flusher has descriptors and stays: it must be there before tests count descriptors.
 flusher._flusher._start()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Have twice as many workers as cores: tests wait about as long as they compute."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_finish():
+    """Hide what pytest collected from the garbage collector.
+
+    It is a lot: hundreds of tests collect garbage, to see what is left, and each would take a
+    tenth of a second longer.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def library_threads():
-    """The threads of the library that are alive and should end with what started them."""
+    """The library's live threads, except those that stay."""
     return {
         thread
         for thread in threading.enumerate()
@@ -49,7 +68,7 @@ def library_threads():
 
 @pytest.fixture(autouse=True, scope="session")
 def own_options():
-    """Keep this run's options from those that tests start; pytest-xdist's workers have had them."""
+    """Hide the options of this run from runs that tests start; workers have them by now."""
     os.environ.pop("PYTEST_ADDOPTS", None)
 
 
@@ -57,8 +76,8 @@ def own_options():
 def no_threads_left():
     """Fail a test that leaves a thread of the library behind.
 
-    Being the first fixture set up it is the last one torn down. Threads of fixtures with a
-    wider scope were there before and may stay.
+    It is set up first, and so torn down last. Threads of fixtures with a wider scope exist
+    before it, and may stay.
     """
     before = library_threads()
     yield

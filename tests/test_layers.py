@@ -21,7 +21,7 @@ LAYERS = (
     (("version", "foreign", "exceptions", "aliases", "options", "accel"),),
     (("sansio",),),
     (("threaded",),),
-    (("client",), ("server",)),
+    (("client",), ("server",), ("wiretap",)),
     (("legacy",), ("styles",), ("integrations",), ("testing",), ("pubsub",)),
     (("stand_in",),),
     (("cli", "__init__", "__main__", "demo"),),
@@ -44,11 +44,13 @@ NEVER_IN_SANSIO = {
 SOCKETS = {"socket", "_socket", "ssl", "_ssl"}
 MAY_USE_SOCKETS = (
     "syncws.threaded.transport",
+    "syncws.threaded.tls_transport",
     "syncws.threaded.tls_socket",
     "syncws.threaded.readiness",
     "syncws.client",
     "syncws.server",
-    "syncws.styles.socket_functions",
+    "syncws.styles.websocket_client.socket_functions",
+    "syncws.demo.own_address",
     "syncws.integrations.takeover",
     "syncws.integrations.in_memory",
     "syncws.testing",
@@ -102,13 +104,22 @@ def imported_by_call(node):
     return None
 
 
-def imports(source, module, *, is_package=False):
+def loading_nodes(tree):
+    """All nodes that run while the module is imported: not those within functions."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    later = {
+        below for node in ast.walk(tree) if isinstance(node, functions) for below in ast.walk(node)
+    }
+    return (node for node in running_nodes(tree) if node not in later)
+
+
+def imports(source, module, *, is_package=False, nodes=running_nodes):
     """Yield (line, absolute dotted name) of each import in the source of module.
 
     `from a import b` gives `a.b`, whether b is a module or not.
     """
     package = module.split(".") if is_package else module.split(".")[:-1]
-    for node in running_nodes(ast.parse(source)):
+    for node in nodes(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -225,12 +236,15 @@ def test_there_are_modules_to_read():
         ("syncws.options", "from .aliases import HeadersLike"),
         ("syncws.threaded.reader", "import threading, time, queue\nfrom ..sansio import frames"),
         ("syncws.threaded.transport", "import socket, ssl"),
-        ("syncws.client.connect", "import socket\nfrom ..threaded.connection import Connection"),
-        ("syncws.styles.app", "from ..client.connect import connect\nfrom ..server import serve"),
+        ("syncws.client.connecting", "import socket\nfrom ..threaded.connection import Connection"),
+        (
+            "syncws.styles.app",
+            "from ..client.connecting import connect\nfrom ..server import serve",
+        ),
         ("syncws.client.socks", "def dial():\n    from python_socks.sync import Proxy"),
         ("syncws.integrations.flask", "import flask, werkzeug.serving"),
         ("syncws.__main__", "from .cli import main"),
-        ("syncws.cli", "from . import connect, demo\nfrom syncws.server.serve import serve"),
+        ("syncws.cli", "from . import connect, demo\nfrom syncws.server.serving import serve"),
         ("syncws.demo.page", "from .. import cli"),
         # Imports for annotations are exempt.
         (
@@ -253,16 +267,24 @@ def test_checker_allows(module, source):
         ("syncws.exceptions", "from . import options", "must not import options"),
         ("syncws.sansio.frames", "from ..threaded.inbox import Inbox", "must not import threaded"),
         ("syncws.sansio.frames", "from .. import threaded", "must not import threaded"),
-        ("syncws.sansio.frames", "import syncws.server.serve", "must not import server"),
+        ("syncws.sansio.frames", "import syncws.server.serving", "must not import server"),
         ("syncws.threaded.reader", "from syncws import client", "must not import client"),
-        ("syncws.server.serve", "from ..pubsub import hub", "must not import pubsub"),
-        ("syncws.styles.app", "from syncws import connect", "must not import __init__"),
+        ("syncws.server.serving", "from ..pubsub import hub", "must not import pubsub"),
+        (
+            "syncws.styles.app",
+            "from syncws import connect",
+            "must not import __init__",
+        ),
         ("syncws.styles.app", "import syncws", "must not import __init__"),
         ("syncws.styles.app", "from .. import cli", "must not import cli"),
         # Between siblings.
-        ("syncws.client.connect", "from ..server import auth", "must not import server"),
+        ("syncws.client.connecting", "from ..server import auth", "must not import server"),
         ("syncws.server.auth", "from ..client.proxy import proxy", "must not import client"),
-        ("syncws.styles.app", "from ..pubsub.hub import Hub", "must not import pubsub"),
+        (
+            "syncws.styles.app",
+            "from ..pubsub.hub import Hub",
+            "must not import pubsub",
+        ),
         # Wherever the statement stands.
         (
             "syncws.sansio.frames",
@@ -289,9 +311,9 @@ def test_checker_allows(module, source):
         ("syncws.threaded.reader", "from ssl import SSLError", "import ssl"),
         ("syncws.threaded.transports", "import socket", "import socket"),
         ("syncws.styles.app", "def f():\n    import ssl", "import ssl"),
-        ("syncws.server.serve", "import asyncio.events", "nothing imports asyncio"),
+        ("syncws.server.serving", "import asyncio.events", "nothing imports asyncio"),
         ("syncws.cli", "from asyncio import run", "nothing imports asyncio"),
-        ("syncws.server.serve", "import flask", "only syncws.integrations.flask"),
+        ("syncws.server.serving", "import flask", "only syncws.integrations.flask"),
         # Of no layer.
         ("syncws.helpers.text", "from .. import exceptions", "helpers stands in no layer"),
     ],
@@ -315,3 +337,64 @@ def test_checker_resolves_relative_imports_of_a_package():
         "syncws.accel:3: accel must not import client"
     ]
     assert violations("from .client import connect", "syncws", is_package=True) == []
+
+
+# --- circles ---
+
+# A connection knows the server that accepted it; all else in that room looks one way.
+SERVER_BACK = ("syncws.server.server_connection", "syncws.server.threading_server")
+
+
+def module_of(name):
+    """The module that an imported name is, or is in."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def graph(nodes, package="syncws"):
+    """The modules of a package that each of its modules imports."""
+    found = {}
+    for module, path in MODULES.items():
+        if not f"{module}.".startswith(f"{package}."):
+            continue
+        source, is_package = path.read_text(encoding="utf-8"), path.name == "__init__.py"
+        names = imports(source, module, is_package=is_package, nodes=nodes)
+        found[module] = {module_of(name) for _, name in names} - {module}
+    return {module: targets & set(found) for module, targets in found.items()}
+
+
+def circle(edges):
+    """The modules from which one comes to a circle; none if there is no circle."""
+    left = dict(edges)
+    while True:
+        ends = {module for module, targets in left.items() if not targets & set(left)}
+        if not ends:
+            break
+        left = {module: targets for module, targets in left.items() if module not in ends}
+    return sorted(left)
+
+
+def test_no_module_needs_itself_to_be_imported():
+    assert circle(graph(loading_nodes)) == []
+
+
+def test_the_rooms_of_the_server_look_one_way():
+    # What is imported for annotations only, and within functions, counts here.
+    edges = graph(ast.walk, "syncws.server")
+    assert len(edges) > 20
+    origin, target = SERVER_BACK
+    assert target in edges[origin]
+    edges[origin].discard(target)
+    assert circle(edges) == []
+
+
+def test_circles_are_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+
+
+def test_imports_within_functions_come_later():
+    source = "import a\ndef f():\n    import b\nclass C:\n    import c\n"
+    found = [name for _, name in imports(source, "syncws.x", nodes=loading_nodes)]
+    assert found == ["a", "c"]

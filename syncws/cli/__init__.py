@@ -12,15 +12,16 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..version import __version__
 from .connect_command import add_connect
 from .demo_command import add_demo
-from .exit_codes import CLOSED, INTERRUPTED, OK
+from .exit_codes import CLOSED, INTERRUPTED, OK, USAGE
 from .proxy_command import add_proxy
 from .run_command import add_run
 from .serve_command import add_serve
-from .showing import complain, describe, show
+from .showing import complain, describe, note, settle, show
 
 __all__ = ["main", "show"]
 
@@ -41,28 +42,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    is_program = list(arguments[:1]) == ["run"]
-    if not is_program:
-        _prepare_streams()
-    parser = make_parser()
-    args = parser.parse_args(arguments)
-    if is_program:  # which finds the process as Python has started it, and ends it as it likes
-        result: int = args.run(args)
-        return result
-    if args.run is None:
-        parser.print_help()
-        return OK
+    if list(arguments[:1]) == ["run"]:
+        # The program finds the process as Python has started it, and ends it as it likes.
+        return _run(arguments)
+    _prepare_streams()
     try:
-        status: int = args.run(args)
-        sys.stdout.flush()
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as exc:
         if not isinstance(exc, BrokenPipeError):  # of that, who read our output knows
             complain(f"can't go on: {describe(exc)}")
-        # Nothing is left to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
+    finally:
+        settle(sys.stdout)
+        settle(sys.stderr)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = make_parser()
+    args = parser.parse_args(arguments)
+    if args.run is None:
+        parser.print_help()
+        return OK
+    status: int = args.run(args)
     return status
 
 
@@ -93,10 +99,21 @@ def _replace_closed_streams() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors have the right status although nothing can be said."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say how the command is used, and what is wrong; then exit."""
+        for line in self.format_usage().splitlines():
+            note(line)
+        note(f"{self.prog}: error: {message}")
+        raise SystemExit(USAGE)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     is_script = os.path.basename(sys.argv[0]).partition(".")[0] == "syncws"
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="syncws" if is_script else "python -m syncws",
         description="Try WebSockets, from a terminal or a browser.",
         epilog=EPILOG,

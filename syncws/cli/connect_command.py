@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from ..client.client_connection import ClientConnection
-from ..client.connect import connect
+from ..client.connecting import connect
 from ..client.tls_options import make_context
 from ..exceptions import (
     InvalidHandshake,
@@ -19,7 +19,7 @@ from ..exceptions import (
 )
 from ..sansio.fields import build_authorization_basic
 from ..sansio.uri import WebSocketURI, parse_uri
-from ..threaded.tap import tapped
+from ..wiretap.tap import tapped
 from .arguments import add_command, add_trace, header, seconds
 from .exit_codes import REFUSED, UNREACHABLE, USAGE
 from .incoming import Incoming

@@ -91,4 +91,4 @@ def read_lines() -> Iterator[str]:
             for line in lines:
                 yield line.rstrip("\n")
         except OSError:
-            return  # the terminal is gone: the end of input, too
+            return  # the terminal is gone, which ends the input

@@ -6,13 +6,14 @@ import logging
 import sys
 from typing import Any
 
-from ..client.route import Route
+from ..client.reaching import Route
 from ..client.tls_options import make_context
 from ..exceptions import InvalidURI
 from ..sansio.uri import WebSocketURI, parse_uri
 from ..server.accepting import Acceptor
 from ..server.listeners import listen
-from ..threaded.deadline import Deadline, Latch
+from ..threaded.deadline import Deadline
+from ..threaded.latch import Latch
 from .arguments import add_address, add_command
 from .exit_codes import OK, USAGE
 from .relay import Relays

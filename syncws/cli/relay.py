@@ -14,16 +14,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..client.dial import adopt
-from ..client.route import Route
+from ..client.reaching import Route
 from ..demo.pages import is_own_host
 from ..exceptions import WebSocketException
 from ..sansio.fields import build_authorization_basic, build_host
-from ..sansio.refusals import build_response
+from ..sansio.plain_responses import build_response
 from ..sansio.uri import WebSocketURI
 from ..threaded.deadline import Deadline
-from ..threaded.tap import Observe
 from ..threaded.timekeeper import call_later
 from ..threaded.transport import Transport
+from ..wiretap.tap import Observe
 from .showing import describe, escape
 from .trace_lines import Tracer
 
@@ -69,7 +69,7 @@ class Relays:
         """Relay a connection in threads of its own. Never blocks.
 
         Raises:
-            OSError: no thread is to be had.
+            OSError: no thread is available.
         """
         label = f"#{next(self._numbers)} "
         relay = Relay(
@@ -159,7 +159,7 @@ class Relay:
             self._forward(self._server, head, rest)
         except _Refused as exc:
             self._refuse(exc)
-        except (OSError, RuntimeError) as exc:  # no thread is to be had is one of the latter
+        except (OSError, RuntimeError) as exc:  # a RuntimeError if no thread is available
             self._tell(f"failed: {describe(exc)}")
         finally:
             self.abort()
@@ -172,7 +172,7 @@ class Relay:
         """Return the head of the client's request, and what came with it.
 
         Raises:
-            _Refused: it isn't one, or too large, or did not come.
+            _Refused: it isn't a request's, is too large, or did not come.
             OSError: the client is gone.
         """
         deadline = Deadline(HEAD_TIMEOUT)
@@ -207,7 +207,7 @@ class Relay:
             host = value.strip(" \t").lower()
             if name.lower() != "host" or host.partition(":")[0] == self._name.lower():
                 continue
-            # A name without a dot, as of a container, is of this network: nobody else can give it.
+            # A name without a dot, such as a container's, belongs to this network.
             if "." in host and not is_own_host(host):
                 raise _Refused(421, f"{host!r} isn't a name of the machine that the proxy is on")
 

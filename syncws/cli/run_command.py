@@ -155,7 +155,7 @@ def _find_module(name: str) -> Program:
     """
     directory = os.getcwd()
     if not _is_safe():
-        sys.path[0] = directory  # where packages are looked for, too
+        sys.path[0] = directory  # packages are looked for there as well
     try:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:

@@ -66,6 +66,9 @@ class Screen:
         self._readline = _import_readline()
         # Of typing and ending: the main thread is not in a call of input() while it has it.
         self._lock = threading.Lock()
+        # Held while the signal is sent; leaving waits for that, as nobody else may handle it.
+        self._sending = threading.Lock()
+        self._left = False
         self._typing = False
         self._ended = False
         self._woke = False
@@ -98,7 +101,7 @@ class Screen:
         self._wake(printed)
 
     def end(self) -> None:
-        """Have :meth:`read_line` return nothing from now on, also while it waits. Idempotent."""
+        """Have :meth:`read_line` return nothing from now on, even if it waits. Idempotent."""
         seen = threading.Event()
         with self._lock:
             self._ended = True
@@ -112,7 +115,10 @@ class Screen:
         while True:
             if WAKE is None:  # pragma: no cover  # Windows: it is printed after the next line
                 return
-            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
+            with self._sending:
+                if self._left or seen.is_set():
+                    return
+                signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
             if seen.wait(wait):
                 return
             wait = min(2 * wait, SIGNAL_AGAIN)
@@ -171,7 +177,7 @@ class Screen:
         drawn = f"{REMOVE_LINE}{text}\n{line}"
         if rows < height and count_rows(line, columns) == 1:
             # Only readline knows the cursor's column, and the terminal: make room below, so that
-            # nothing scrolls from here on, keep the place, and find it again so many rows down.
+            # nothing scrolls from here on, keep the place, and find it again that many rows down.
             drawn = f"{INDEX * rows}\x1b[{rows}A{KEEP}{drawn}{GO_BACK}\x1b[{rows}B"
         _put(drawn)
 
@@ -185,6 +191,7 @@ class Screen:
     def __enter__(self) -> Screen:
         if WAKE is not None:  # pragma: no branch
             self._handler = signal.signal(WAKE, self._woken)
+            self._left = False
         if self._readline is not None:
             self._readline.set_history_length(HISTORY_LENGTH)
             with contextlib.suppress(OSError):  # there is none yet
@@ -194,6 +201,9 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         if WAKE is not None:  # pragma: no branch
+            with self._sending:
+                self._left = True
+            signal.signal(WAKE, signal.SIG_IGN)  # which drops one that is on its way
             signal.signal(WAKE, self._handler)
         self._save_history()
 

@@ -7,12 +7,12 @@ import re
 import sys
 from typing import Any, Callable
 
+from ..demo.line_chat import LineChat
 from ..server.certificates import as_context
-from ..server.serve import ThreadingServer, serve
-from ..server.upgrade import ServerConnection
-from ..threaded.tap import Observe, tapped
+from ..server.server_connection import ServerConnection
+from ..server.serving import ThreadingServer, serve
+from ..wiretap.tap import Observe, tapped
 from .arguments import add_address, add_command, add_trace
-from .chat_room import ChatRoom
 from .exit_codes import OK, USAGE
 from .showing import complain, describe
 from .terminating import as_interrupt, stopping
@@ -116,7 +116,7 @@ def _make_server(args: Any) -> ThreadingServer:
         options["ssl"] = as_context({"certfile": args.cert, "keyfile": args.key})
     if args.trace:
         options["create_connection"] = tapped(ServerConnection, make_observers(Tracer(sys.stdout)))
-    handler = ChatRoom() if args.what == "chat" else echo
+    handler = LineChat() if args.what == "chat" else echo
     return serve(handler, args.host, args.port, **options)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
+from typing import TextIO
 
 from ..aliases import Data
 from ..foreign import escape
 
-__all__ = ["complain", "describe", "escape", "note", "show", "with_cause"]
+__all__ = ["complain", "describe", "escape", "note", "settle", "show", "with_cause"]
 
 #: Bytes of a binary message that are printed.
 MAX_HEX = 32
@@ -35,8 +36,23 @@ def with_cause(exc: Exception) -> str:
 
 def note(text: str) -> None:
     """Tell the person something, if they hear it; not on standard output: it is for messages."""
-    with contextlib.suppress(OSError):
+    try:
         print(escape(text), file=sys.stderr, flush=True)
+    except OSError:
+        settle(sys.stderr)
+
+
+def settle(stream: TextIO) -> None:
+    """Flush a stream, so that nothing is left that would fail, and change the status, at exit.
+
+    Where it can't be flushed, the null device gets what is left and all that comes.
+    """
+    try:
+        stream.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def complain(text: str, status: int = 1) -> int:

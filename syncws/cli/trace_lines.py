@@ -18,9 +18,9 @@ from typing import Callable, TextIO
 
 from ..foreign import SECRET_HEADERS
 from ..sansio.close import Close
-from ..sansio.dissector import DissectedFrame, Exchange, HttpHead, Record
 from ..sansio.frames import Opcode
-from ..threaded.tap import Observe
+from ..wiretap.dissector import DissectedFrame, Exchange, HttpHead, Record
+from ..wiretap.tap import Observe
 from .showing import escape
 
 __all__ = ["Tracer", "trace_lines", "uses_colour"]
@@ -201,12 +201,13 @@ class Tracer:
         self._clock = clock
         self._colour = uses_colour(stream)
         self.arrows = ARROWS if _can_print("".join(ARROWS), stream) else ASCII_ARROWS
-        # So that lines of one record, of several connections, stay together. Guards the next, too.
+        # Keeps the lines of one record together where there are several connections. It guards
+        # the next attribute as well.
         self._lock = threading.Lock()
         self._broken = False
 
     def observer(self, label: str = "") -> Observe:
-        """Return what is called with the bytes of a connection; see :mod:`~syncws.threaded.tap`.
+        """Return what is called with the bytes of a connection; see :mod:`~syncws.wiretap.tap`.
 
         Args:
             label: what its lines begin with.

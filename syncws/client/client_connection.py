@@ -10,6 +10,7 @@ from ..exceptions import InvalidStatus
 from ..options import Options
 from ..sansio.client_protocol import ClientProtocol
 from ..sansio.headers import Headers, HeadersLike
+from ..sansio.http11 import Request, Response
 from ..sansio.state import State
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BODY_TIMEOUT", "USER_AGENT", "AdditionalHeaders", "ClientConnection"]
 
-#: What we call ourselves.
+#: How we introduce ourselves.
 USER_AGENT = f"Python/{sys.version_info[0]}.{sys.version_info[1]} syncws/{__version__}"
 
-#: Seconds that the body of a refusal is waited for, once its status and headers are there. Many
-#: never end: on a connection that is kept open, nothing but their length says where they do.
+#: Seconds to wait for the body of a refusal, once its status and headers are there. Many bodies
+#: never end: on a connection that is kept open, only their length says where they do.
 BODY_TIMEOUT = 1.0
 
 AdditionalHeaders = Union[HeadersLike, Callable[[], HeadersLike], None]
@@ -42,6 +43,9 @@ class ClientConnection(Connection):
     """
 
     protocol: ClientProtocol
+    # What the base declares, again for type checkers that would infer what is assigned here.
+    request: Request | None
+    response: Response | None
 
     def __init__(
         self,
@@ -63,7 +67,7 @@ class ClientConnection(Connection):
         """Shake hands (RFC 6455 §4.1); the connection is then open, or closed.
 
         Args:
-            additional_headers: added to the request; some replace what we would send.
+            additional_headers: added to the request; some replace headers that we would send.
             user_agent_header: value of User-Agent; ``None`` sends none.
             timeout: seconds that it may take; ``None`` waits forever.
 
@@ -124,7 +128,7 @@ class ClientConnection(Connection):
         (self.response,) = protocol.events_received()  # type: ignore[assignment]
 
 
-#: Headers of which a request has one, so that the program's replaces ours.
+#: Headers that a request has once, so the program's replaces ours.
 SINGLE_HEADERS = ("host", "origin", "authorization", "user-agent")
 
 #: Headers that the opening handshake is made of.

@@ -1,7 +1,8 @@
 """Cookies (RFC 6265) between a jar of the standard library and opening handshakes.
 
 The jar decides which cookies a server gets and which of its own are kept. It knows HTTP only, so
-it is told ``http`` and ``https`` URLs: cookies don't tell them from ``ws`` and ``wss``.
+it is told ``http`` and ``https`` URLs: cookies make no difference between these and ``ws`` and
+``wss``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Response:
 def add_cookies(jar: CookieJar, uri: WebSocketURI, headers: Headers) -> None:
     """Add the cookies for this URI to the headers of a request.
 
-    They go into one header, with those that are there already (RFC 6265 §5.4).
+    They go into one header, together with those already there (RFC 6265 §5.4).
     """
     request = _request(uri)
     jar.add_cookie_header(request)

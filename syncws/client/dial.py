@@ -1,4 +1,4 @@
-"""From addresses to a transport: TCP, Unix sockets, sockets that are connected already.
+"""From addresses to a transport: TCP, Unix sockets, sockets that are already connected.
 
 The addresses of a host are raced ("happy eyeballs", RFC 8305): each has a head start of 250 ms
 before the next one is tried too, and the first that answers wins.
@@ -14,13 +14,14 @@ import socket
 from collections import deque
 from typing import Any
 
-from ..threaded.deadline import SIGNAL_INTERVAL, Deadline, is_main_thread
+from ..threaded.blocking import SIGNAL_INTERVAL, is_main_thread
+from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
 from .resolver import Address, resolve
 
 __all__ = ["adopt", "dial", "dial_unix"]
 
-#: Seconds between two attempts to connect, if nothing is heard of the first (RFC 8305 §8).
+#: Seconds between two attempts to connect, if the first is not answered (RFC 8305 §8).
 ATTEMPT_DELAY = 0.25
 
 #: What a connect() returns that goes on in the background.
@@ -31,7 +32,7 @@ _Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)
 
 
 def adopt(sock: socket.socket) -> Transport:
-    """Return the transport of a socket that is connected already.
+    """Return the transport of a socket that is already connected.
 
     Raises:
         TypeError: it isn't a plain socket.
@@ -52,7 +53,7 @@ def dial(
     *,
     what: str = "",
 ) -> Transport:
-    """Return a transport connected to the address of a host that answers first.
+    """Return a transport connected to a host, by whichever of its addresses answers first.
 
     Args:
         host: a name or an address.
@@ -111,7 +112,7 @@ def dial_unix(path: str | os.PathLike[str], deadline: Deadline) -> Transport:
 
 
 class _Race:
-    """Attempts to connect, of which the first to succeed wins (RFC 8305 §5)."""
+    """Attempts to connect; the first to succeed wins (RFC 8305 §5)."""
 
     def __init__(self, addresses: list[Address], source_address: tuple[str, int] | None) -> None:
         self._waiting = deque(addresses)
@@ -185,7 +186,7 @@ class _Race:
         sock.close()
 
     def _failure(self) -> OSError:
-        """Return one error for all: of the last kind, and with every reason."""
+        """Return one error for all attempts: of the last one's type, with every reason."""
         reasons: dict[str, list[str]] = {}
         for address, exc in self._failures:
             reasons.setdefault(str(exc.strerror), []).append(str(address[0]))
@@ -197,7 +198,7 @@ class _Race:
 
 
 def _is_connected_to_itself(sock: socket.socket) -> bool:
-    # Where nobody listens on a port of this machine, TCP may choose the same for our end, and
+    # Where nothing listens on a port of this machine, TCP may choose the same port for our end, and
     # connect it to itself (RFC 9293 §3.5, simultaneous open).
     try:
         return bool(sock.getsockname() == sock.getpeername())

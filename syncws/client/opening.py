@@ -14,8 +14,8 @@ from ..sansio.uri import WebSocketURI
 from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from .client_connection import AdditionalHeaders, ClientConnection
+from .reaching import Route
 from .redirects import Destination, Hop, is_permanent, is_redirect, next_hop
-from .route import Route
 
 if TYPE_CHECKING:
     from http.cookiejar import CookieJar
@@ -25,7 +25,7 @@ __all__ = ["Opening"]
 
 @dataclass(frozen=True)
 class Opening:
-    """All that opening a connection needs but the URI; arguments of :func:`~syncws.connect`."""
+    """What opening a connection needs besides the URI; arguments of :func:`~syncws.connect`."""
 
     route: Route
     additional_headers: AdditionalHeaders
@@ -42,7 +42,7 @@ class Opening:
 
         Raises:
             InvalidHandshake: a server or proxy refused, or a redirect can't be followed.
-            TimeoutError: somebody did not answer before the deadline.
+            TimeoutError: a server or proxy did not answer before the deadline.
             OSError: a server can't be reached, or its certificate is wrong.
         """
         hop = destination.first

@@ -2,10 +2,11 @@
 
 ``proxy=True`` takes it from the environment or, on macOS and Windows, from the system's settings:
 ``wss_proxy`` or ``ws_proxy``, whichever the URI's scheme is, then ``socks_proxy``,
-``https_proxy``, for ``ws://`` also ``http_proxy``, at last ``all_proxy`` (RFC 6455 §4.1 asks for
-SOCKS before HTTPS before HTTP). Names may be in capitals. ``no_proxy`` has what is reached
-without: names with all that ends in them (``example.com``, ``.example.com``), addresses, networks
-(``10.0.0.0/8``), each with a port if it is for that one only, or ``*`` for everything.
+``https_proxy``, for ``ws://`` also ``http_proxy``, and finally ``all_proxy`` (RFC 6455 §4.1 asks
+for SOCKS before HTTPS before HTTP). Names may be in capitals. ``no_proxy`` lists what is reached
+without a proxy: names, and all that ends in them (``example.com``, ``.example.com``), addresses,
+networks (``10.0.0.0/8``), each with a port if it is meant for that port only, or ``*`` for
+everything.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _DEFAULT_PORTS = {
     "socks5h": 1080,
 }
 
-#: Where SOCKS is all that is known, the newest is tried, and names are left to the proxy.
+#: Where only SOCKS is known, the newest version is tried, and the proxy looks up names.
 _ALIASES = {"socks": "socks5h"}
 
 #: Without any of these variables there is no need to look further.
@@ -50,7 +51,7 @@ class Proxy:
     Attributes:
         scheme: ``http``, ``https``, ``socks4``, ``socks4a``, ``socks5`` or ``socks5h``.
         host: name or address; IPv6 without brackets.
-        port: always there, the default one too.
+        port: always there, even if it is the default one.
         username: decoded; ``None`` if there is no user info.
         password: decoded; ``None`` if there is no user info. Not in the ``repr()``.
     """
@@ -63,7 +64,7 @@ class Proxy:
 
 
 def parse_proxy(url: str) -> Proxy:
-    """Take a proxy's URL apart. Without a scheme it is an HTTP proxy's.
+    """Split a proxy's URL into its parts. Without a scheme it means an HTTP proxy.
 
     Raises:
         InvalidProxy: it isn't the URL of a proxy; says why.
@@ -124,7 +125,7 @@ def find_proxy(proxy: str | bool | None, host: str, port: int, *, secure: bool) 
 
 
 def _configured(host: str, port: int, secure: bool) -> str | None:
-    """Return the URL of the proxy that environment or system have for this host."""
+    """Return the URL of the proxy that the environment or the system has for this host."""
     has_settings = sys.platform in ("darwin", "win32")
     if not has_settings and not any(name in os.environ for name in _VARIABLES):
         return None
@@ -142,7 +143,7 @@ def _configured(host: str, port: int, secure: bool) -> str | None:
     for name in (*names, "all"):
         url = proxies.get(name)
         if url:
-            # Systems give every kind of proxy as one of HTTP.
+            # Systems present every kind of proxy as an HTTP proxy.
             return re.sub("^http://", "socks://", url) if name == "socks" else url
     return None
 

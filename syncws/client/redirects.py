@@ -1,26 +1,28 @@
 """Redirects: which are followed, and what is sent to the server they lead to (RFC 9110 §15.4).
 
-Followed are 301, 302, 303, 307 and 308 with a ``Location``, never from ``wss://`` to ``ws://``.
-``http`` and ``https`` in it stand for ``ws`` and ``wss``. What the program gave for one server
-isn't sent to another *origin* (scheme, host and port), and not any more once a redirect has left
-the first one: who redirects must not choose what it is used for. That is
+The statuses 301, 302, 303, 307 and 308 are followed if there is a ``Location``, but never from
+``wss://`` to ``ws://``. ``http`` and ``https`` in it stand for ``ws`` and ``wss``. What the program
+gave for one server isn't sent to another *origin* (scheme, host and port), nor to the first one
+again once a redirect has left it: a server that redirects must not choose what credentials are used
+for. This concerns
 
 - user and password of the URI, and the header ``Host``;
 - every additional header but those of :data:`HARMLESS_HEADERS`: any may be a credential
   (``Authorization``, ``Cookie``, ``Proxy-Authorization``, ``X-Api-Key``, ...), whatever its name;
-- subprotocols, since programs put tokens among them: a redirect is refused, rather than followed
-  without, but for one to TLS on the same host (from port 80 to 443), which can't give away what was
-  readable for everybody.
+- subprotocols, since programs put tokens among them: a redirect is refused rather than followed
+  without them. A redirect to TLS on the same host (from port 80 to 443) is an exception: it can't
+  give away what everybody could read.
 
-``redirect_headers=`` of :func:`~syncws.connect` names headers that other origins get, too;
+``redirect_headers=`` of :func:`~syncws.connect` names headers that other origins get as well;
 ``Sec-WebSocket-Protocol`` stands for subprotocols.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..exceptions import (
     InvalidHeader,
@@ -46,10 +48,10 @@ __all__ = [
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
-#: Those after which the first URI is obsolete (RFC 9110 §15.4.2, §15.4.9).
+#: Statuses after which the first URI is obsolete (RFC 9110 §15.4.2, §15.4.9).
 PERMANENT = frozenset((301, 308))
 
-#: Additional headers, in lower case, that are no credentials, and so go wherever redirects lead.
+#: Additional headers, in lower case, that carry no credentials and so go wherever redirects lead.
 HARMLESS_HEADERS = frozenset(
     (
         "accept",
@@ -75,7 +77,7 @@ class Hop:
         uri: where it is.
         is_origin: whether it is the one that the program named, and no redirect has led
             anywhere else so far.
-        gets_subprotocols: the same, but for redirects to TLS on the same host.
+        gets_subprotocols: the same, except that redirects to TLS on the same host don't count.
     """
 
     uri: WebSocketURI
@@ -100,20 +102,38 @@ class Hop:
 
 
 class Destination:
-    """Where a program wants to connect to, again and again.
+    """Where a program wants to connect, again and again.
 
     Args:
         uri: where each attempt begins.
-        path: a Unix socket by which to get there.
+        path: a Unix socket that leads there.
 
     Attributes:
         first: where each attempt begins; permanent redirects move it.
         path: as above.
     """
 
+    @classmethod
+    def of_unix_socket(
+        cls,
+        path: str | os.PathLike[str] | None,
+        uri: str | WebSocketURI | None,
+        arguments: Mapping[str, Any],
+    ) -> Any:
+        """Return what stands for the URI in the arguments of ``connect()``.
+
+        Args:
+            path: where the socket is.
+            uri: what to ask for; ``None`` means the local host, with TLS if there is ``ssl=``.
+            arguments: the other arguments of ``connect()``.
+        """
+        if uri is None:
+            uri = "ws://localhost/" if arguments.get("ssl") is None else "wss://localhost/"
+        return cls(uri, path)
+
     def __init__(self, uri: str | WebSocketURI, path: str | os.PathLike[str] | None = None) -> None:
         self.path = path
-        self.first = Hop(uri if isinstance(uri, WebSocketURI) else parse_uri(uri))
+        self.first: Hop = Hop(uri if isinstance(uri, WebSocketURI) else parse_uri(uri))
 
 
 def is_redirect(response: Response) -> bool:
@@ -139,7 +159,7 @@ def next_hop(hop: Hop, response: Response) -> Hop:
         scheme, separator, rest = joined.partition("://")
         scheme = _SCHEMES.get(scheme.lower(), scheme)
         uri = parse_uri(f"{scheme}{separator}{rest}")
-    except (InvalidURI, ValueError) as exc:  # it is the standard library that raises the latter
+    except (InvalidURI, ValueError) as exc:  # the latter comes from the standard library
         raise InvalidHeaderValue("Location", hide_credentials(location)) from exc
     if hop.uri.secure and not uri.secure:
         raise SecurityError(f"redirect from wss:// to {Hop(uri)} refused")
@@ -160,7 +180,7 @@ def _location(response: Response) -> str:
         raise InvalidHeader("Location", "several values") from None
     from urllib.parse import quote  # slow to import, rarely needed
 
-    # Bytes that aren't ASCII are percent-encoded as they came; what a URI can't have, too.
+    # Bytes that aren't ASCII are percent-encoded as they came, and so is what a URI can't have.
     return quote(location.encode("latin-1"), safe=ASCII).partition("#")[0]
 
 
@@ -168,13 +188,13 @@ def _join(base: WebSocketURI, location: str) -> str:
     """Resolve a relative reference (RFC 3986 §5)."""
     from urllib.parse import urljoin  # slow to import, rarely needed
 
-    scheme = "https" if base.secure else "http"  # of which every Python knows how
+    scheme = "https" if base.secure else "http"  # which every Python can join
     _, _, rest = str(base.without_credentials()).partition("://")
     return urljoin(f"{scheme}://{rest}", location)
 
 
 def _is_upgrade(before: WebSocketURI, after: WebSocketURI) -> bool:
-    """Tell whether it is the same server, by TLS."""
+    """Tell whether it is the same server, now with TLS."""
     return _origin(before) == (False, after.host, 80) and _origin(after) == (True, before.host, 443)
 
 

@@ -8,7 +8,8 @@ import socket
 import threading
 from typing import Any
 
-from ..threaded.deadline import Deadline, Latch
+from ..threaded.deadline import Deadline
+from ..threaded.latch import Latch
 
 __all__ = ["Address", "AddressError", "resolve"]
 
@@ -20,12 +21,12 @@ AddressError = socket.gaierror
 
 
 def resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
-    """Return the addresses of a host, its families in turn (RFC 8305 §4).
+    """Return the addresses of a host, alternating between families (RFC 8305 §4).
 
     Blocks until the resolver has answered.
 
     Raises:
-        TimeoutError: it did not before the deadline.
+        TimeoutError: it did not answer before the deadline.
         OSError: the host isn't known.
     """
     return _alternate(_look_up(host, port, deadline))
@@ -35,7 +36,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
     with contextlib.suppress(socket.gaierror):  # it isn't an address, but a name
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     if host == "localhost":
-        # Of this machine by definition (RFC 6761 §6.3): nobody is asked, so nothing can take long.
+        # This machine, by definition (RFC 6761 §6.3): no server is asked, so it can't take long.
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     done = Latch()
     outcome: list[Any] = []
@@ -47,7 +48,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
             outcome.append(exc)
         done.set()
 
-    # The resolver can't be interrupted: it goes on in its thread when nobody waits any more.
+    # The resolver can't be interrupted: it goes on in its thread after we stop waiting.
     threading.Thread(target=look_up, name="syncws-resolver", daemon=True).start()
     if not done.wait(deadline.remaining()):
         raise TimeoutError(f"timed out while looking up {host}")
@@ -57,8 +58,8 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
 
 
 def _alternate(addresses: list[Address]) -> list[Address]:
-    # The resolver has sorted them by preference (RFC 6724); one family that leads nowhere must
-    # not be in front of the other with all of its addresses.
+    # The resolver has sorted them by preference (RFC 6724); a family that leads nowhere must not
+    # come before the other with all of its addresses.
     families: dict[Any, list[Address]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)

@@ -1,16 +1,16 @@
-"""Whether to try again to connect after a failure, and when. It is decided here alone.
+"""Whether to try again after a failure to connect, and when. Only this module decides that.
 
-Worth another try is what may be over by itself:
+A failure that may pass by itself is worth another try:
 
 - the network: no such host, unreachable, refused, reset, timeouts (:exc:`OSError`), and TLS that
-  fails for another reason than a certificate;
+  fails for a reason other than a certificate;
 - a server or a proxy that closes the connection instead of answering;
-- HTTP statuses 408, 425, 429, 500, 502, 503 and 504, of the server or of a proxy;
+- HTTP statuses 408, 425, 429, 500, 502, 503 and 504, from the server or a proxy;
 - a SOCKS proxy that can't connect us.
 
-Everything else stays as it is until somebody changes something: other statuses (401, 403 and 404
-among them), certificates, invalid URIs, refused redirects, what isn't a WebSocket server, wrong
-arguments, and whatever the program's own functions raise.
+Everything else stays as it is until something is changed: other statuses (401, 403 and 404
+among them), certificates, invalid URIs, refused redirects, servers that don't speak WebSocket,
+wrong arguments, and whatever the program's own functions raise.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ TEMPORARY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 #: Statuses whose ``Retry-After`` counts.
 BUSY_STATUSES = frozenset((429, 503))
 
-#: Seconds after which a connection was of use even if nothing was received over it.
+#: Seconds after which a connection was useful even if nothing was received over it.
 USEFUL_DURATION = 1.0
 
-#: Seconds that a server may ask to wait.
+#: Seconds that a server may ask us to wait, at most.
 MAX_RETRY_AFTER = 3600.0
 
-#: Seconds: the first delay is at most this, the next ones at most twice as much each.
+#: Seconds: the limit of the first delay; it doubles with each delay after that.
 INITIAL_DELAY = 1.0
 
 #: Seconds: no delay is longer.
 MAX_DELAY = 60.0
 
-#: Delays between attempts, in seconds; or a function that gives them, for every outage anew.
+#: Delays between attempts, in seconds; or a function that returns them, called for each outage.
 Backoff = Union[Iterable[float], Callable[[], Iterable[float]]]
 
 
 def process_exception(exc: Exception) -> Exception | None:
-    """Decide about a failure: ``None`` is to try again, an exception is to raise."""
+    """Decide about a failure: ``None`` means to try again, an exception is raised."""
     if isinstance(exc, (InvalidStatus, InvalidProxyStatus)):
         worth = exc.response.status_code in TEMPORARY_STATUSES
     elif isinstance(exc, (InvalidMessage, InvalidProxyMessage)):
@@ -98,8 +98,8 @@ def _seconds(value: str) -> float:
 def backoff() -> Iterator[float]:
     """Yield delays: random ones up to a limit that doubles from 1 to 60 seconds.
 
-    Being spread over the whole range ("full jitter") they keep the clients of a server that
-    comes back from all coming back at once.
+    They are spread over the whole range ("full jitter"), so that the clients of a server that comes
+    back don't return all at once.
     """
     limit = INITIAL_DELAY
     while True:
@@ -111,7 +111,7 @@ class Pace:
     """How long to wait before the next attempt.
 
     Args:
-        delays: the delays of one outage; once they are over the last failure is raised.
+        delays: the delays of one outage; after the last one the failure is raised.
         max_attempts: failures in a row after which the last one is raised; ``None``: any number.
     """
 
@@ -121,7 +121,7 @@ class Pace:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: a connection was of use."""
+        """Start over: a connection was useful."""
         self._failures = 0
         self._current: Iterator[float] | None = None
         self._last = 0.0
@@ -130,7 +130,7 @@ class Pace:
         """Return the delay after a failure.
 
         Raises:
-            Exception: the failure: there were enough.
+            Exception: the failure itself, if there were too many.
         """
         self._failures += 1
         if self._max_attempts is not None and self._failures >= self._max_attempts:
@@ -143,7 +143,7 @@ class Pace:
     def after_useless(self) -> float:
         """Return the delay after a connection that was opened and lost at once.
 
-        Once the delays are over it is the last one, again and again.
+        After the last delay, that one is used again and again.
         """
         self._failures = 0
         delay = self._next_delay()

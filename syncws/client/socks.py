@@ -1,6 +1,6 @@
-"""A tunnel to the server through a SOCKS proxy, by the optional package python-socks.
+"""A tunnel to the server through a SOCKS proxy, with the optional package python-socks.
 
-It speaks SOCKS; sockets, names and time are ours, so that one deadline holds for everything.
+The package speaks SOCKS; sockets, names and time are ours, so that one deadline covers everything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["dial_socks"]
 
 
 class _Stream:
-    """What python-socks takes for a proxy before the proxy, and for the socket connected to it."""
+    """What python-socks takes for the socket that is connected to the proxy."""
 
     def __init__(self, transport: Transport, deadline: Deadline) -> None:
         self._transport = transport
@@ -37,7 +37,7 @@ class _Stream:
         self._transport.send_all(data, self._deadline)
 
     def close(self) -> None:
-        """Leave it to who made the transport."""
+        """Do nothing: whoever made the transport closes it."""
 
 
 def dial_socks(
@@ -47,7 +47,7 @@ def dial_socks(
     source_address: tuple[str, int] | None,
     deadline: Deadline,
 ) -> Transport:
-    """Return a transport that is connected to a host, and port, by a SOCKS proxy.
+    """Return a transport that is connected to a host and port through a SOCKS proxy.
 
     With ``socks4`` and ``socks5`` names are looked up here, and each address is tried; with
     ``socks4a`` and ``socks5h`` the proxy looks them up.
@@ -56,7 +56,7 @@ def dial_socks(
         ProxyError: the proxy refused, or what it said isn't valid.
         TimeoutError: it did not answer before the deadline.
         OSError: it can't be reached.
-        ImportError: python-socks isn't there.
+        ImportError: python-socks isn't installed.
     """
     _import()  # before anything is sent
     if proxy.scheme in ("socks4a", "socks5h"):

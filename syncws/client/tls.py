@@ -1,11 +1,12 @@
-"""TLS with a server or a proxy; and what to tell who meets a certificate that isn't trusted."""
+"""TLS with a server or a proxy, and advice for those who meet a certificate that isn't trusted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..threaded.deadline import Deadline
-from ..threaded.transport import TlsTransport, Transport
+from ..threaded.tls_transport import TlsTransport
+from ..threaded.transport import Transport
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -27,19 +28,19 @@ def start_tls(
     *,
     prefix: str = "",
 ) -> TlsTransport:
-    """Return the transport with TLS on top, which may be there below already.
+    """Return the transport with TLS on top; there may be TLS below it already.
 
     Args:
         transport: what carries it.
         context: certificates and rules; by default the system's trusted authorities, and a
             check of the name.
         server_hostname: the name to check.
-        deadline: until when to wait for the other side.
-        prefix: what the names of the arguments begin with that errors mention.
+        deadline: when to stop waiting for the other side.
+        prefix: what the arguments' names begin with, for errors.
 
     Raises:
         TimeoutError: the other side did not answer before the deadline.
-        OSError: the handshake failed, or the certificate is wrong; says what to do then.
+        OSError: the handshake failed, or the certificate is wrong; the text says what to do.
     """
     import ssl  # slow to import, and not needed by everybody
 

@@ -1,4 +1,4 @@
-"""Certificates and rules of TLS given one by one, rather than as an :class:`ssl.SSLContext`."""
+"""Certificates and rules for TLS given one by one, rather than as an :class:`ssl.SSLContext`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def make_context(options: Mapping[str, Any]) -> ssl_module.SSLContext:
     Args:
         options: ``ca_certs``, ``ca_cert_path``, ``ca_cert_data``: a file, a folder, the text of
             authorities to trust instead of the system's; ``cert_reqs``: an
-            :class:`ssl.VerifyMode`, of which ``CERT_NONE`` checks neither the certificate nor,
+            :class:`ssl.VerifyMode`, where ``CERT_NONE`` checks neither the certificate nor,
             unless told to, the name; ``check_hostname``; ``certfile``, ``keyfile``,
             ``password``, or ``cert_chain`` with all three: the client's own certificate;
             ``ciphers``; ``ecdh_curve``; ``ssl_version``: a ``PROTOCOL_...`` constant. ``None``
-            is as if it were not there.
+            counts as not given.
 
     Raises:
         TypeError: there is something else.
@@ -57,7 +57,7 @@ def make_context(options: Mapping[str, Any]) -> ssl_module.SSLContext:
     }
     verify = given.get("cert_reqs", ssl.CERT_REQUIRED)
     version = given.get("ssl_version", ssl.PROTOCOL_TLS_CLIENT)
-    # Those two are any version, as the default context, which checks more than a bare one.
+    # These two mean any version, as does the default context, which checks more than a bare one.
     if version not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS):
         context = ssl.SSLContext(version)
         if any(authorities.values()):

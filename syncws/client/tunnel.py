@@ -39,13 +39,13 @@ def dial_through(
     max_header_size: int | None,
     deadline: Deadline,
 ) -> Transport:
-    """Return a transport that is connected to a host, and port, by a proxy.
+    """Return a transport that is connected to a host and port through a proxy.
 
     Raises:
         ProxyError: the proxy refused, or what it said isn't valid.
         TimeoutError: it did not answer before the deadline.
         OSError: it can't be reached, or its certificate is wrong.
-        ImportError: it is a SOCKS proxy, and python-socks isn't there.
+        ImportError: it is a SOCKS proxy, and python-socks isn't installed.
     """
     if proxy.scheme.startswith("socks"):
         from .socks import dial_socks  # imports an optional package
@@ -67,7 +67,7 @@ def dial_through(
 
 
 def _build_request(proxy: Proxy, host: str, port: int, user_agent: str | None) -> Request:
-    # RFC 9112 §3.2.3: always with the port, the default one too.
+    # RFC 9112 §3.2.3: always with the port, even the default one.
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = Headers({"Host": authority})
     if user_agent is not None:

@@ -11,11 +11,11 @@ import errno
 from urllib.parse import parse_qs
 
 from ..sansio.http11 import Request, Response
-from ..server.own_address import find_own_address
 from ..server.routing import Router
-from ..server.serve import ThreadingServer, serve
-from ..server.upgrade import ServerConnection
+from ..server.server_connection import ServerConnection
+from ..server.serving import ThreadingServer, serve
 from .chat import Chat
+from .own_address import find_own_address
 from .pages import read_files, refuse_names, serve_files
 from .tape import TapedConnection, create_connection
 

@@ -1,4 +1,4 @@
-"""The chat, as its connections see it: small JSON messages, each an object with a ``"type"``.
+"""The chat, as windows of the page see it: small JSON messages, each an object with a ``"type"``.
 
 A window has one connection, at ``/chat``. With ``/chat?compress=1`` messages are compressed, as
 far as the browser offers that; else they aren't, so that one can read them on the wire.
@@ -42,12 +42,14 @@ Whoever sends too fast is slowed down: their messages are read more slowly, none
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
+from collections.abc import Container
 from typing import Any, Callable
 
 from ..exceptions import ConnectionClosed, SlowPeer
-from .rooms import Limits, Member, Refused, Rooms, tell
+from .rooms import Limits, Manners, Member, Refused, Rooms
 from .tape import TapedConnection
 
 __all__ = ["Chat", "Pace"]
@@ -98,7 +100,8 @@ class Chat:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.rooms = Rooms(self.limits)
+        manners = Manners(write_json, self._choose_name, hear_themselves=True)
+        self.rooms = Rooms(self.limits, manners)
         self._actions: dict[str, Callable[[Member, dict[str, Any]], None]] = {
             "join": self._join,
             "leave": self._leave,
@@ -108,7 +111,7 @@ class Chat:
 
     def handle(self, ws: TapedConnection) -> None:
         """Serve one window, until its connection ends."""
-        member = Member(ws)
+        member = Member(ws, ws.tape.token)
         pace = Pace(self.limits.burst, self.limits.rate)
         slowed = False
         self.rooms.enter(member)
@@ -116,7 +119,9 @@ class Chat:
             for message in ws:
                 delay = pace.take()
                 if delay and not slowed:
-                    tell([ws], type="error", code="slow", text="That is a lot at once. Slowly.")
+                    self.rooms.tell(
+                        [ws], type="error", code="slow", text="That is a lot at once. Slowly."
+                    )
                 slowed = delay > 0
                 if slowed:
                     ws.wait_closed(delay)
@@ -140,6 +145,7 @@ class Chat:
             ws.close(NOT_YOURS, "no such connection")
             return
         watched = member.ws
+        assert isinstance(watched, TapedConnection)
         earlier = watched.tape.add_watcher(ws)
         if earlier is None:
             ws.close(NOT_YOURS, "watched already")
@@ -152,6 +158,17 @@ class Chat:
         finally:
             watched.tape.discard_watcher(ws)
         ws.close(1000, "the connection has ended")
+
+    def _choose_name(self, wanted: str, taken: Container[str]) -> str:
+        """Return the name that is wanted, with a number if it is taken."""
+        if wanted.casefold() not in taken:
+            return wanted
+        for number in itertools.count(2):  # pragma: no branch  # it ends within max_members
+            suffix = f" {number}"
+            name = wanted[: self.limits.max_name - len(suffix)].rstrip() + suffix
+            if name.casefold() not in taken:
+                break
+        return name
 
     # --- what a window asks for ---
 
@@ -168,7 +185,7 @@ class Chat:
                 raise Refused("bad-type", f'"type" must be one of: {names}.')
             action(member, request)
         except Refused as exc:
-            tell([member.ws], type="error", code=exc.code, text=exc.text, ref=ref)
+            self.rooms.tell([member.ws], type="error", code=exc.code, text=exc.text, ref=ref)
 
     def _parse(self, message: str | bytes) -> dict[str, Any]:
         if not isinstance(message, str):
@@ -229,4 +246,9 @@ class Chat:
         except (ConnectionClosed, SlowPeer):
             return
         latency = None if ping.latency is None else round(ping.latency * 1000, 3)
-        tell([member.ws], type="pong", latency=latency)
+        self.rooms.tell([member.ws], type="pong", latency=latency)
+
+
+def write_json(event: dict[str, Any]) -> str:
+    """Return an event as a window gets it."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))

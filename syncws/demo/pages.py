@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from ..sansio.hosts import parse_host
 from ..sansio.http11 import Request, Response
-from ..server.callables import ProcessRequest
 from ..server.routing import is_upgrade
-from ..server.upgrade import ServerConnection
+from ..server.server_connection import ProcessRequest, ServerConnection
 
 __all__ = ["POLICY", "is_own_host", "read_files", "refuse_names", "serve_files"]
 

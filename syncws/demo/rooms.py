@@ -1,20 +1,25 @@
-"""The chat's rooms: who is in which, what was said there, and who is told of it."""
+"""A chat's rooms: their members, what was said there, and who is told of it.
+
+Windows of the demo's page and terminals have the same rooms, and manners of their own: how they
+are told, and what becomes of a name that somebody else has. See :mod:`.chat` and
+:mod:`.line_chat`.
+"""
 
 from __future__ import annotations
 
 import collections
 import itertools
-import json
 import threading
 import time
+from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
-from ..server.broadcast import Audience, broadcast
+from ..server.broadcasting import Audience, broadcast
 from ..server.groups import Group
-from .tape import TapedConnection
+from ..server.server_connection import ServerConnection
 
-__all__ = ["Limits", "Member", "Refused", "Rooms", "tell"]
+__all__ = ["Limits", "Manners", "Member", "Refused", "Rooms"]
 
 #: The group of all connections of the chat. No room's group has this name, see Room.group.
 EVERYBODY = "everybody"
@@ -46,7 +51,7 @@ class Limits:
 
 
 class Refused(Exception):
-    """What somebody asked for isn't done; they are told why.
+    """A request that isn't granted; the member is told why.
 
     Attributes:
         code: the reason, for programs.
@@ -59,12 +64,37 @@ class Refused(Exception):
         self.text = text
 
 
+@dataclass(frozen=True)
+class Manners:
+    """How the people of a chat are told what happens, and named.
+
+    Attributes:
+        write: returns the message that tells of an event, which has a ``"type"``; ``None`` if
+            they aren't told of it.
+        choose_name: given the name that a member wants, and the names that are taken, case-folded;
+            returns a name that is free.
+        hear_themselves: whether they are sent what they say.
+    """
+
+    write: Callable[[dict[str, Any]], str | None]
+    choose_name: Callable[[str, Container[str]], str]
+    hear_themselves: bool
+
+
 # Compared by identity.
 @dataclass(eq=False)
 class Member:
-    """A connection of the chat; once it has joined, it has a name in a room."""
+    """A connection of the chat; once it has joined, it has a name in a room.
 
-    ws: TapedConnection
+    Attributes:
+        ws: the connection.
+        token: names it; not another's.
+        name: its name.
+        room: its room.
+    """
+
+    ws: ServerConnection
+    token: str
     name: str = ""
     room: Room | None = None
 
@@ -76,7 +106,7 @@ class Member:
 
 @dataclass(eq=False)
 class Room:
-    """A room with somebody in it."""
+    """A room that has members."""
 
     name: str
     history: collections.deque[dict[str, Any]]
@@ -90,19 +120,21 @@ class Room:
 
 
 class Rooms:
-    """All rooms. A room is made by the first who joins it, and forgotten with the last.
+    """All rooms. The first member makes a room, and it is forgotten when the last one leaves.
 
     Any thread may call any method. None waits for a peer.
 
     Args:
         limits: how many there may be.
+        manners: how they are told what happens, and named.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, manners: Manners) -> None:
         self._limits = limits
+        self._manners = manners
         # Guards rooms and members, what they have included. Messages are sent while it is held,
         # so that everybody learns of the same things in the same order; broadcast() never waits,
-        # and nobody who holds a lock of a connection's takes this one.
+        # and no thread that holds a lock of a connection takes this one.
         self._lock = threading.Lock()
         self._rooms: dict[str, Room] = {}  # by name, case-folded
         self._members: dict[str, Member] = {}  # by token
@@ -111,12 +143,12 @@ class Rooms:
         """Welcome a connection."""
         limits = self._limits
         with self._lock:
-            self._members[member.ws.tape.token] = member
+            self._members[member.token] = member
             member.group(EVERYBODY).add(member.ws)
-            tell(
+            self.tell(
                 [member.ws],
                 type="welcome",
-                token=member.ws.tape.token,
+                token=member.token,
                 limits={"name": limits.max_name, "text": limits.max_text},
                 rooms=self._list_rooms(),
             )
@@ -124,7 +156,7 @@ class Rooms:
     def end(self, member: Member) -> None:
         """Forget a connection that has ended. Idempotent."""
         with self._lock:
-            self._members.pop(member.ws.tape.token, None)
+            self._members.pop(member.token, None)
             if member.room is not None:
                 self._announce_departure(member, self._take_out(member))
                 self._announce_rooms(member)
@@ -135,12 +167,12 @@ class Rooms:
             return self._members.get(token)
 
     def join(self, member: Member, room_name: str, name: str, resumed: str = "") -> None:
-        """Put somebody into a room, in place of the one where they are.
+        """Put a member into a room, in place of the one they are in.
 
         Args:
-            member: who.
-            room_name: which room.
-            name: the name that they want; a number is appended if somebody else has it.
+            member: the member.
+            room_name: the room.
+            name: the name that they want; they get another one if it is taken.
             resumed: the token of an earlier connection of theirs, which may not have been
                 noticed to be dead; it is cut off, and its name is free.
 
@@ -153,18 +185,19 @@ class Rooms:
             leaving = [each for each in both if each is not None and each.room is not None]
             room = self._get_room(room_name, leaving)
             left = [self._take_out(each, into=room) for each in leaving]
-            member.name, member.room = self._find_name(room, name), room
+            member.name = self._manners.choose_name(name, room.members)
+            member.room = room
             room.members[member.name.casefold()] = member
-            # Nobody else needs to know that somebody was gone for a moment.
+            # The others needn't know that a member was gone for a moment.
             here = (room, member.name)
             for place in left:
                 if place != here:
                     self._announce_departure(member, place)
             group = member.group(room.group)
             if here not in left:
-                tell(group, type="arrived", name=member.name)
+                self.tell(group, type="arrived", name=member.name)
             group.add(member.ws)
-            tell(
+            self.tell(
                 [member.ws],
                 type="joined",
                 room=room.name,
@@ -176,8 +209,25 @@ class Rooms:
         if earlier is not None and earlier is not member:
             earlier.ws.abort()
 
+    def rename(self, member: Member, name: str) -> None:
+        """Give a member another name; everybody in the room is told.
+
+        Raises:
+            Refused: they are in no room, or the name is taken there.
+        """
+        with self._lock:
+            room, before = member.room, member.name
+            if room is None:
+                raise Refused("no-room", "Join a room first.")
+            if name.casefold() in room.members:
+                raise Refused("bad-name", "Somebody has that name.")
+            del room.members[before.casefold()]
+            room.members[name.casefold()] = member
+            member.name = name
+            self.tell(member.group(room.group), type="renamed", before=before, name=name)
+
     def leave(self, member: Member) -> None:
-        """Take somebody out of their room.
+        """Take a member out of their room.
 
         Raises:
             Refused: they are in none.
@@ -186,11 +236,11 @@ class Rooms:
             if member.room is None:
                 raise Refused("no-room", "You are in no room.")
             self._announce_departure(member, self._take_out(member))
-            tell([member.ws], type="left")
+            self.tell([member.ws], type="left")
             self._announce_rooms(member)
 
     def say(self, member: Member, text: str, ref: str = "") -> None:
-        """Tell everybody in somebody's room what they say.
+        """Tell everybody in a member's room what they say.
 
         Raises:
             Refused: they are in none.
@@ -207,7 +257,16 @@ class Rooms:
                 "ref": ref,
             }
             room.history.append(said)
-            tell(member.group(room.group), type="said", **said)
+            audience: Audience = member.group(room.group)
+            if not self._manners.hear_themselves:
+                audience = [each.ws for each in room.members.values() if each is not member]
+            self.tell(audience, type="said", **said)
+
+    def tell(self, audience: Audience, **event: Any) -> None:
+        """Tell connections of an event, without waiting for any; those too slow are closed."""
+        message = self._manners.write(event)
+        if message is not None:
+            broadcast(audience, message)
 
     # --- with the lock held ---
 
@@ -228,9 +287,9 @@ class Rooms:
         return room
 
     def _take_out(self, member: Member, *, into: Room | None = None) -> tuple[Room, str]:
-        """Take somebody out of their room; return it, and the name that they had there.
+        """Take a member out of their room; return it, and the name that they had there.
 
-        A room without anybody is forgotten, unless it is the one that they go into.
+        A room without anybody is forgotten, unless it is the one that they join.
         """
         room = member.room
         assert room is not None
@@ -241,29 +300,13 @@ class Rooms:
             del self._rooms[room.name.casefold()]
         return room, member.name
 
-    def _find_name(self, room: Room, wanted: str) -> str:
-        """Return a name that nobody in the room has."""
-        if wanted.casefold() not in room.members:
-            return wanted
-        for number in itertools.count(2):  # pragma: no branch  # it ends within max_members
-            suffix = f" {number}"
-            name = wanted[: self._limits.max_name - len(suffix)].rstrip() + suffix
-            if name.casefold() not in room.members:
-                break
-        return name
-
     def _list_rooms(self) -> list[dict[str, Any]]:
         rooms = sorted(self._rooms.items())
         return [{"name": room.name, "members": len(room.members)} for _, room in rooms]
 
     def _announce_departure(self, member: Member, place: tuple[Room, str]) -> None:
         room, name = place
-        tell(member.group(room.group), type="departed", name=name)
+        self.tell(member.group(room.group), type="departed", name=name)
 
     def _announce_rooms(self, member: Member) -> None:
-        tell(member.group(EVERYBODY), type="rooms", rooms=self._list_rooms())
-
-
-def tell(audience: Audience, **message: Any) -> None:
-    """Send connections a JSON message, without waiting for any; those too slow are closed."""
-    broadcast(audience, json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+        self.tell(member.group(EVERYBODY), type="rooms", rooms=self._list_rooms())

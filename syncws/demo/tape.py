@@ -1,7 +1,7 @@
 """The frames on the wire of one connection, kept for those who watch it.
 
-A connection is watched over another one: a page can't see the frames of its own. Whoever has
-the token of a connection may watch it; only its own page was told that.
+A page can't see the frames of its own connection, so it watches them over another one. Whoever
+has the token of a connection may watch it; only its own page is told the token.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import time
 from typing import Any
 
 from ..foreign import SECRET_HEADERS
-from ..sansio.dissector import Exchange, HttpHead, Record
-from ..server.broadcast import broadcast
-from ..server.upgrade import ServerConnection
-from ..threaded.tap import Observe, tapped
+from ..server.broadcasting import broadcast
+from ..server.server_connection import ServerConnection
+from ..wiretap.dissector import Exchange, HttpHead, Record
+from ..wiretap.tap import Observe, tapped
 
 __all__ = ["Tape", "TapedConnection", "create_connection"]
 
@@ -54,7 +54,7 @@ class Tape:
             self._records.clear()
 
     def observe(self, sent: bool, data: bytes) -> None:
-        """Take in bytes of the connection; see :class:`~syncws.threaded.tap.TapTransport`."""
+        """Take in bytes of the connection; see :class:`~syncws.wiretap.tap.TapTransport`."""
         exchange = self._exchange
         if exchange is None:
             return
@@ -72,7 +72,7 @@ class Tape:
             what["n"] = self._number
             record = json.dumps(what, separators=(",", ":"))
             self._records.append(record)
-            # Who is too slow doesn't see this one, as its number shows.
+            # A watcher that is too slow misses this one; the numbers show it.
             broadcast(self._watchers, record, slow_peers="skip")
 
     def add_watcher(self, ws: ServerConnection) -> list[str] | None:

@@ -10,7 +10,7 @@
         for message in ws:
             ws.send(f"{name}: {message}")
 
-What comes before a view comes before a handler, too, while the request can still be answered
+What runs before a view runs before a handler as well, while the request can still be answered
 with plain HTTP: ``before_request`` functions, the session, decorators. Then the request is
 accepted, and the handler runs in the request's thread and context, until it returns.
 
@@ -125,7 +125,9 @@ class Sock:
                 are functions such as flask-login's ``login_required``, the innermost first:
                 what they answer is an answer to the HTTP request.
 
-        Raises, from here or the decorator:
+        Failures are raised here, or by the decorator.
+
+        Raises:
             TypeError: an option has a wrong type, or isn't one; or the handler is a coroutine
                 function.
             ValueError: an option has a wrong value.

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..aliases import LoggerLike
 from ..client.client_connection import AdditionalHeaders, ClientConnection
-from ..client.connect import connect
+from ..client.connecting import connect
 from ..options import Options
 from ..sansio.client_protocol import ClientProtocol
 from ..sansio.headers import Headers
@@ -58,13 +58,13 @@ def connect_wsgi(
             ws.send("hello")
             assert ws.recv(timeout=5) == "hello"
 
-    The application runs in a thread, which ends with the connection: :meth:`close` waits for
+    The application runs in a thread, which ends with the connection: ``close()`` waits for
     it, and raises what the application has raised. Blocks until the connection is open, at
     most ``open_timeout`` seconds (10).
 
     Args:
         application: any WSGI application that accepts WebSockets by
-            :mod:`syncws.integrations`.
+            ``syncws.integrations``.
         uri: path and query; or a whole URI, ``ws://`` or ``wss://``, which says what the host
             is; ``wss://`` has the application think that TLS was used.
         headers: added to the request.

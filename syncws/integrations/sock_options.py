@@ -102,7 +102,7 @@ def _read_sock_server_options(config: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, value in given.items():
         if key in SOCK_SERVER_OPTIONS:
-            options[SOCK_SERVER_OPTIONS[key]] = value or None  # there, 0 is none, too
+            options[SOCK_SERVER_OPTIONS[key]] = value or None  # there, 0 means none as well
         elif key in FOREIGN and value is not None:
             raise ValueError(
                 f"SOCK_SERVER_OPTIONS: {key!r} can't be replaced here; gevent's monkey "

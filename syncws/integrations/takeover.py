@@ -29,7 +29,7 @@ import threading
 from typing import Any, Callable
 
 from ..threaded import timekeeper
-from ..threaded.deadline import is_green
+from ..threaded.blocking import is_green
 from ..threaded.tls_socket import TlsSocketTransport
 from ..threaded.transport import Transport
 from .wsgi_servers import Found, UnsupportedServer
@@ -78,7 +78,7 @@ class StandIn:
     """One end of a socket pair for a server to have, and the other end for us to keep.
 
     Raises:
-        OSError: no descriptors are to be had.
+        OSError: no descriptors are available.
     """
 
     def __init__(self) -> None:
@@ -238,7 +238,7 @@ class _LentTlsTransport(TlsSocketTransport):
 _CLOSED: Any = socket.socket()
 _CLOSED.close()
 
-#: Whether a descriptor can be put in place of another, also of a socket.
+#: Whether a descriptor can be put in place of another, a socket's included.
 _CAN_REPLACE = os.name != "nt"
 
 
@@ -280,7 +280,7 @@ def take_over(found: Found, begin: Callable[[], None]) -> tuple[Transport, bytes
             raises is raised.
 
     Raises:
-        OSError: no descriptors are to be had; the server has the connection as before.
+        OSError: no descriptors are available; the server has the connection as before.
     """
     sock = found.sock
     if found.is_ours:

@@ -15,7 +15,7 @@
 
 A handler runs in the thread in which the server runs the request, and has it until the
 connection is closed. From which servers connections can be taken over, and how, is in
-:mod:`.wsgi_servers` and :mod:`.takeover`.
+``wsgi_servers`` and ``takeover``.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake, InvalidState
 from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.extensions.interface import ServerExtensionFactory
-from ..sansio.handshake import SAME_ORIGIN, Origins
 from ..sansio.headers import Headers, HeadersLike
-from ..server.callables import Handler, refuse_coroutine
+from ..sansio.origins import SAME_ORIGIN, Origins
+from ..server.callables import refuse_coroutine
 from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
-from ..server.rejections import Rejections
+from ..server.refusal_log import RefusalLog
 from ..server.routing import Router
-from ..server.settings import find_router, make_settings
-from ..server.upgrade import SERVER_HEADER, ExtraHeaders
+from ..server.server_connection import SERVER_HEADER, ExtraHeaders, Handler
+from ..server.settings import find_router, make_settings, select_settings
 from ..server.url_maps import UrlMap
 from ..threaded import lifecycle
 from ..threaded.deadline import clock
 from ..threaded.guarded_logger import GuardedLogger
-from .taken_over import taken_over
 from .takeover import PendingTransport, check_socket
 from .wsgi_connection import TAKEN, WsgiConnection
 from .wsgi_request import wsgi_headers, wsgi_status
+from .wsgi_roster import roster
 from .wsgi_servers import Found, UnsupportedServer, find_server
 
 if TYPE_CHECKING:
@@ -132,28 +132,7 @@ class Gateway:
         logger: LoggerLike | None = None,
         create_connection: Callable[..., WsgiConnection] | None = None,
     ) -> None:
-        self._settings = make_settings(
-            origins=origins,
-            hosts=hosts,
-            trusted_proxies=trusted_proxies,
-            extensions=extensions,
-            subprotocols=subprotocols,
-            select_subprotocol=select_subprotocol,
-            compression=compression,
-            extra_headers=extra_headers,
-            server_header=server_header,
-            ping_interval=ping_interval,
-            ping_timeout=ping_timeout,
-            close_timeout=close_timeout,
-            send_timeout=send_timeout,
-            idle_timeout=idle_timeout,
-            max_size=max_size,
-            max_header_size=max_header_size,
-            max_queue=max_queue,
-            read_limit=read_limit,
-            write_limit=write_limit,
-            logger=logger,
-        )
+        self._settings = make_settings(**select_settings(locals()))
         if isinstance(max_connections, str):
             if max_connections != "pool":
                 raise ValueError(
@@ -162,9 +141,9 @@ class Gateway:
         elif max_connections is not None and max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
         self._max_connections = max_connections
-        self.logger = logger or logging.getLogger("syncws.server")
+        self.logger: LoggerLike = logger or logging.getLogger("syncws.server")
         self._create_connection = create_connection or WsgiConnection
-        self._rejections = Rejections(GuardedLogger(self.logger))
+        self._refusal_log = RefusalLog(GuardedLogger(self.logger))
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)
 
     def accept(
@@ -189,7 +168,7 @@ class Gateway:
             InvalidHandshake: it is refused, and the server still has the connection: answer with
                 the exception's ``response``; see :func:`answer`.
             InvalidState: it was taken over before.
-            OSError: no descriptors are to be had; the server still has it, and
+            OSError: no descriptors are available; the server still has it, and
                 ``start_response`` wasn't called.
             TypeError: a header isn't a ``str``.
             UnsupportedServer: nothing can be taken over from this server.
@@ -212,13 +191,14 @@ class Gateway:
         )
         if not isinstance(connection, WsgiConnection):
             raise TypeError(f"create_connection makes a WsgiConnection, not {connection!r}")
-        connection.environ, connection._extra = environ, extra
+        connection.environ = environ
+        connection._opening_handshake.more_headers = extra
         connection._gateway, connection._found = self, found
         try:
             output = connection._decide_here()
             connection._take(output, start_response)
         except BaseException:
-            taken_over.leave(connection)
+            roster.leave(connection)
             raise
         if self._idle is not None:
             self._idle.add(connection)
@@ -232,8 +212,8 @@ class Gateway:
         """Call ``handler(ws, ...)``, and close the connection after it, as a server does.
 
         An exception in it is logged, and closes the connection with 1011; the connection's own
-        :exc:`ConnectionClosed` is no such. What isn't an :exc:`Exception` (:exc:`SystemExit`,
-        gevent's GreenletExit) closes it with 1001, and goes on.
+        :exc:`~syncws.ConnectionClosed` is no such. What isn't an :exc:`Exception`
+        (:exc:`SystemExit`, gevent's GreenletExit) closes it with 1001, and goes on.
         """
         opened_at = clock()
         ws._handled = True
@@ -264,7 +244,7 @@ class Gateway:
         """Forget a connection once it is closed, and its handler has returned."""
         if ws._handled:
             return  # it still has a thread
-        taken_over.leave(ws)
+        roster.leave(ws)
         if self._idle is not None:
             self._idle.discard(ws)
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from ..exceptions import InvalidHandshake
 from ..sansio.header_limits import check_headers
 from ..sansio.headers import Headers
-from ..sansio.http11 import Request, Response
-from ..server.rejections import Rejections, log_refusal
-from ..server.upgrade import ServerConnection
+from ..server.refusal_log import RefusalLog, log_refusal
+from ..server.server_connection import ServerConnection
 from ..threaded.deadline import Deadline
-from .taken_over import taken_over
 from .takeover import take_over
 from .wsgi_request import read_request, wsgi_headers, wsgi_status
+from .wsgi_roster import roster
 from .wsgi_servers import Found
 
 if TYPE_CHECKING:
@@ -41,33 +40,27 @@ class WsgiConnection(ServerConnection):
     environ: WSGIEnvironment
     _gateway: Gateway
     _found: Found
-    _extra: Headers
     _handled = False  # a handler runs, which Gateway.handle() called
 
     @property
     def secure(self) -> bool:
         """Whether the client uses TLS: what a trusted proxy says, or else the environ."""
-        if self._client is not None and self._client.secure is not None:
-            return self._client.secure
+        client = self._opening_handshake.client
+        if client is not None and client.secure is not None:
+            return client.secure
         return self.environ.get("wsgi.url_scheme") in ("https", "wss")
 
     @property
-    def _rejections(self) -> Rejections | None:
-        return self._gateway._rejections
+    def _refusal_log(self) -> RefusalLog | None:
+        return self._gateway._refusal_log
 
     def _refusal(self) -> InvalidHandshake | None:
         found = self._found
-        refusal = taken_over.enter(self, found, self._gateway._limit(found))
+        refusal = roster.enter(self, found, self._gateway._limit(found))
         if refusal is None:
             return None
         self._refused_for = refusal.reason
         return refusal.exc
-
-    def _respond(self, request: Request) -> Response:
-        response = super()._respond(request)
-        if response.status_code == 101:
-            response.headers.update(self._extra)
-        return response
 
     def _decide_here(self) -> bytes:
         """Answer the request without touching the connection; return what accepts it.
@@ -84,7 +77,7 @@ class WsgiConnection(ServerConnection):
             self.response = protocol.refuse(exc)
             protocol.send_response(self.response)
         else:
-            answered = self._answer(request, Deadline(None))
+            answered = self._opening_handshake.answer(self, request, Deadline(None))
         output = b"".join(protocol.data_to_send())
         refusal = protocol.handshake_exc
         if refusal is None:

@@ -143,7 +143,7 @@ def _find_cheroot(environ: Environ) -> Found | None:
     found = Found(sock, _reads(getattr(conn, "rfile", None)))
     found.is_stopping = lambda: not server.ready
     found.grace = getattr(server, "shutdown_timeout", None)
-    # It starts so many threads, and no more by itself.
+    # It starts this number of threads, and no more by itself.
     found.threads = getattr(getattr(server, "requests", None), "min", None)
     return found
 

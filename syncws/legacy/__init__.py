@@ -1,7 +1,7 @@
 """The names that tutorials of the ``websockets`` library use, from before its version 14.
 
-They are thin: subclasses and functions that give older names to what the real classes do. All
-are attributes of :mod:`syncws`, too, loaded when they are first used; so a tutorial's program,
+They are thin subclasses and functions that give older names to what the real classes do. All are
+attributes of :mod:`syncws` as well, loaded when they are first used; so a tutorial's program,
 without ``async`` and ``await``, runs after ``import syncws as websockets``.
 
     ================================  =================================================

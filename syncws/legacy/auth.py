@@ -7,8 +7,8 @@ from typing import Any
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..server.auth import CheckCredentials, Credentials, basic_auth
-from ..server.callables import ProcessRequest
 from ..server.responses import OlderResponse
+from ..server.server_connection import ProcessRequest
 from .server import WebSocketServerProtocol
 
 __all__ = ["BasicAuthWebSocketServerProtocol", "basic_auth_protocol_factory"]
@@ -17,8 +17,8 @@ __all__ = ["BasicAuthWebSocketServerProtocol", "basic_auth_protocol_factory"]
 class BasicAuthWebSocketServerProtocol(WebSocketServerProtocol):
     """A server's connection that demands user name and password.
 
-    For ``serve(create_protocol=)``, by way of :func:`basic_auth_protocol_factory`; or a subclass
-    that overrides :meth:`check_credentials`, on its own.
+    For ``serve(create_protocol=)``: by way of :func:`basic_auth_protocol_factory`, or directly as a
+    subclass that overrides :meth:`check_credentials`.
 
     Args:
         args: what the real class takes.
@@ -38,7 +38,7 @@ class BasicAuthWebSocketServerProtocol(WebSocketServerProtocol):
         self._authenticate = authenticate
 
     def check_credentials(self, username: str, password: str) -> bool:
-        """Return whether they are valid; nobody's are, unless a subclass says so."""
+        """Return whether they are valid; none are unless a subclass says so."""
         return False
 
     def process_request(  # type: ignore[override]  # this is its older form
@@ -54,7 +54,7 @@ class BasicAuthWebSocketServerProtocol(WebSocketServerProtocol):
 
 
 class _Factory:
-    """What is good for ``create_protocol=`` and for ``process_request=``."""
+    """What serves as ``create_protocol=`` and as ``process_request=``."""
 
     def __init__(self, create: Any, authenticate: ProcessRequest) -> None:
         self._create = create
@@ -72,17 +72,17 @@ def basic_auth_protocol_factory(
     check_credentials: CheckCredentials | None = None,
     create_protocol: Any = None,
 ) -> Any:
-    """Return what demands user name and password: for ``create_protocol=``.
+    """Return a value for ``create_protocol=`` that demands user name and password.
 
-    It may be ``process_request=`` as well. What is new in :func:`~syncws.basic_auth`, which
-    does it, holds here, too.
+    It may be used as ``process_request=`` as well. What is new in :func:`~syncws.basic_auth`, which
+    does the work, holds here as well.
 
     Args:
         realm: what the password is for.
         credentials: a pair of user name and password, a list of pairs, or a dict.
         check_credentials: ``(username, password)`` returns whether they are valid.
-        create_protocol: a subclass of :class:`BasicAuthWebSocketServerProtocol`, or what makes
-            one.
+        create_protocol: a subclass of :class:`BasicAuthWebSocketServerProtocol`, or a function that
+            makes one.
 
     Raises what :func:`~syncws.basic_auth` does, and:
         TypeError: ``create_protocol`` is another class.

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from ..client.client_connection import ClientConnection
-from ..client.connect import connect as _connect
-from ..client.connect import unix_connect as _unix_connect
+from ..client.connecting import connect as _connect
+from ..client.connecting import unix_connect as _unix_connect
 from ..sansio.uri import WebSocketURI
 from .parameters import translate
 from .protocol import WebSocketCommonProtocol
@@ -25,7 +25,7 @@ class WebSocketClientProtocol(WebSocketCommonProtocol, ClientConnection):
 
 
 def connect(uri: str | WebSocketURI, **kwargs: Any) -> ClientConnection:
-    """Connect to a server: :func:`syncws.connect`, which says more, with the oldest names too."""
+    """Connect to a server: :func:`syncws.connect`, with the oldest names as well."""
     return _connect(uri, **translate(kwargs))
 
 
@@ -34,5 +34,5 @@ def unix_connect(
     uri: str | WebSocketURI | None = None,
     **kwargs: Any,
 ) -> ClientConnection:
-    """Connect by a Unix socket: :func:`syncws.unix_connect`, with the oldest names too."""
+    """Connect by a Unix socket: :func:`syncws.unix_connect`, with the oldest names as well."""
     return _unix_connect(path, uri, **translate(kwargs))

@@ -8,7 +8,7 @@ from ..options import one_of
 
 __all__ = ["translate"]
 
-#: What each is called now.
+#: What each parameter is called now.
 RENAMED = {
     "timeout": "close_timeout",
     "klass": "create_connection",
@@ -16,7 +16,7 @@ RENAMED = {
     "ws_handler": "handler",
 }
 
-#: What asked for something that there is no more, or never was without an event loop.
+#: Parameters for things that are gone, or that only an event loop has.
 MEANINGLESS = {
     "loop": "there is no event loop: connections run in threads",
     "legacy_recv": "recv() raises ConnectionClosed once the connection is closed; iteration ends",
@@ -27,7 +27,7 @@ def translate(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return keyword arguments by their present names.
 
     Raises:
-        TypeError: one has no meaning here, or is there by both names.
+        TypeError: one has no meaning here, or is given by both names.
     """
     result = dict(arguments)
     for name, reason in MEANINGLESS.items():

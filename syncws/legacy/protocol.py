@@ -21,11 +21,12 @@ class WebSocketCommonProtocol(Connection):
 
     ``connect()`` and ``serve()`` make the subclass that is their ``create_protocol=``. It may
     also be called with limits and times of its own, ``functools.partial(MyProtocol,
-    ping_interval=5)``, by their older names too (``timeout`` is ``close_timeout``).
+    ping_interval=5)``, also by their older names (``timeout`` is ``close_timeout``).
 
     Args:
         args: what the real class takes.
-        kwargs: the same; limits and times; ``host``, ``port`` and ``secure``, which are only kept.
+        kwargs: the same; limits and times; ``host``, ``port`` and ``secure``, which are kept but
+            not used.
 
     Raises:
         TypeError: an argument has no meaning without an event loop; it says what to use.
@@ -46,7 +47,7 @@ class WebSocketCommonProtocol(Connection):
     # --- hooks ---
 
     def connection_made(self) -> None:
-        """Do something when there is a connection, before the opening handshake.
+        """Do something once there is a connection, before the opening handshake.
 
         Called in the thread that shakes hands; what it raises fails the opening handshake.
         """
@@ -54,7 +55,7 @@ class WebSocketCommonProtocol(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Do something once the connection is closed, for whatever reason. It must not block.
 
-        Called once, in the thread that noticed; what it raises is logged.
+        Called once, in the thread that notices the end; what it raises is logged.
 
         Args:
             exc: why it broke; ``None`` after a closing handshake.

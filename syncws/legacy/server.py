@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
-from ..server.callables import Handler
 from ..server.responses import OlderResponse, as_response
-from ..server.serve import serve as _serve
-from ..server.serve import unix_serve as _unix_serve
+from ..server.server_connection import Handler, ServerConnection
+from ..server.serving import serve as _serve
+from ..server.serving import unix_serve as _unix_serve
 from ..server.threading_server import ThreadingServer
-from ..server.upgrade import ServerConnection
 from .parameters import translate
 from .protocol import WebSocketCommonProtocol
 
@@ -39,7 +38,7 @@ class WebSocketServer(ThreadingServer, metaclass=_OlderName):
     def wrap(sock: socket.socket, handler: Handler, **kwargs: Any) -> ThreadingServer:
         """Return a server for a listening socket: ``serve(handler, sock=sock)``.
 
-        There is no second server object, which would be an event loop's, to be wrapped.
+        There is nothing to wrap: only an event loop has a second server object.
         """
         return serve(handler, sock=sock, **kwargs)
 
@@ -62,7 +61,7 @@ class WebSocketServerProtocol(WebSocketCommonProtocol, ServerConnection):
     ) -> str | None:
         """Return the first of the server's subprotocols that the client offers, or ``None``.
 
-        Called only where a subclass does something else, and both sides have some.
+        Called only if a subclass overrides it and both sides have subprotocols.
         """
         return next((name for name in server_subprotocols if name in client_subprotocols), None)
 
@@ -87,12 +86,12 @@ def serve(
     port: int | None = None,
     **kwargs: Any,
 ) -> ThreadingServer:
-    """Return a server: :func:`syncws.serve`, which says more, with the oldest names too."""
+    """Return a server: :func:`syncws.serve`, with the oldest names as well."""
     return _serve(host=host, port=port, **translate({"handler": handler, **kwargs}))
 
 
 def unix_serve(
     handler: Handler | None = None, path: str | os.PathLike[str] | None = None, **kwargs: Any
 ) -> ThreadingServer:
-    """Return a server on a Unix socket: :func:`syncws.unix_serve`, with the oldest names too."""
+    """Return a server on a Unix socket: :func:`syncws.unix_serve`, also with the oldest names."""
     return _unix_serve(path=path, **translate({"handler": handler, **kwargs}))

@@ -12,7 +12,7 @@ class ReceiveBuffer:
 
     A search for the end of a line resumes where the one before stopped, and bytes
     that were taken are dropped when more arrive. Time is therefore linear in the
-    number of bytes, also if they arrive one by one.
+    number of bytes, even if they arrive one by one.
     """
 
     __slots__ = ("_data", "_searched", "_start")

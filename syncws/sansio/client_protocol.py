@@ -68,6 +68,12 @@ class ClientProtocol(Protocol):
             positive.
     """
 
+    # What the base declares, again for type checkers that would infer what is assigned here.
+    state: State
+    extensions: list[Extension]
+    subprotocol: str | None
+    handshake_exc: Exception | None
+
     def __init__(
         self,
         uri: str | WebSocketURI,
@@ -83,11 +89,11 @@ class ClientProtocol(Protocol):
         super().__init__(Role.CLIENT, state=state, max_size=max_size, logger=logger)
         if subprotocols is not None:
             validate_subprotocols(subprotocols)
-        self.uri = uri if isinstance(uri, WebSocketURI) else parse_uri(uri)
+        self.uri: WebSocketURI = uri if isinstance(uri, WebSocketURI) else parse_uri(uri)
         self.origin = origin
-        self.available_extensions = list(extensions or ())
-        self.available_subprotocols = list(subprotocols or ())
-        self.key = generate_key()
+        self.available_extensions: list[ClientExtensionFactory] = list(extensions or ())
+        self.available_subprotocols: list[str] = list(subprotocols or ())
+        self.key: str = generate_key()
         self._parser = ResponseParser(max_header_size)
 
     @property
@@ -174,7 +180,7 @@ class ClientProtocol(Protocol):
 
     @property
     def partial_response(self) -> Response | None:
-        """The response as far as it came, if its body is still under way."""
+        """The part of the response that came, if its body is still under way."""
         return self._parser.partial
 
     def _receive_handshake(self, data: bytes) -> None:

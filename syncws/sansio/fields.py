@@ -86,8 +86,8 @@ class _Scanner:
     def take_list(self, take_item: Callable[[], _T]) -> list[_T]:
         """Read all the rest as a list with commas; empty items don't count (RFC 9110 §5.6.1.2).
 
-        No item at all is a list, too, where we can do with it: clients with nothing to offer send
-        the header all the same, though RFC 6455 §11.3 wants one.
+        A list without items is accepted: clients with nothing to offer send the header all the
+        same, though RFC 6455 §11.3 wants an item.
         """
         items = []
         self.skip(_COMMAS)

@@ -269,7 +269,7 @@ def _parse_node(name: str, text: str) -> tuple[Address | None, tuple[str, int]]:
 
 
 def _parse_address(text: str) -> Address | None:
-    """Return an IP address, IPv4 also where IPv6 stands for it; ``None`` if it isn't one."""
+    """Return an IP address, IPv4 even where IPv6 stands for it; ``None`` if it isn't one."""
     import ipaddress  # rarely needed
 
     try:

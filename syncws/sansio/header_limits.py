@@ -20,7 +20,7 @@ def header_limits(max_header_size: int | None) -> tuple[int, int]:
     """Return the bytes that one line of a head, and all its header lines, may have.
 
     Args:
-        max_header_size: of one line; ``None`` is no limit, also for all.
+        max_header_size: of one line; with ``None`` neither is limited.
 
     Raises:
         ValueError: it isn't positive.

@@ -1,4 +1,4 @@
-"""Parsing HTTP/1.1, as far as handshakes need it (RFC 9112).
+"""Parsing what handshakes need of HTTP/1.1 (RFC 9112).
 
 A parser is fed bytes as they come. It goes from step to step, each of which takes a part of
 the message from the buffer once that is complete. What a step refuses depends on the bytes
@@ -80,7 +80,7 @@ class _Parser:
     def __init__(self, max_header_size: int | None) -> None:
         self._line_limit, self._limit = header_limits(max_header_size)
         self._size = 0  # of the header lines so far
-        self.trailing = b""
+        self.trailing: bytes = b""
         self._buffer = ReceiveBuffer()
         self._fields: list[tuple[str, str]] = []
         self._started = False  # the start line has been read
@@ -309,7 +309,7 @@ class ResponseParser(_Parser):
 
     @property
     def partial(self) -> Response | None:
-        """The response with its body as far as it has come; ``None`` before its head has.
+        """The response with what has come of its body; ``None`` before its head has.
 
         Stays usable when a body turned out to be invalid or its end never came.
         """

@@ -13,6 +13,7 @@ from ..accel import FrameParser, Utf8Error, Utf8Validator
 from ..exceptions import PayloadTooBig, ProtocolError
 from ..options import split_max_size
 from .extensions.interface import Extension
+from .failures import as_exception
 from .frames import Frame, Opcode
 from .state import Role
 
@@ -63,7 +64,7 @@ class Decoder:
         rsv = 0
         for extension in extensions:
             rsv |= extension.rsv
-        self.parser = FrameParser(
+        self.parser: FrameParser = FrameParser(
             masked=role is Role.SERVER,
             max_message=max_message,
             max_fragment=max_fragment,
@@ -126,18 +127,26 @@ class Decoder:
             self._note_parser_error()
         return events
 
-    def convert(self, events: list[Any]) -> list[DecoderEvent]:
-        """Return what the parser gave, free of extensions; look at :attr:`error` afterwards."""
+    def convert(self, events: list[Any], *, more: bool = False) -> list[DecoderEvent]:
+        """Return what the parser gave, free of extensions; look at :attr:`error` afterwards.
+
+        Args:
+            events: what it gave.
+            more: whether there is more to come before what the parser says of broken rules.
+        """
+        if self.error is not None:
+            return []  # nothing follows what broke the rules
         for index, event in enumerate(events):
             if type(event) is tuple:
                 events = events[:index] + self._convert(events[index:])
                 break
-        self._note_parser_error()
+        if not more:
+            self._note_parser_error()
         return events
 
     def _note_parser_error(self) -> None:
         if self.error is None and self.parser.error is not None:
-            self.error = _error(self.parser.error)
+            self.error = as_exception(self.parser.error)
 
     def stop(self) -> None:
         """Discard all that comes from now on."""
@@ -153,7 +162,7 @@ class Decoder:
                 frame = Frame.from_wire(*item)
                 events.append(frame if frame.opcode >= Opcode.CLOSE else self._decode(frame))
         except Utf8Error as exc:
-            self.error = _error((1007, *exc.args))
+            self.error = as_exception((1007, *exc.args))
         except Exception as exc:
             self.error = exc
         if self.error is not None:
@@ -202,20 +211,3 @@ class Decoder:
 
 def _size(event: DecoderEvent) -> int:
     return len(event.data if isinstance(event, Frame) else event)
-
-
-def _error(error: tuple[Any, ...]) -> Exception | None:
-    """Return the exception for a parser's error."""
-    code = error[0]
-    if code == 1002:
-        return ProtocolError(error[1])
-    if code == 1007:
-        reason, position = error[1:]
-        return UnicodeDecodeError("utf-8", b"", position, position + 1, reason)
-    if code == 1009:
-        size, max_size, current_size = error[1:]
-        exc = PayloadTooBig(size, max_size)
-        if current_size is not None:
-            exc.set_current_size(current_size)
-        return exc
-    return None

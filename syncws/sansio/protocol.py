@@ -72,8 +72,10 @@ class Protocol:
         logger: Any = None,
     ) -> None:
         self.role = role
-        self.state = state
+        self.state: State = state
         self.logger = logger
+        self.max_message_size: int | None
+        self.max_fragment_size: int | None
         self.max_message_size, self.max_fragment_size = split_max_size(max_size)
         self.extensions: list[Extension] = []
         self.subprotocol: str | None = None
@@ -87,7 +89,7 @@ class Protocol:
         self._masked = role is Role.CLIENT
         self._failed = False
         self._eof_sent = False
-        self.fragmenting = False
+        self.fragmenting: bool = False
         self._early = b""  # what came after the handshake message
         self._events: list[Event] = []
         self._output: list[bytes] = []
@@ -274,6 +276,8 @@ class Protocol:
         self._flush_pong()
         output = self._output[:]
         self._output.clear()  # the accelerator looks at this list
+        if self.extensions and self.compression and any(data[:1] >= b"\xc0" for data in output):
+            self.extensions[0].forget()  # again: a compressor may have been begun meanwhile
         return output
 
     def send_text(self, data: BytesLike, fin: bool = True) -> None:
@@ -328,6 +332,14 @@ class Protocol:
                 frame = extension.encode(frame, compress=compress)
             serialized = frame.serialize(masked=self._masked)
         return serialized
+
+    @property
+    def compression(self) -> tuple[Any, ...] | None:
+        """What the accelerator needs to do what the extension does.
+
+        ``None`` unless that is permessage-deflate alone.
+        """
+        return self.extensions[0].compression if len(self.extensions) == 1 else None
 
     # --- sending what others send too ---
 

@@ -22,7 +22,7 @@ class RequestBody(ResponseParser):
         self._request = request
         self._max_size = max_size
         self._begun = False  # some of it has come
-        # RFC 9112 §6.1: HTTP/1.0 has none; who sends it all the same may mean another end.
+        # RFC 9112 §6.1: HTTP/1.0 has none; a peer that sends it all the same may mean another end.
         if request.protocol == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
             raise ValueError("there is Transfer-Encoding in HTTP/1.0")
         self._started = True

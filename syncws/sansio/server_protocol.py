@@ -22,22 +22,16 @@ from ..options import MaxSize, check_limit
 from .client_protocol import check_upgrade
 from .extensions.interface import Extension, ServerExtensionFactory
 from .fields import validate_subprotocols
-from .handshake import (
-    SAME_ORIGIN,
-    Origins,
-    accept_value,
-    is_key,
-    is_origin_allowed,
-    validate_origins,
-)
+from .handshake import accept_value, is_key
 from .header_limits import MAX_HEADER_SIZE
 from .headers import Headers, HeadersLike
 from .hosts import HostRule, is_host_allowed, validate_hosts
 from .http11 import Request, Response
 from .http_parser import RequestParser
 from .negotiation import EXTENSIONS, SUBPROTOCOL, accept_extensions, offered_subprotocols
+from .origins import SAME_ORIGIN, OriginRule, Origins, is_origin_allowed, validate_origins
+from .plain_responses import VERSION, build_response, refusal_status
 from .protocol import Protocol
-from .refusals import VERSION, build_response, refusal_status
 from .state import Role, State, Transition, advance
 
 __all__ = ["ServerProtocol", "build_response"]
@@ -49,7 +43,7 @@ SelectSubprotocol = Callable[["ServerProtocol", Sequence[str]], Optional[str]]
 class ServerProtocol(Protocol):
     """The server's endpoint of a connection, without I/O.
 
-    The request comes as an event, also one of plain HTTP, by HTTP/1.0 or with a body; answer it
+    The request comes as an event, even one of plain HTTP, by HTTP/1.0 or with a body; answer it
     with what :meth:`accept` (or :meth:`reject`) returns, by :meth:`send_response`. What isn't
     HTTP is refused without asking; :attr:`handshake_exc` then says why.
 
@@ -79,6 +73,12 @@ class ServerProtocol(Protocol):
             ``max_header_size`` isn't positive.
     """
 
+    # What the base declares, again for type checkers that would infer what is assigned here.
+    state: State
+    extensions: list[Extension]
+    subprotocol: str | None
+    handshake_exc: Exception | None
+
     def __init__(
         self,
         *,
@@ -96,11 +96,12 @@ class ServerProtocol(Protocol):
         super().__init__(Role.SERVER, state=state, max_size=max_size, logger=logger)
         if subprotocols is not None:
             validate_subprotocols(subprotocols)
-        self.origins = validate_origins(origins)
-        self.hosts = validate_hosts(hosts)
+        self.origins: tuple[OriginRule, ...] | None = validate_origins(origins)
+        self.hosts: tuple[HostRule, ...] | None = validate_hosts(hosts)
         self.forwarded_host: str | None = None
-        self.available_extensions = list(extensions or ())
-        self.available_subprotocols = list(subprotocols or ())
+        self._checked: Headers | None = None  # the request's, once its host is one of ours
+        self.available_extensions: list[ServerExtensionFactory] = list(extensions or ())
+        self.available_subprotocols: list[str] = list(subprotocols or ())
         self._select_subprotocol = select_subprotocol
         check_limit(max_body_size, "max_body_size")
         self.max_header_size = max_header_size
@@ -151,7 +152,7 @@ class ServerProtocol(Protocol):
         Args:
             status: the HTTP status.
             text: the body; a str is sent as UTF-8.
-            headers: further headers, also in place of those that we would set.
+            headers: further headers; they replace those that we would set.
 
         Raises:
             ValueError: there is no such status, or a header can't be sent.
@@ -174,7 +175,8 @@ class ServerProtocol(Protocol):
         if request.body:
             raise InvalidMessage("the request isn't a valid opening handshake: it has a body")
         headers = request.headers
-        self.process_host(headers)
+        if self._checked is not headers:  # a server has done so before it asked the program
+            self.process_host(headers)
         check_upgrade(headers)
         key = _single(headers, "Sec-WebSocket-Key")
         if not is_key(key):
@@ -205,6 +207,7 @@ class ServerProtocol(Protocol):
                 raise InvalidHeaderValue("Host", host) from None
             if not allowed:
                 raise InvalidHost(host)
+        self._checked = headers
         return host
 
     def process_origin(self, headers: Headers) -> str | None:

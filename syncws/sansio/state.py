@@ -47,6 +47,7 @@ class Transition(enum.Enum):
     ENDED = "the connection ended"
 
 
+#: The state after each transition that can happen in a state.
 TRANSITIONS: dict[tuple[State, Transition], State] = {
     (State.CONNECTING, Transition.OPENED): State.OPEN,
     (State.CONNECTING, Transition.REFUSED): State.CLOSING,

@@ -240,7 +240,7 @@ def _parse_host(host: str) -> str:
 
 def _parse_port(port: str) -> int | None:
     if not port:
-        return None  # RFC 3986 §3.2.3: also after a colon
+        return None  # RFC 3986 §3.2.3: even after a colon
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         # It may be a password, if the host is missing.
         shown = f"port {port!r}" if port.isascii() and port.isdigit() else "the port"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import selectors
 import socket
 import threading
 from collections.abc import Sequence
 from typing import Callable
 
 from ..aliases import LoggerLike
-from ..threaded.deadline import Deadline, forget_owner
+from ..threaded.blocking import forget_owner
+from ..threaded.deadline import Deadline
+from .wakeable_selector import WakeableSelector
 
 __all__ = ["Acceptor"]
 
@@ -30,9 +31,9 @@ class Acceptor:
         sockets: listening sockets; closed when accepting stops.
         accepted: called with each connection's socket; must not block.
         logger: where to log errors.
-        log_often: called in place of the logger's ``log`` for errors of which many may come,
-            with what they are before the level.
-        ended: called if the thread ends though nobody has stopped it, which a defect only can do.
+        log_often: called in place of the logger's ``log`` for errors that may come in numbers;
+            its first argument, before the level, names the kind of error.
+        ended: called if the thread ends by itself, which only a defect can cause.
 
     Attributes:
         paused: whether accepting is paused.
@@ -55,29 +56,25 @@ class Acceptor:
         self._stopping = False
         self.paused = False
         self._listening = False  # whether the selector looks at the sockets
-        # Held while a connection is accepted, which doesn't block, so that none is after
-        # pause(). Re-entrant, because a signal handler may pause while the main thread does.
+        # Held while a connection is accepted, which doesn't block, so that none is accepted
+        # once pause() has returned. Re-entrant, because a signal handler may pause the server
+        # while the main thread does.
         self._lock = threading.RLock()
         self.thread: threading.Thread | None = None
-        self._selector: selectors.BaseSelector | None = None
-        self._waker: socket.socket | None = None
-        self._receiver: socket.socket | None = None
+        self._selector: WakeableSelector | None = None
 
     def start(self) -> None:
         """Start the thread. Once.
 
         Raises:
-            OSError: no descriptor is to be had.
-            RuntimeError: no thread is to be had.
+            OSError: no descriptor is available.
+            RuntimeError: no thread is available.
         """
         thread = threading.Thread(target=self._run, name="syncws-accept", daemon=True)
         try:
-            self._selector = selectors.DefaultSelector()
-            self._receiver, self._waker = socket.socketpair()
-            self._waker.setblocking(False)
-            for sock in (*self._sockets, self._receiver):
+            self._selector = WakeableSelector()
+            for sock in self._sockets:
                 sock.setblocking(False)
-            self._selector.register(self._receiver, selectors.EVENT_READ)
             self._listen(not self.paused)
             self.thread = thread
             thread.start()
@@ -119,19 +116,16 @@ class Acceptor:
         self._release()
 
     def _wake(self) -> None:
-        waker = self._waker
-        if waker is not None:
-            with contextlib.suppress(OSError):  # woken, or gone
-                waker.send(b"\0")
+        if self._selector is not None:
+            self._selector.wake()
 
     def _close_sockets(self) -> None:
         for sock in self._sockets:
             sock.close()
 
     def _release(self) -> None:
-        for resource in (self._selector, self._waker, self._receiver):
-            if resource is not None:
-                resource.close()
+        if self._selector is not None:
+            self._selector.close()
 
     def _run(self) -> None:
         try:
@@ -148,10 +142,8 @@ class Acceptor:
             try:
                 if self._listening is self.paused:
                     self._listen(not self.paused)
-                for key, _ in self._selector.select():
-                    if key.fileobj is self._receiver:
-                        self._forget_waking()
-                    elif not self._stopping:
+                for key in self._selector.select():
+                    if not self._stopping:
                         self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
             except BaseException as exc:  # whatever it is, the next client deserves an answer
                 self._trouble(exc)
@@ -159,18 +151,12 @@ class Acceptor:
     def _listen(self, listening: bool) -> None:
         """Look at the listening sockets from now on, or no longer."""
         assert self._selector is not None
-        registered = self._selector.get_map()
         for sock in self._sockets:
-            if listening and sock not in registered:
-                self._selector.register(sock, selectors.EVENT_READ)
-            elif not listening and sock in registered:
+            if listening and sock not in self._selector:
+                self._selector.register(sock)
+            elif not listening and sock in self._selector:
                 self._selector.unregister(sock)
         self._listening = listening
-
-    def _forget_waking(self) -> None:
-        assert self._receiver is not None
-        with contextlib.suppress(BlockingIOError):
-            self._receiver.recv(1024)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -195,8 +181,5 @@ class Acceptor:
             self._log_often(what, logging.ERROR, f"{what}: %s", exc)
         else:
             self._logger.error(what, exc_info=exc)
-        assert self._receiver is not None
-        self._receiver.settimeout(BACK_OFF)
-        with contextlib.suppress(OSError):  # the timeout: nobody stops us
-            self._receiver.recv(1, socket.MSG_PEEK)
-        self._receiver.setblocking(False)
+        assert self._selector is not None
+        self._selector.sleep(BACK_OFF)

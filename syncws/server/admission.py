@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..exceptions import InvalidHandshake, ServerBusy
-from .upgrade import RETRY_AFTER
+from ..sansio.forwarded import TrustedProxies
 
-if TYPE_CHECKING:
-    from ..sansio.forwarded import TrustedProxies
-    from .upgrade import ServerConnection
+__all__ = ["RETRY_AFTER", "Admission", "Refusal", "Seat", "address_key"]
 
-__all__ = ["Admission", "Job", "address_key"]
+#: Seconds after which another try makes sense when a server is full or stops.
+RETRY_AFTER = 5
 
 #: How IPv4 addresses are written as IPv6 ones (RFC 4291 §2.5.5.2).
 MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -23,21 +22,17 @@ TRANSLATED = b"\x00\x64\xff\x9b" + b"\0" * 8
 TRANSLATED_LOCALLY = b"\x00\x64\xff\x9b\x00\x01"
 
 
-class Job:
-    """A connection's thread: what it is at.
+class Seat:
+    """What a connection counts for.
 
     Attributes:
-        connection: the connection, once there is one.
-        refusal: why it can't become a WebSocket; it is there for a plain answer only.
         counted: whether it has one of ``max_connections``.
         key: the address that it counts for; ``None`` for none.
     """
 
-    __slots__ = ("connection", "counted", "key", "refusal")
+    __slots__ = ("counted", "key")
 
-    def __init__(self, refusal: Refusal | None = None) -> None:
-        self.connection: ServerConnection | None = None
-        self.refusal = refusal
+    def __init__(self) -> None:
         self.counted = False
         self.key: bytes | None = None
 
@@ -46,7 +41,7 @@ class Refusal:
     """Why a connection isn't let in.
 
     Attributes:
-        reason: a key of :data:`.rejections.REASONS`.
+        reason: a key of :data:`.refusal_log.REASONS`.
         exc: what to say.
     """
 
@@ -58,7 +53,7 @@ class Refusal:
 
 
 class Admission:
-    """Counts connections. The server's lock guards it.
+    """Counts connections. The roster's lock guards it.
 
     Args:
         limit: connections at the same time; ``None`` is unlimited.
@@ -87,34 +82,34 @@ class Admission:
             return None
         return address_key(peer)
 
-    def admit(self, job: Job, key: bytes | None) -> Refusal | None:
+    def admit(self, seat: Seat, key: bytes | None) -> Refusal | None:
         """Count a connection, unless that would be one too many; return why not."""
         if self._limit is not None and self._count >= self._limit:
             return Refusal("full", ServerBusy(self._limit, RETRY_AFTER))
-        refusal = self._count_address(job, key)
+        refusal = self._count_address(seat, key)
         if refusal is None:
-            job.counted = True
+            seat.counted = True
             self._count += 1
         return refusal
 
-    def admit_forwarded(self, job: Job, connection: ServerConnection) -> Refusal | None:
+    def admit_forwarded(self, seat: Seat, address: Any) -> Refusal | None:
         """Count a connection for the address that a proxy told; return why it can't be."""
-        if self._proxies is None or self._address_limit is None or job.key is not None:
+        if self._proxies is None or self._address_limit is None or seat.key is not None:
             return None
-        return self._count_address(job, address_key(connection.remote_address))
+        return self._count_address(seat, address_key(address))
 
-    def release(self, job: Job) -> None:
+    def release(self, seat: Seat) -> None:
         """Forget a connection."""
-        if job.counted:
-            job.counted = False
+        if seat.counted:
+            seat.counted = False
             self._count -= 1
-        key, job.key = job.key, None
+        key, seat.key = seat.key, None
         if key is not None:
             self._by_address[key] -= 1
             if not self._by_address[key]:
                 del self._by_address[key]
 
-    def _count_address(self, job: Job, key: bytes | None) -> Refusal | None:
+    def _count_address(self, seat: Seat, key: bytes | None) -> Refusal | None:
         limit = self._address_limit
         if limit is None or key is None:
             return None
@@ -122,7 +117,7 @@ class Admission:
         if count >= limit:
             return Refusal("address", ServerBusy(limit, RETRY_AFTER, per_address=True))
         self._by_address[key] = count + 1
-        job.key = key
+        seat.key = key
         return None
 
 

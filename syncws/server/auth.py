@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import Any, Callable, Union
 
 from ..exceptions import InvalidHeaderValue
 from ..sansio.fields import build_www_authenticate_basic, parse_authorization_basic
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
-from .callables import ProcessRequest, refuse_awaitable, refuse_coroutine
-
-if TYPE_CHECKING:
-    from .upgrade import ServerConnection
+from .callables import refuse_awaitable, refuse_coroutine
+from .server_connection import ProcessRequest, ServerConnection
 
 __all__ = ["Credentials", "basic_auth", "bearer_auth"]
 

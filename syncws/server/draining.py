@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Callable
 
-from ..threaded.deadline import Latch, clock
-from .upgrade import ServerConnection
+from ..threaded.deadline import clock
+from ..threaded.latch import Latch
+from .server_connection import ServerConnection
 
 __all__ = ["drain"]
 

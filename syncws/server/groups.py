@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..aliases import DataLike
-from .broadcast import broadcast
-
-if TYPE_CHECKING:
-    from .upgrade import ServerConnection
+from ..threaded.blocking import forget_owner
+from .broadcasting import broadcast
+from .server_connection import ServerConnection
 
 __all__ = ["Group", "Groups"]
 
@@ -110,6 +109,12 @@ class Groups:
             if name in names:
                 names.remove(name)
                 self._remove(name, connection)
+
+    def after_fork(self) -> None:
+        """Become empty in a forked child: a thread that only the parent has may have the lock."""
+        forget_owner(self._lock)
+        self._members.clear()
+        self._names.clear()
 
     def _remove(self, name: str, connection: ServerConnection) -> None:
         members = self._members[name]

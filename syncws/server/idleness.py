@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 from ..sansio.close import CloseCode
 from ..threaded.deadline import clock
 from ..threaded.timekeeper import call_later
-
-if TYPE_CHECKING:
-    from .upgrade import ServerConnection
+from .server_connection import ServerConnection
 
 __all__ = ["IdleWatch"]
 
-#: How often a connection is looked at within the timeout: it ends that part of it too late.
+#: How often a connection is looked at within the timeout. It may end one such part too late.
 LOOKS = 4
 
 
@@ -56,7 +53,7 @@ class IdleWatch:
         self._arm()
 
     def discard(self, connection: ServerConnection) -> None:
-        """Look after it no longer. Idempotent."""
+        """Stop looking after a connection. Idempotent."""
         with self._lock:
             self._entries.pop(connection, None)
 
@@ -68,7 +65,7 @@ class IdleWatch:
             due = next(iter(self._entries.values())).due
         try:
             call_later(max(0.0, due - clock()), self._look)
-        except BaseException:  # no thread is to be had
+        except BaseException:  # no thread is available
             self._armed = False
             raise
 
@@ -94,7 +91,7 @@ class IdleWatch:
         activity, before = connection._activity(), entry.activity
         moves = None not in (activity[1], before[1]) and activity[1] != before[1]
         entry.activity = activity
-        # A message that waits for our handler is none of the peer's idleness.
+        # A message that waits for our handler doesn't make the peer idle.
         if activity[0] != before[0] or moves or connection._queue.count:
             entry.since = now
         elif now - entry.since >= self._timeout and connection.open:
@@ -114,5 +111,5 @@ def _is_writing(connection: ServerConnection) -> bool:
     if not writer.lock.acquire(blocking=False):
         return True
     writer.lock.release()
-    writer.drain()  # who came in between found the lock taken
+    writer.drain()  # a thread that came in between found the lock taken
     return False

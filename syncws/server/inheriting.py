@@ -16,7 +16,7 @@ NAMELESS = "unknown"
 
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# Guards what was handed over and nobody has asked for yet: names and descriptors.
+# Guards what was handed over and not asked for yet: names and descriptors.
 _lock = threading.RLock()
 _left: list[tuple[str, int]] = []
 
@@ -28,8 +28,8 @@ def listen_fds(name: str | None = None) -> list[socket.socket]:
 
         serve(handler, sock=listen_fds())
 
-    Each is returned once: whoever gets it owns it. None are handed over to a program that was
-    started in another way. The environment variables that tell of them (``LISTEN_PID``,
+    Each is returned once, and the caller owns it. A program that was started in another way
+    gets none. The environment variables that tell of them (``LISTEN_PID``,
     ``LISTEN_FDS``, ``LISTEN_FDNAMES``) are removed by the first call, so that programs started
     from this one don't take them for theirs, and the sockets are closed in these. Any thread
     may call it.

@@ -1,16 +1,15 @@
 """What the server logs, and the attributes that its records have, for programs that read logs.
 
-There is one record when a connection has opened, one when it is closed, and one for what is
-refused; of refusals that come in numbers only now and then one, with the number. Their
-attributes, besides the text, of which all is safe to print (control characters that a client
-sent are escaped):
+There is one record when a connection opens, one when it is closed, and one when it is refused;
+where many are refused, only one now and then, with their number. All texts are safe to print:
+control characters that a client sent are escaped. Besides the text a record has these attributes:
 
 ``ws_event``
     ``"open"``, ``"close"``, ``"refusal"`` or ``"refusals"`` (several more of one kind).
 ``websocket``
-    The connection, where there is one: also in other records about it.
+    The connection, where there is one. Other records about the connection have it as well.
 ``ws_number``
-    Of "open" and "close": the connection's ``number``, which belongs the two together.
+    Of "open" and "close": the connection's ``number``, by which the two are matched.
 ``ws_remote_address``
     Of all but "refusals": who it is, as ``remote_address`` says.
 ``ws_path``
@@ -24,7 +23,7 @@ sent are escaped):
 ``ws_duration``
     Of "close": seconds since it opened.
 ``ws_messages_received``, ``ws_messages_sent``, ``ws_bytes_received``, ``ws_bytes_sent``
-    Of "close": what went over it, as ``stats`` says.
+    Of "close": what was sent over it, as ``stats`` says.
 ``ws_refusal``
     Of "refusal" and "refusals": the reason, a key of ``ServerStats.refusals``.
 ``ws_status``
@@ -32,22 +31,18 @@ sent are escaped):
 ``ws_count``
     Of "refusals": how many more there were since the last record of that reason.
 
-A ``logger=`` that is a :class:`logging.LoggerAdapter` puts its own attributes in place of all
-these, unless it is told to merge them (``merge_extra``, from Python 3.13 on).
+A :class:`logging.LoggerAdapter` given as ``logger=`` replaces all these by its own attributes,
+unless it is told to merge them (``merge_extra``, from Python 3.13 on).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..foreign import escape
+from .server_connection import ServerConnection
 
-if TYPE_CHECKING:
-    from .upgrade import ServerConnection
-
-__all__ = ["REFUSAL", "REFUSALS", "log_close", "log_open"]
-
-REFUSAL, REFUSALS = "refusal", "refusals"
+__all__ = ["log_close", "log_open"]
 
 _BY = {"local": "by us", "remote": "by the client"}
 
@@ -70,7 +65,7 @@ def log_open(connection: ServerConnection) -> None:
 
 
 def log_close(connection: ServerConnection, duration: float) -> None:
-    """Log that a connection is closed, after so many seconds."""
+    """Log that a connection is closed, ``duration`` seconds after it opened."""
     stats = connection.stats
     closed_by, code, reason = _describe_end(connection)
     fields: dict[str, Any] = {

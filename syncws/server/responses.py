@@ -7,7 +7,7 @@ from typing import Any, Union
 
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
-from ..sansio.refusals import build_response, may_have_body
+from ..sansio.plain_responses import build_response, may_have_body
 
 __all__ = [
     "OlderResponse",

@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple, TypeVar, Union
 
 from ..sansio.headers import TOKEN
 from ..sansio.http11 import Request, Response
-from ..sansio.refusals import build_response
+from ..sansio.plain_responses import build_response
 from .callables import refuse_coroutine
 from .responses import copy_response
 
@@ -99,7 +99,7 @@ def _readings(segments: list[str], index: int) -> Iterator[tuple[str, Any, int]]
 
 
 class Router:
-    r"""Calls the function whose pattern a request's path has.
+    r"""Calls the function whose pattern matches a request's path.
 
     ::
 
@@ -118,12 +118,12 @@ class Router:
     Patterns are paths as people write them, not percent-encoded; the query isn't part of
     them. ``<name>`` or ``<str:name>`` takes one segment, ``<int:name>`` one that is a number
     (at most 100 digits), ``<path:name>``, at the end, all that remains. Values come as keyword
-    arguments, percent-decoded: what the client wrote, with any characters, also ``/`` (written
+    arguments, percent-decoded: what the client wrote, with any characters, even ``/`` (written
     ``%2F``). Segments that are empty, or could lead out of a directory, are no values: those that
     begin with a slash, or have ``.`` or ``..`` between slashes; decoded once, or twice, and with
-    ``\`` as a slash, too.
+    ``\`` counting as a slash.
 
-    Where several patterns have a path, the first segment that they differ in decides: text
+    Where several patterns match a path, the first segment in which they differ decides: text
     comes before ``int``, ``int`` before ``str``, ``str`` before ``path``, in whatever order
     they were registered. Other paths are answered with 404.
 
@@ -138,9 +138,10 @@ class Router:
     def route(self, pattern: str) -> Callable[[_F], _F]:
         """Return a decorator that registers a handler for a pattern.
 
-        The handler is called with the connection, and the pattern's values as keywords.
+        The handler is called with the connection, and the pattern's values as keywords. What is
+        wrong is raised here, or by the decorator.
 
-        Raises, also from the decorator:
+        Raises:
             TypeError: the handler is no plain function, or doesn't take these arguments.
             ValueError: the pattern is malformed, or was registered before.
         """
@@ -156,7 +157,7 @@ class Router:
 
         Args:
             pattern: the pattern.
-            methods: what it answers, such as ``["GET", "POST"]``; with GET it answers HEAD, too.
+            methods: what it answers, such as ``["GET", "POST"]``; with GET it answers HEAD as well.
                 Other requests are answered with 405. Browsers send POST for pages of any origin:
                 compare ``request.headers.get("Origin")`` before something is changed.
 
@@ -311,7 +312,7 @@ def leads_out(segment: str) -> bool:
     if segment.isalnum():  # as most are
         return False
     readings = [segment]
-    if "%" in segment:  # it was encoded twice; somebody may decode it again
+    if "%" in segment:  # it was encoded twice, and may be decoded again
         from urllib.parse import unquote  # slow to import
 
         readings.append(unquote(segment))

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Callable
 
 from ..aliases import LoggerLike
-from ..options import Deflate, MaxQueue, MaxSize, Options, deflate_settings
+from ..options import Deflate, MaxSize, Options, deflate_settings
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from ..sansio.forwarded import TrustedProxies
-from ..sansio.handshake import Origins
+from ..sansio.header_limits import MAX_HEADER_SIZE
 from ..sansio.headers import Headers
 from ..sansio.hosts import validate_hosts
+from ..sansio.origins import SAME_ORIGIN, Origins
 from ..sansio.server_protocol import ServerProtocol
-from .callables import (
+from .adapting import adapt_handler, adapt_select_subprotocol, in_turn
+from .callables import refuse_coroutine
+from .routing import Router
+from .server_connection import (
+    SERVER_HEADER,
+    ExtraHeaders,
     Handler,
     ProcessRequest,
-    adapt_handler,
-    adapt_select_subprotocol,
-    in_turn,
-    refuse_coroutine,
+    ProcessResponse,
+    ServerConnection,
+    Upgrade,
 )
-from .routing import Router
-from .upgrade import ExtraHeaders, ProcessResponse, Upgrade, call_route
 from .url_maps import MapRouter, UrlMap, is_url_map
 
-__all__ = ["Settings", "find_router", "make_settings"]
+__all__ = ["SETTINGS", "Settings", "find_router", "make_settings", "select_settings"]
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,48 @@ class Settings:
     make_protocol: Callable[[], ServerProtocol]
 
 
-def make_settings(  # they are described where programs give them
+def make_settings(
     *,
     router: Router | MapRouter | None = None,
     process_request: ProcessRequest | Sequence[ProcessRequest] | None = None,
     process_response: ProcessResponse | None = None,
-    origins: Origins,
-    hosts: Sequence[str] | None,
-    trusted_proxies: Iterable[Any] | None,
-    extensions: Sequence[ServerExtensionFactory] | None,
-    subprotocols: Sequence[str] | None,
-    select_subprotocol: Callable[..., str | None] | None,
-    compression: str | Deflate | None,
-    extra_headers: ExtraHeaders,
-    server_header: str | None,
-    idle_timeout: float | None,
-    max_size: MaxSize,
-    max_header_size: int | None,
-    max_queue: MaxQueue,
-    max_body_size: int | None = 0,
-    logger: LoggerLike | None,
+    origins: Origins = SAME_ORIGIN,
+    hosts: Sequence[str] | None = None,
+    trusted_proxies: Iterable[Any] | None = None,
+    extensions: Sequence[ServerExtensionFactory] | None = None,
+    subprotocols: Sequence[str] | None = None,
+    select_subprotocol: Callable[..., str | None] | None = None,
+    compression: str | Deflate | None = "deflate",
+    extra_headers: ExtraHeaders = None,
+    server_header: str | None = SERVER_HEADER,
+    idle_timeout: float | None = None,
+    max_size: MaxSize = 2**20,
+    max_header_size: int | None = MAX_HEADER_SIZE,
+    max_body_size: int | None = 2**16,
+    logger: LoggerLike | None = None,
     **times_and_limits: Any,
 ) -> Settings:
-    """Return what these arguments mean: see :func:`~syncws.serve`, which has them too.
+    """Return what these arguments mean: see :func:`~syncws.serve`, which has them and says more.
 
-    ``router`` is what looks up paths; ``times_and_limits`` are what :class:`~.options.Options`
-    has besides.
+    Args:
+        router: what looks up paths.
+        process_request: see there, as all that isn't said here.
+        process_response: see there.
+        origins: see there.
+        hosts: see there.
+        trusted_proxies: see there.
+        extensions: see there.
+        subprotocols: see there.
+        select_subprotocol: see there.
+        compression: see there.
+        extra_headers: see there.
+        server_header: see there.
+        idle_timeout: see there.
+        max_size: see there.
+        max_header_size: see there.
+        max_body_size: see there.
+        logger: see there.
+        times_and_limits: what :class:`~syncws.options.Options` has.
 
     Raises:
         TypeError: an argument has a wrong type.
@@ -80,7 +99,7 @@ def make_settings(  # they are described where programs give them
         refuse_coroutine(process_response, "process_response")
     if idle_timeout is not None and idle_timeout <= 0:
         raise ValueError(f"idle_timeout must be positive, got {idle_timeout!r}")
-    options = Options(max_queue=max_queue, **times_and_limits)
+    options = Options(**times_and_limits)
     factories = _extensions(extensions, compression)
     rules = validate_hosts(hosts)
 
@@ -109,6 +128,23 @@ def make_settings(  # they are described where programs give them
     return Settings(options, upgrade, make_protocol)
 
 
+#: Names of the arguments above, and of those that they stand for.
+SETTINGS = {*(make_settings.__kwdefaults__ or {}), *(field.name for field in fields(Options))}
+
+
+def select_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a function's arguments that are for :func:`make_settings`."""
+    return {name: value for name, value in arguments.items() if name in SETTINGS}
+
+
+def call_route(connection: ServerConnection) -> None:
+    """Call the handler that the router found for a connection."""
+    match = connection._opening_handshake.match
+    if match is None:  # process_response replaced the 404 by a 101
+        raise LookupError("no route leads here")
+    match.function(connection, **match.values)
+
+
 def find_router(
     handler: Handler | Router | UrlMap,
 ) -> tuple[Router | MapRouter | None, Handler]:
@@ -129,7 +165,7 @@ def _extensions(
     for factory in factories:
         if not hasattr(factory, "process_request_params"):
             raise TypeError(f"extensions are ServerExtensionFactory objects, not {factory!r}")
-    default = Deflate(server_max_window_bits=12, client_max_window_bits=12)
+    default = Deflate(client_max_window_bits=12)
     settings = deflate_settings(compression, default)
     if settings is not None and all(f.name != "permessage-deflate" for f in factories):
         factories.append(ServerPerMessageDeflateFactory(settings))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .upgrade import ServerConnection
+from ..sansio.extensions.permessage_deflate import PerMessageDeflate
+from .server_connection import ServerConnection
 
-__all__ = ["ServerStats", "Tally"]
+__all__ = ["ServerStats", "Tally", "sum_compressors"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class ServerStats:
     Attributes:
         connections_open: connections that are open now.
         connections_opening: opening handshakes under way now.
-        connections_accepted: connections accepted so far, also those refused afterwards.
-        messages_received: messages received over all connections so far, also closed ones.
+        connections_accepted: connections accepted so far, including those refused afterwards.
+        messages_received: messages received over all connections so far, closed ones included.
         messages_sent: messages sent over them.
         bytes_received: bytes read from the network, with headers and TLS.
         bytes_sent: bytes written to the network.
@@ -28,11 +27,14 @@ class ServerStats:
             ``max_connections_per_address``), ``"shutdown"``, ``"origin"``, ``"host"``,
             ``"authentication"`` (401), ``"status"`` (another HTTP error, by the program or its
             router), ``"request"`` (not a valid opening handshake), ``"failure"`` (ours), ``"tls"``,
-            ``"timeout"``, ``"lost"`` (the client went away). Without those that never occurred.
+            ``"timeout"``, ``"lost"`` (the client went away). Those that never occurred are absent.
         threads: threads that the server and its connections have now, without the two that
             the whole process shares.
         uptime: seconds since the server was started, until it is closed; 0 before.
         paused: whether accepting is paused.
+        compressors: compressors that the open connections have, and others of the process with
+            the same ``Deflate.memory_limit``.
+        compressor_memory: bytes that these take, about.
     """
 
     connections_open: int
@@ -46,6 +48,19 @@ class ServerStats:
     threads: int
     uptime: float
     paused: bool
+    compressors: int
+    compressor_memory: int
+
+
+def sum_compressors(connections: Iterable[ServerConnection]) -> tuple[int, int]:
+    """Return how many compressors share memory with those of connections, and how much."""
+    budgets = {
+        extension.budget
+        for connection in connections
+        for extension in connection.protocol.extensions
+        if isinstance(extension, PerMessageDeflate)
+    }
+    return sum(each.count for each in budgets), sum(each.used for each in budgets)
 
 
 class Tally:

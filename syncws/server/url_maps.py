@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ..sansio.hosts import parse_host
 from ..sansio.http11 import Request, Response
-from ..sansio.refusals import build_response
+from ..sansio.plain_responses import build_response
 from .callables import refuse_coroutine
 from .routing import Match, check_parameters, decode_path, is_upgrade, leads_out, not_found
 
@@ -31,7 +31,7 @@ class MapRouter:
 
     Rules with and without ``websocket=True`` are for handlers alike. A path of which a segment
     could lead out of a directory is answered with 404, as by :class:`~syncws.Router`; a request
-    whose Host isn't one, with 400.
+    whose Host isn't a host, with 400.
 
     Args:
         url_map: a :class:`werkzeug.routing.Map`.

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Literal
 
 from ..sansio.http11 import Request, Response
-from ..sansio.refusals import build_response
-from .callables import ProcessRequest
+from ..sansio.plain_responses import build_response
 from .routing import not_found
-from .serve import serve, unix_serve
+from .server_connection import ProcessRequest, ServerConnection
+from .serving import serve, unix_serve
 from .threading_server import ThreadingServer
-from .upgrade import ServerConnection
 from .url_maps import MapRouter, UrlMap
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def route(
             it: redirects lead there. By default what they say.
         ssl: certificate and rules; or ``True`` where a proxy takes TLS off, so that redirects
             lead to ``wss://``.
-        create_router: a subclass of :class:`URLMapRouter`, or what makes one.
+        create_router: a subclass of ``URLMapRouter``, or what makes one.
         kwargs: as for :func:`serve`. ``process_request`` runs before the map is asked.
 
     Raises what :func:`serve` does.

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 __all__ = ["absent_class"]
 
 
-class _Absent(abc.ABCMeta):  # so that classes may have an abstract one beside it
+class _Absent(abc.ABCMeta):  # so that a class may have an abstract base beside it
     """A class that can be imported, inherited from and asked for, but not used.
 
-    It is a class because programs annotate with such names, look whether something is an instance,
-    and inherit, all of it in modules whose other half is synchronous.
+    It is a class because programs use such names in annotations, in ``isinstance()`` and as base
+    classes, all of it in modules whose other half is synchronous.
     """
 
     _text: str
@@ -29,14 +29,14 @@ class _Absent(abc.ABCMeta):  # so that classes may have an abstract one beside i
 
 @functools.cache
 def absent_class(module: str, name: str, instead: str) -> type:
-    """Return what stands for a name of an asynchronous API, always the same.
+    """Return what stands for a name of an asynchronous API; the same one each time.
 
     Calling it raises :exc:`NotImplementedError`, before anybody awaits the result.
 
     Args:
         module: the module that has it.
         name: the name.
-        instead: what synchronous programs use, or nothing.
+        instead: what synchronous programs use instead, or nothing.
     """
     text = (
         f"{module}.{name} is of the asynchronous API; syncws, which stands in for "

@@ -14,7 +14,7 @@ from .websockets_names import WEBSOCKETS
 
 __all__ = ["LIBRARIES", "StandIn", "install_as"]
 
-#: Those that this one can stand in for.
+#: The libraries that this one can stand in for.
 LIBRARIES = {library.name: library for library in (WEBSOCKET, WEBSOCKETS, SIMPLE_WEBSOCKET)}
 
 _finder = Finder()
@@ -28,7 +28,7 @@ class StandIn:
     """What :func:`install_as` has done; as a context manager, it undoes that.
 
     Attributes:
-        libraries: what was installed; not what was before.
+        libraries: what this call installed, not what was installed before.
     """
 
     libraries: tuple[str, ...]
@@ -44,9 +44,9 @@ class StandIn:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Take the modules away, and put back what was there before.
+        """Remove the modules, and put back what was there before.
 
-        What was imported meanwhile keeps the names that it has. Idempotent.
+        Modules imported in the meantime keep the names they have. Idempotent.
         """
         with _lock:
             names, self.libraries = self.libraries, ()
@@ -61,7 +61,7 @@ def install_as(*libraries: str) -> StandIn:
 
     From now on, ``import websocket`` (of websocket-client), ``import websockets`` (its synchronous
     half) and ``import simple_websocket`` give modules whose names are this library's. Programs and
-    packages need no change; but this comes before they are imported::
+    packages need no change, but this must come before they are imported::
 
         import syncws
 
@@ -69,18 +69,18 @@ def install_as(*libraries: str) -> StandIn:
 
         import socketio
 
-    All are installed, or none. What is installed already stays as it is. Any thread may call it.
-    :mod:`importlib.metadata` goes on to tell which packages are installed.
+    Either all are installed, or none. What is already installed stays as it is. Any thread may call
+    it. :mod:`importlib.metadata` still tells which packages are really installed.
 
-    As a context manager it takes the modules away at the end of the block, for tests. What was
-    imported in the block keeps what it has.
+    As a context manager, for tests, it removes the modules at the end of the block. What was
+    imported in the block keeps the names it has.
 
     Args:
         libraries: the names by which programs import them: ``"websocket"``, ``"websockets"``,
             ``"simple_websocket"``.
 
     Raises:
-        RuntimeError: one is imported already; programs would have two, whose exceptions differ.
+        RuntimeError: one is already imported; there would be two of it, whose exceptions differ.
         ValueError: a name is none of these, or there is no name.
     """
     wanted = [_find_library(name) for name in libraries]
@@ -105,7 +105,7 @@ def _find_library(name: str) -> Library:
     """Return a library that we can stand in for.
 
     Raises:
-        ValueError: it is another.
+        ValueError: it is none of those.
     """
     library = LIBRARIES.get(name)
     if library is None:
@@ -144,7 +144,7 @@ def _refuse_imported(library: Library) -> None:
 
 
 def _remove(names: tuple[str, ...]) -> None:
-    """Take the modules of libraries away."""
+    """Remove the modules of libraries."""
     _finder.libraries = {k: v for k, v in _finder.libraries.items() if k not in names}
     for name in names:
         for entry in _entries(name):

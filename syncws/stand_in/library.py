@@ -1,4 +1,4 @@
-"""Tables of names: what stands for another library, and where it is."""
+"""Tables of names: what stands for another library, and where to find it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PACKAGE = __name__.partition(".")[0]
 
 @dataclass(frozen=True)
 class Library:
-    """A library, and what stands for it.
+    """A library, and what stands in for it.
 
     Attributes:
         name: the name that programs import.
-        package: the name of the package that has it, as installers know it.
+        package: the name of its package, as installers know it.
         modules: its modules by their full names, and the names in each.
     """
 
@@ -41,7 +41,7 @@ class Library:
         """Return what a name in a module stands for.
 
         Raises:
-            AttributeError: there is no such name; the text says what this is.
+            AttributeError: there is no such name; the text explains.
         """
         source = self.modules[module].get(name)
         if source is not None:

@@ -43,7 +43,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and makes the modules of the libraries that are installed.
 
     Attributes:
-        libraries: these, by name. Replaced, never changed: importing threads read it.
+        libraries: the libraries by name. Replaced, never changed: importing threads read it.
     """
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         path: Sequence[str] | None = None,
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the spec of a module of theirs; ``None`` for what is no library's.
+        """Return the spec of one of their modules; ``None`` for any other.
 
         Raises:
-            ModuleNotFoundError: one of the libraries would have to have it, and doesn't.
+            ModuleNotFoundError: it would belong to one of the libraries, which has no such module.
         """
         library = self.libraries.get(fullname.partition(".")[0])
         if library is None:
@@ -80,14 +80,14 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Give a module its names, or give them again to one that is reloaded."""
+        """Give a module its names; one that is reloaded gets them again."""
         library: Library = module.__dict__["__library__"]
         for name in library.modules[module.__name__]:
             module.__dict__.pop(name, None)
         module.__doc__ = f"syncws, standing in for {module.__name__} of {library.package}."
 
     def make_modules(self, library: Library) -> dict[str, types.ModuleType]:
-        """Return a library's modules, each an attribute of the one that it is in."""
+        """Return a library's modules, each as an attribute of its parent."""
         made: dict[str, types.ModuleType] = {}
         for name in sorted(library.modules):  # packages before what is in them
             spec = self.find_spec(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..client.connect import connect
+from ..client.connecting import connect
 from ..exceptions import InvalidHandshake, InvalidStatus
 from .simple_connection import SimpleConnection
 from .simple_errors import ConnectionError as SimpleConnectionError
@@ -22,14 +22,14 @@ __all__ = ["Client"]
 class Client(SimpleConnection):
     """A connection to a server.
 
-    The request has no headers but those of the opening handshake, and offers no compression; no
-    proxy is used, no redirect followed, and there is no time limit: as in simple-websocket.
+    As in simple-websocket, the request has only the headers of the opening handshake and offers no
+    compression; no proxy is used, no redirect is followed, and there is no time limit.
 
     Args:
         url: ``ws://`` or ``wss://``; ``http://`` and ``https://`` mean the same.
         subprotocols: what to offer, most wanted first; or one name.
         headers: additional headers: a dict, or a list of pairs.
-        receive_bytes: only kept, as are the two classes.
+        receive_bytes: kept, but not used, as are the two classes.
         ping_interval: seconds between pings; nothing, or 0, sends none.
         max_message_size: bytes that a message may have; nothing, or 0, is no limit.
         ssl_context: certificates and rules for ``wss://``.
@@ -57,10 +57,10 @@ class Client(SimpleConnection):
     ) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme in ("https", "wss")
-        self.host = parts.hostname
-        self.port = parts.port or (443 if self._secure else 80)
-        self.path = parts.path + ("?" + parts.query if parts.query else "")
-        self.subprotocols = (
+        self.host: str | None = parts.hostname
+        self.port: int = parts.port or (443 if self._secure else 80)
+        self.path: str = parts.path + ("?" + parts.query if parts.query else "")
+        self.subprotocols: list[str] = (
             [subprotocols] if isinstance(subprotocols, str) else list(subprotocols or ())
         )
         self._uri = parts._replace(scheme="wss" if self._secure else "ws", fragment="").geturl()

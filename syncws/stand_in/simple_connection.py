@@ -12,14 +12,14 @@ from .simple_errors import ConnectionClosed
 
 __all__ = ["SimpleConnection"]
 
-#: Seconds after close() in which the peer's close frame is waited for, and TCP is kept open.
+#: Seconds after close() for which TCP is kept open and the peer's close frame is awaited.
 CLOSE_TIMEOUT = 1.0
 
 #: Bytes of a close reason (RFC 6455 §5.5); more are cut off.
 MAX_REASON = 123
 
 #: Bytes of messages that may wait to be received before reading pauses. Their number has no
-#: limit, so that ``connected`` tells of a close that comes behind many of them.
+#: limit, so that ``connected`` reflects a close that comes behind many of them.
 READ_LIMIT = 2**24
 
 
@@ -27,12 +27,12 @@ class SimpleConnection:
     """A connection with the methods of simple-websocket. Any thread may call them.
 
     Args:
-        receive_bytes: only kept: how much is read at once is ours to choose.
-        ping_interval: seconds between pings; a peer that doesn't answer one until the next is
-            due is left. Nothing, or 0, sends none.
+        receive_bytes: kept, but not used: the library chooses how much to read at once.
+        ping_interval: seconds between pings; a peer that hasn't answered one when the next is due
+            is given up. Nothing, or 0, sends none.
         max_message_size: bytes that a message may have; nothing, or 0, is no limit.
         unused: classes for threads, events and selectors, which have no meaning here: a process
-            whose threads are patched, as gevent's, needs none.
+            with patched threads, such as gevent's, needs none.
 
     Attributes:
         subprotocol: what was agreed on, or ``None``.
@@ -59,7 +59,7 @@ class SimpleConnection:
         raise NotImplementedError
 
     def _options(self) -> dict[str, Any]:
-        """Return options of ours for what simple-websocket does."""
+        """Return our options for what simple-websocket does."""
         return {
             "ping_interval": self.ping_interval or None,
             "ping_timeout": self.ping_interval or None,
@@ -132,12 +132,12 @@ class SimpleConnection:
     def close(self, reason: int | None = None, message: str | None = None) -> None:
         """Send a close frame; the connection ends within a second (RFC 6455 §7).
 
-        Returns when the frame is sent, or at the end of the connection if that has to come
-        before the WSGI server goes on.
+        Returns when the frame is sent, or, if the WSGI server can go on only then, at the end of
+        the connection.
 
         Args:
             reason: the close code; 1000 by default. 1005 sends none.
-            message: the close reason; what is beyond 123 bytes is cut off.
+            message: the close reason; cut to 123 bytes.
 
         Raises:
             ConnectionClosed: it is closed already.

@@ -35,15 +35,15 @@ class Offer:
 
 
 class Server(SimpleConnection):
-    """A WebSocket that was a request of a WSGI application before.
+    """A WebSocket that began as a request to a WSGI application.
 
-    Where it can be taken over from, and how, is in :mod:`syncws.integrations.wsgi`. All origins
-    are accepted, and any number of connections, as in simple-websocket.
+    :mod:`syncws.integrations.wsgi` says which WSGI servers it can be taken over from, and how. All
+    origins are accepted, and any number of connections, as in simple-websocket.
 
     Args:
         environ: the request's environ.
-        subprotocols: the names of those that can be agreed on, or one name.
-        receive_bytes: only kept, as are the three classes.
+        subprotocols: the subprotocols that can be agreed on, or a single one.
+        receive_bytes: kept, but not used, as are the three classes.
         ping_interval: seconds between pings; nothing, or 0, sends none.
         max_message_size: bytes that a message may have; nothing, or 0, is no limit.
         thread_class: has no meaning here.
@@ -56,7 +56,7 @@ class Server(SimpleConnection):
             ``"gunicorn"``, ``"eventlet"``, ``"gevent"``, or ``"unknown"``.
 
     Raises:
-        ConnectionError: it isn't a request for a WebSocket, or a wrong one.
+        ConnectionError: it isn't a request for a WebSocket, or an invalid one.
         RuntimeError: nothing can be taken over from this WSGI server.
     """
 
@@ -74,13 +74,13 @@ class Server(SimpleConnection):
         selector_class: Any = None,
     ) -> None:
         self.environ = environ
-        self.subprotocols = _as_list(subprotocols)
-        self.mode = _find_mode(environ)
+        self.subprotocols: list[str] = _as_list(subprotocols)
+        self.mode: str = _find_mode(environ)
         super().__init__(receive_bytes, ping_interval, max_message_size)
 
     @classmethod
     def accept(cls, environ: WSGIEnvironment, *args: Any, **kwargs: Any) -> Server:
-        """Take a request's connection over; return it, open.
+        """Take over a request's connection; return it, open.
 
         Args:
             environ: the request's environ.
@@ -103,7 +103,7 @@ class Server(SimpleConnection):
 
     @property
     def _waits_for_end(self) -> bool:  # type: ignore[override]
-        """Whether the server could still write to the connection, into what is left of it."""
+        """Whether the server could still write into what is left of the connection."""
         return self.mode == "gevent" or self.environ.get("wsgi.url_scheme") == "https"
 
     def _open(self) -> Connection:

@@ -10,5 +10,5 @@ WEBSOCKET_CLIENT = "1.9.0"
 #: Of ``websockets``: ``websockets.__version__`` and ``websockets.version.version``.
 WEBSOCKETS = "17.4"
 
-#: Whether these are released versions, which ``websockets.version`` tells, too.
+#: Whether these are released versions, which ``websockets.version`` tells as well.
 RELEASED = True

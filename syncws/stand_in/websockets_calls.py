@@ -1,4 +1,4 @@
-"""Functions that differ a little from ours, in how websockets has them."""
+"""Functions that are a little different in websockets from ours."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..client.client_connection import ClientConnection
-from ..client.connect import connect as _connect
-from ..client.connect import unix_connect as _unix_connect
+from ..client.connecting import connect as _connect
+from ..client.connecting import unix_connect as _unix_connect
 from ..client.proxy import find_proxy
-from ..client.reconnect import Reconnecting
+from ..client.reconnecting import Reconnecting
+from ..client.redirects import Destination
 from ..client.retry import backoff as _backoff
 from ..client.retry import process_exception
 from ..sansio.uri import WebSocketURI
-from ..server.serve import serve as _serve
-from ..server.serve import unix_serve as _unix_serve
+from ..server.serving import serve as _serve
+from ..server.serving import unix_serve as _unix_serve
 from ..server.threading_server import ThreadingServer
 from ..server.url_route import route as _route
 from ..server.url_route import unix_route as _unix_route
@@ -35,7 +36,7 @@ __all__ = [
 
 
 def connect(uri: Any, **kwargs: Any) -> ClientConnection:
-    """Connect to a server: :func:`syncws.connect`, which takes the older ``ssl_context=``, too."""
+    """Connect to a server: :func:`syncws.connect`, also with the older ``ssl_context=``."""
     return _connect(uri, **_by_present_names(kwargs))
 
 
@@ -78,13 +79,9 @@ def unix_reconnect(path: Any = None, uri: Any = None, **kwargs: Any) -> Reconnec
     Raises:
         ValueError: there is no path.
     """
-    from ..client.redirects import Destination
-
     if path is None:
         raise ValueError("give path=: connections after the first need it")
-    if uri is None:
-        uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
-    return reconnect(Destination(uri, path), **kwargs)
+    return reconnect(Destination.of_unix_socket(path, uri, kwargs), **kwargs)
 
 
 def backoff(*_: float, **__: float) -> Iterator[float]:
@@ -103,12 +100,12 @@ def get_proxy(uri: WebSocketURI) -> str | None:
 
 
 def _by_present_names(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments with the one that was renamed in version 13."""
+    """Return arguments with the present name of the one that version 13 renamed."""
     if "ssl_context" in kwargs:
         kwargs["ssl"] = kwargs.pop("ssl_context")
     return kwargs
 
 
 def _as_there(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return a server's arguments with the default that is another there."""
+    """Return a server's arguments with the default that differs there."""
     return {"origins": None, **_by_present_names(kwargs)}

@@ -27,7 +27,7 @@ class _EveryConnection(type):
 
 
 class Connection(_Connection, metaclass=_EveryConnection):
-    """A connection over a socket that a program has connected, and shaken hands on, by itself.
+    """A connection over a socket on which a program has done the opening handshake itself.
 
     Args:
         socket: the socket; the connection owns it from now on.

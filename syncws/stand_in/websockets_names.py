@@ -33,7 +33,7 @@ _HEADERS = {
 _OPCODES = ours(
     "stand_in.websockets_values",
     "CONT TEXT BINARY CLOSE PING PONG OP_CONT=CONT OP_TEXT=TEXT OP_BINARY=BINARY OP_CLOSE=CLOSE "
-    "OP_PING=PING OP_PONG=PONG",  # the latter until version 17
+    "OP_PING=PING OP_PONG=PONG",  # the last six until version 17
 )
 
 _FRAMES = {
@@ -52,7 +52,7 @@ _PROTOCOL = {
 _HTTP11 = {
     **ours("client.client_connection", "USER_AGENT"),
     **ours("sansio.http11", "Request Response"),
-    **ours("server.upgrade", "SERVER=SERVER_HEADER"),
+    **ours("server.server_connection", "SERVER=SERVER_HEADER"),
 }
 
 _EXTENSIONS = ours(
@@ -60,11 +60,10 @@ _EXTENSIONS = ours(
 )
 
 _TYPING = {
-    **ours("aliases", "BytesLike Data DataLike LoggerLike"),
     **ours(
-        "stand_in.websockets_values",
-        "ConnectionOption ExtensionHeader ExtensionName ExtensionParameter Origin PathLike "
-        "StatusLike Subprotocol UpgradeProtocol",
+        "aliases",
+        "BytesLike ConnectionOption Data DataLike ExtensionHeader ExtensionName "
+        "ExtensionParameter LoggerLike Origin PathLike StatusLike Subprotocol UpgradeProtocol",
     ),
 }
 
@@ -75,15 +74,15 @@ _SERVER_PROTOCOL = ours("sansio.server_protocol", "ServerProtocol")
 
 # --- the synchronous half --------------------------------------------------------
 
-# What is imported from these modules, although others define it: programs do so, too.
+# What programs import from these modules, although others define it.
 _SEEN_IN_ALL = {
     **ours("exceptions", "ConnectionClosed ConnectionClosedError ConnectionClosedOK"),
     **ours("sansio.close", "CloseCode"),
     **ours("sansio.headers", "Headers HeadersLike"),
     **ours("sansio.protocol", "Event Protocol"),
     **ours("sansio.state", "State"),
-    **ours("aliases", "BytesLike Data DataLike LoggerLike"),
-    **ours("stand_in.websockets_values", "CONNECTING OPEN CLOSING CLOSED Origin Subprotocol"),
+    **ours("aliases", "BytesLike Data DataLike LoggerLike Origin Subprotocol"),
+    **ours("stand_in.websockets_values", "CONNECTING OPEN CLOSING CLOSED"),
     **ours("stand_in.websockets_connection", "Connection"),
     **ours("sansio.http11", "Request Response"),
 }
@@ -101,7 +100,7 @@ _SYNC_CLIENT = {
 _SYNC_CONNECTION = {
     **_SEEN_IN_ALL,
     **_FRAMES,
-    **ours("server.broadcast", "broadcast"),
+    **ours("server.broadcasting", "broadcast"),
 }
 
 _SYNC_SERVER = {
@@ -109,9 +108,9 @@ _SYNC_SERVER = {
     **_SERVER_PROTOCOL,
     **ours("exceptions", "InvalidHeader InvalidHandshake"),
     **ours("server.auth", "basic_auth"),
-    **ours("server.broadcast", "broadcast"),
+    **ours("server.broadcasting", "broadcast"),
     **ours("server.threading_server", "Server=ThreadingServer WebSocketServer=ThreadingServer"),
-    **ours("server.upgrade", "ServerConnection"),
+    **ours("server.server_connection", "ServerConnection"),
     **ours("stand_in.websockets_calls", "serve unix_serve"),
 }
 
@@ -198,10 +197,9 @@ WEBSOCKETS = Library(
             **ours("sansio.http11", "Request Response"),
             **ours("sansio.protocol", "Protocol"),
             **ours("sansio.state", "Side=Role State"),
-            **ours("aliases", "Data LoggerLike"),
             **ours(
-                "stand_in.websockets_values",
-                "ExtensionName ExtensionParameter Origin StatusLike Subprotocol",
+                "aliases",
+                "Data ExtensionName ExtensionParameter LoggerLike Origin StatusLike Subprotocol",
             ),
             **ours("stand_in.versions", "__version__=WEBSOCKETS"),
             **_CLIENT_PROTOCOL,

@@ -7,12 +7,13 @@
 - :func:`scripted_client` is such a client, for programs that are servers.
 
 None of it needs a test framework: they are context managers, and failures are
-:exc:`AssertionError`. Every wait has a deadline, and ends with the block.
+:exc:`AssertionError`. Every wait has a deadline, and none outlasts the block.
 
-What a test tells to a scripted end are calls of a :class:`Peer`: ``expect()``, ``send()``,
-``cut()``. The client's calls are made by the test, in its own thread. The server's are in
-functions, one for each connection, because the program under test has the test's thread; each
-runs in a thread of its own, and what fails there is raised at the end of the block.
+A test tells a scripted end what to do by calling methods of a :class:`Peer`: ``expect()``,
+``send()``, ``cut()``. The test calls the client's methods directly, in its own thread. A server's
+calls are in functions, one for each connection, because the program under test needs the test's
+thread. Each function runs in a thread of its own, and its failure is raised at the end of the
+block.
 """
 
 from __future__ import annotations

@@ -25,15 +25,15 @@ MAX_UNREAD = 1 << 24
 #: SO_LINGER for a reset: on, for 0 seconds.
 LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
-#: What waiting too long raises; one and the same from Python 3.10 on.
+#: What waiting too long raises; the two are one class from Python 3.10 on.
 TIMEOUTS = (TimeoutError, socket.timeout)
 
-#: What went over the link last, for errors: so many lines.
+#: Lines of what went over the link last, for errors.
 RECENT = 12
 
 
 class Stopped(BaseException):
-    """The test is over, and with it the script; nobody but who runs the script catches it."""
+    """The test is over, and so is the script. Only the code that runs the script catches it."""
 
 
 class Link:
@@ -49,7 +49,7 @@ class Link:
     Attributes:
         timeout: as the argument; may be changed.
         byte_interval: seconds between any two bytes that are sent; ``None`` sends all at
-            once, as usual. Makes a slow sender of this end, also in the opening handshake.
+            once, as usual. Makes this end a slow sender, including in the opening handshake.
         transcript: what was sent and received so far, a line each; errors quote the last ones.
     """
 
@@ -62,7 +62,7 @@ class Link:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # single bytes are to go out
         self._name = name
         self._stopping = threading.Event()  # stalls and delays end
-        self._killed = False  # all other waits, too
+        self._killed = False  # all other waits as well
         # Keeps _kill() from shutting down what has the descriptor's number after closing.
         self._ending = threading.Lock()
         self._gone = False  # we closed the socket
@@ -117,7 +117,7 @@ class Link:
     def _read(self, deadline: Deadline, wanted: str) -> bytes:
         """Return what has come, nothing at the end; block until something has.
 
-        A reset is an end, too.
+        A reset counts as an end.
         """
         try:
             # A timeout of 0 would be a socket that doesn't block.
@@ -163,7 +163,7 @@ class Link:
         self._stopping.set()
 
     def _kill(self) -> None:
-        """End all other waits, too."""
+        """End all other waits as well."""
         self._stop()
         self._shut_down()
 

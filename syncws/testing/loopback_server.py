@@ -7,17 +7,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from ..server.callables import Handler
 from ..server.handling import is_end_of
 from ..server.routing import Router
-from ..server.serve import serve
+from ..server.server_connection import Handler, ServerConnection
+from ..server.serving import serve
 from ..server.threading_server import ThreadingServer
-from ..server.upgrade import ServerConnection
 from ..server.url_maps import UrlMap
 
 __all__ = ["running"]
 
-#: Seconds that closing the server may take; handlers that go on are left behind.
+#: Seconds that closing the server may take; handlers that go on longer are left behind.
 CLOSE_TIMEOUT = 5.0
 
 
@@ -43,7 +42,7 @@ def running(
 
     Raises:
         BaseException: what a handler raised first.
-        OSError: there is no port to be had.
+        OSError: there is no free port.
         TypeError: an option has a wrong type, or isn't one.
         ValueError: an option has a wrong value.
     """
@@ -61,7 +60,7 @@ def running(
 
 
 class Failures:
-    """What handlers raise, whose server goes on after it. Any thread may use it."""
+    """What handlers raise, while their server goes on. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the list

@@ -9,13 +9,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from ..client.client_connection import AdditionalHeaders, ClientConnection
-from ..client.connect import connect
+from ..client.connecting import connect
 from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.close import CloseCode
-from ..sansio.handshake import SAME_ORIGIN
-from ..sansio.header_limits import MAX_HEADER_SIZE
-from ..server.settings import make_settings
-from ..server.upgrade import SERVER_HEADER, ServerConnection
+from ..server.server_connection import ServerConnection
+from ..server.settings import SETTINGS, make_settings
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
 
@@ -30,43 +28,12 @@ END_TIMEOUT = 1.0
 #: Bytes that are to fit between the ends. Systems may allow less, and count some for each message.
 BUFFER_SIZE = 1 << 20
 
-#: Where the ends say that they are, if the sockets have no addresses (Unix sockets).
+#: The addresses that the ends report if the sockets have none (Unix sockets).
 CLIENT_ADDRESS = ("127.0.0.1", 50000)
 SERVER_ADDRESS = ("127.0.0.1", 80)
 
-#: What the server's end has besides what both have; as for :func:`~syncws.serve`.
-SERVER_DEFAULTS: Mapping[str, Any] = {
-    "origins": SAME_ORIGIN,
-    "hosts": None,
-    "trusted_proxies": None,
-    "extensions": None,
-    "select_subprotocol": None,
-    "process_request": None,
-    "process_response": None,
-    "extra_headers": None,
-    "server_header": SERVER_HEADER,
-    "idle_timeout": None,
-    "max_header_size": MAX_HEADER_SIZE,
-    "logger": None,
-}
-
-#: Options that both ends have, in their functions' words.
-COMMON_OPTIONS = frozenset(
-    [
-        "subprotocols",
-        "compression",
-        "ping_interval",
-        "ping_timeout",
-        "close_timeout",
-        "send_timeout",
-        "max_size",
-        "max_queue",
-        "read_limit",
-        "write_limit",
-    ]
-)
-
-SERVER_OPTIONS = COMMON_OPTIONS | SERVER_DEFAULTS.keys() | {"create_connection"}
+#: Options of the server's end; as for :func:`~syncws.serve`.
+SERVER_OPTIONS = SETTINGS - {"router"} | {"create_connection"}
 
 
 class Pair(NamedTuple):
@@ -134,11 +101,11 @@ def pair(
             assert server.recv(timeout=5) == "hello"
 
     They are as :func:`~syncws.connect` and :func:`~syncws.serve` make them, over a pair of
-    sockets; no name is looked up, no port is used, no proxy. By default nothing happens by
-    itself: no pings, no compression. Without a ``with`` block close both.
+    sockets; no name is looked up, no port is used, no proxy. By default nothing is sent on its own:
+    no pings. Nor is there compression. Without a ``with`` block, close both.
 
-    What isn't received yet stays between the two, up to 1 MiB or what the system allows: about
-    a hundred small messages at least. Sending more blocks until the other end receives, on
+    What isn't received yet is buffered between the two, up to 1 MiB or what the system allows: at
+    least about a hundred small messages. Sending more blocks until the other end receives, on
     another thread.
 
     Args:
@@ -146,7 +113,7 @@ def pair(
         headers: added to the request.
         subprotocol: what the client offers and the server accepts.
         compression: ``"deflate"``, a :class:`~syncws.Deflate`, or ``None``.
-        ping_interval: as for :func:`~syncws.connect`, for both ends, as all the following.
+        ping_interval: as for :func:`~syncws.connect`, for both ends, like all that follow.
         ping_timeout: see there.
         close_timeout: see there.
         send_timeout: see there.
@@ -160,7 +127,7 @@ def pair(
 
     Raises:
         InvalidHandshake: the server's end refuses the client, as ``server_options`` say.
-        OSError: there are no sockets to be had.
+        OSError: the system has no more sockets.
         TypeError: an option has a wrong type, or isn't one.
         ValueError: an option has a wrong value.
     """
@@ -208,7 +175,7 @@ def _prepare_server(options: dict[str, Any]) -> Any:
     if unknown:
         raise TypeError(f"{unknown[0]}= isn't an option of the server's end of a pair")
     create = options.pop("create_connection", None) or ServerConnection
-    settings = make_settings(**{**SERVER_DEFAULTS, **options})
+    settings = make_settings(**options)
 
     def make_server(transport: Transport) -> ServerConnection:
         connection: ServerConnection = create(
@@ -225,7 +192,7 @@ def _prepare_server(options: dict[str, Any]) -> Any:
 
 
 def _give_addresses(transport: Transport, local: Any, remote: Any) -> None:
-    """Have a transport say addresses where it has none, as programs expect host and port."""
+    """Give a transport addresses where it has none, as programs expect host and port."""
     transport.local_address = transport.local_address or local
     transport.remote_address = transport.remote_address or remote
 

@@ -1,4 +1,4 @@
-"""A peer that speaks frames as a test says, and nothing else."""
+"""A peer that sends and expects frames as a test says, and does nothing else."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Peer(Link):
         name: what errors begin with.
 
     Attributes:
-        answers_pings: whether pings are answered that come while something else is expected;
-            they are, unless a test sets this to ``False``.
+        answers_pings: whether pings that come while something else is expected are answered; they
+            are, unless a test sets this to ``False``.
         request: the opening handshake's request, once there is one.
         response: the opening handshake's response, once there is one.
     """
@@ -72,7 +72,7 @@ class Peer(Link):
         self.send_frame(Frame(opcode, data))
 
     def send_fragments(self, pieces: Sequence[DataLike]) -> None:
-        """Send a message in so many frames (RFC 6455 §5.4)."""
+        """Send a message in this many frames (RFC 6455 §5.4)."""
         for number, piece in enumerate(pieces):
             opcode, data = _encode(piece)
             last = number == len(pieces) - 1
@@ -82,7 +82,7 @@ class Peer(Link):
         """Send only the first ``size`` bytes of the frame with this message.
 
         The frame begins with a header: 2 bytes for short messages, and 4 more of a client's.
-        A negative size leaves out so many at the end.
+        A negative size leaves out that many bytes at the end.
         """
         self._ensure_open()
         frame = Frame(*_encode(message))
@@ -111,11 +111,11 @@ class Peer(Link):
         self.send_frame(Frame(Opcode.CLOSE, Close(code, reason).serialize()))
 
     def send_frame(self, frame: Frame, *, masked: bool | None = None) -> None:
-        """Send a frame as it is, be it valid or not.
+        """Send a frame as it is, valid or not.
 
         Args:
             frame: the frame.
-            masked: whether it is masked; as it must be of this role, by default.
+            masked: whether it is masked; by default as this role requires.
         """
         self._ensure_open()
         self._note(f"> {_show(frame)}")
@@ -175,7 +175,7 @@ class Peer(Link):
         return close
 
     def expect_end(self) -> None:
-        """Wait for the end of the TCP connection, without anything before it, as a close frame.
+        """Wait for the end of the TCP connection; nothing may come before, not even a close frame.
 
         A client does not shake hands for this.
         """
@@ -239,7 +239,7 @@ class Peer(Link):
         return data.decode() if is_text else data
 
     def _next_frame(self, wanted: str, opcode: Opcode) -> Frame:
-        """Return the next event, which must be such a control frame."""
+        """Return the next event, which must be a control frame of this kind."""
         event = self._next(wanted, Deadline(self.timeout), opcode)
         if not isinstance(event, Frame) or event.opcode is not opcode:
             self._fail(f"expected {wanted}, got {_describe(event)}")

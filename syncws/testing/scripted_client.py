@@ -20,7 +20,7 @@ __all__ = ["ClientPeer", "scripted_client"]
 
 
 class ClientPeer(Peer):
-    """The client's end of a connection, as a test has it in hand.
+    """The client's end of a connection, in the hands of a test.
 
     As a context manager it cuts the connection at the end of the block, if it is still there.
 

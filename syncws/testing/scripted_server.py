@@ -1,4 +1,4 @@
-"""A server that goes by a script: for tests of clients."""
+"""A server that follows a script, for tests of clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sansio.handshake import accept_value
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import RequestParser
-from ..sansio.refusals import build_response
+from ..sansio.plain_responses import build_response
 from ..sansio.state import Role
 from ..server.callables import refuse_coroutine
 from ..threaded.deadline import Deadline
@@ -33,7 +33,7 @@ KILL_TIMEOUT = 5.0
 
 
 class ServerPeer(Peer):
-    """The server's end of a connection, as a script has it in hand."""
+    """The server's end of a connection, in the hands of a script."""
 
     _role = Role.SERVER
     _swallows = False  # it reads until the test is over
@@ -134,7 +134,7 @@ class ServerPeer(Peer):
             self._shut_down()
 
     def _finish(self) -> None:
-        """End the connection as a server does whose handler returns, if it hasn't ended."""
+        """End the connection, unless it has ended, as a server does when its handler returns."""
         if self._is_open and not self._gone:
             self.close()
         self.cut()
@@ -168,13 +168,13 @@ def scripted_server(
             run_my_client(server.uri)
 
     The functions are called with a :class:`ServerPeer`, each in a thread of its own: the first
-    one with the first connection, and so on. After the last one nobody listens any more. When
+    one with the first connection, and so on. After the last one the server stops listening. When
     a function returns, its connection is closed properly.
 
     Leaving the block ends delays and stalls at once, gives scripts that wait for something one
     more second, and raises what went wrong in a script; or an AssertionError if there were
-    less connections than scripts. If the block raises, that goes on, with the script's failure
-    as the last of its causes.
+    fewer connections than scripts. If the block itself raises, its exception is raised, with the
+    script's failure as the last of its causes.
 
     Args:
         scripts: the functions.
@@ -183,7 +183,7 @@ def scripted_server(
             default it may be megabytes until a client that sends notices anything.
 
     Raises:
-        OSError: there is no port to be had.
+        OSError: there is no free port.
         TypeError: there is no script, or one can't be called.
     """
     return ScriptedServer(scripts, timeout, buffer_size)
@@ -212,7 +212,7 @@ class ScriptedServer:
         self._peers: list[ServerPeer] = []
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
-        self._waker: Any = None  # address of who connects to end the wait for a client
+        self._waker: Any = None  # address of the socket that ends the wait for a client
         self._listener = socket.socket()
         try:
             if buffer_size is not None:  # connections inherit it
@@ -223,8 +223,8 @@ class ScriptedServer:
             self._listener.close()
             raise
         self.port: int = self._listener.getsockname()[1]
-        self.uri = f"ws://127.0.0.1:{self.port}/"
-        self.tls_uri = f"wss://localhost:{self.port}/"
+        self.uri: str = f"ws://127.0.0.1:{self.port}/"
+        self.tls_uri: str = f"wss://localhost:{self.port}/"
 
     def check(self) -> None:
         """Raise what went wrong in a script so far, the first failure; return if nothing did."""
@@ -257,7 +257,7 @@ class ScriptedServer:
             _add_cause(exc, self._failures[0])
 
     def _stop(self) -> None:
-        """End it all: what is stalled at once, what waits for something after a second."""
+        """End everything: stalls at once, other waits after a second."""
         with socket.socket() as waker:
             waker.bind(("127.0.0.1", 0))
             self._waker = waker.getsockname()
@@ -308,7 +308,7 @@ class ScriptedServer:
 
 
 def _add_cause(exc: BaseException, failure: BaseException) -> None:
-    """Have a script's failure shown with that of the test, whose reason it may well be."""
+    """Show a script's failure along with the test's, which it may well have caused."""
     while exc is not failure:
         deeper = exc.__cause__ or exc.__context__
         if deeper is None:

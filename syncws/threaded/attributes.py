@@ -9,7 +9,7 @@ from ..exceptions import ConnectionClosed
 from ..sansio.http11 import Request, Response
 from ..sansio.protocol import Protocol
 from ..sansio.state import Role, State
-from .deadline import Latch
+from .latch import Latch
 from .socket_view import SocketView, TlsView
 from .transport import Transport
 from .writer import Writer
@@ -29,7 +29,7 @@ class Stats:
 
     Attributes:
         messages_sent: messages sent.
-        messages_received: messages received, also those that nobody took yet.
+        messages_received: messages received, including those that nobody has taken yet.
         frames_sent: data frames sent.
         frames_received: frames received.
         bytes_sent: bytes written to the network, with frame headers and TLS.
@@ -42,6 +42,10 @@ class Stats:
     frames_received: int
     bytes_sent: int
     bytes_received: int
+
+
+#: Bytes on their way to the peer that may be pings and pongs only, which keep no connection.
+MAX_PINGS = 1024
 
 
 class Attributes:
@@ -96,7 +100,7 @@ class Attributes:
 
     @property
     def socket(self) -> SocketView:
-        """The socket, as far as programs may use it: addresses, options, and what TLS can tell.
+        """The socket, with what programs may use of it: addresses, options, and what TLS can tell.
 
         Reading, writing and closing are the connection's business.
         """
@@ -210,9 +214,9 @@ class Attributes:
             + self._fragments_received
             + self._direct_received
         )
-        # What the kernel has taken may take the peer a while, too.
+        # What the kernel has taken may take the peer a while.
         left = transport.unacknowledged() or 0
-        if not (left or writer.waiting or self.protocol.decoder.receiving):
+        if not (left > MAX_PINGS or writer.waiting or self.protocol.decoder.receiving):
             return count, None
         sent = transport.bytes_sent + self._direct_bytes_sent - left
         return count, sent + transport.bytes_received + self._direct_bytes_received

@@ -58,7 +58,7 @@ class Batch:
     ) -> None:
         connection = self._connection
         try:
-            # What was sent was sent, even if the block fails; but Ctrl-C shall not wait.
+            # What was sent was sent, even if the block fails; but Ctrl-C must not wait.
             if exc_type is None or issubclass(exc_type, Exception):
                 self.flush()
         finally:

@@ -3,31 +3,69 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import itertools
+import logging
+import threading
+import weakref
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from ..aliases import BytesLike, DataLike
-from ..exceptions import ConnectionClosed, InvalidState, SendTimeout, SlowPeer
+from ..accel import Channel
+from ..aliases import BytesLike, Data, DataLike, LoggerLike
+from ..exceptions import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    InvalidState,
+    ProtocolError,
+    SendTimeout,
+    SlowPeer,
+)
+from ..options import Options
 from ..sansio.close import CloseCode
-from ..sansio.frames import as_bytes
+from ..sansio.frames import Frame, Opcode, as_bytes
+from ..sansio.http11 import Request, Response
+from ..sansio.protocol import Protocol
 from ..sansio.state import State
+from . import lifecycle, slow_peers
 from .absent import CONNECTION_HINTS, explain_absence
+from .attributes import Attributes
 from .batch import Batch
-from .core import Core
+from .blocking import Lock, forget_owner
+from .closing_handshake import ClosingHandshake
 from .deadline import Deadline
+from .floods import FLOOD, CheapFrames
+from .guarded_logger import GuardedLogger
+from .inbox import Inbox
+from .keepalive import Keepalive
+from .latch import Latch
 from .outgoing import as_message, encode
-from .pings import Ping
-from .writer import Broken
+from .pings import PendingPings, Ping
+from .reading import Reading
+from .streaming import stream
+from .transport import Transport
+from .watch import unwatch, watch
+from .writer import Broken, Writer
+
+if TYPE_CHECKING:
+    import socket
+    import uuid
 
 __all__ = ["Connection"]
 
 #: Seconds that closing may take when the program is being interrupted (Ctrl-C).
 INTERRUPTED_CLOSE_TIMEOUT = 0.5
 
+#: Seconds that the program has to answer the messages before one that fails the connection.
+FAILURE_GRACE = 0.5
+
+_numbers = itertools.count(1)
+
+Self = TypeVar("Self", bound="Connection")
+
 
 @explain_absence(CONNECTION_HINTS)
-class Connection(Core):
+class Connection(Channel, Attributes):
     """A WebSocket connection with blocking calls.
 
     All methods may be called from any thread, several at once. As a context manager it
@@ -46,6 +84,97 @@ class Connection(Core):
         data: for the program's own use; the library never looks at it.
         latency: seconds that the last pong took to come; 0 before the first.
     """
+
+    _ended = ConnectionClosedOK
+
+    def __init__(
+        self,
+        sock: socket.socket | Transport,
+        protocol: Protocol,
+        *,
+        options: Options | None = None,
+        logger: LoggerLike | None = None,
+    ) -> None:
+        self._transport = sock if isinstance(sock, Transport) else Transport(sock)
+        self.protocol = protocol
+        protocol.defer_frames = True  # the thread that reads decodes them
+        self.options: Options = options or Options()
+        self.number: int = next(_numbers)
+        self.logger: GuardedLogger = GuardedLogger(
+            logger or logging.getLogger(f"syncws.{self.side}"), {"websocket": self}
+        )
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self.data: dict[Any, Any] = {}
+        self.latency: float = 0.0
+        self._id: uuid.UUID | None = None
+        # Guards the protocol (all but its decoder), the pings and the close timer, for calls that
+        # compute. Taken after the write lock, never before. Re-entrant, because a signal
+        # handler may close the connection while the main thread has it.
+        self._state_lock: Lock = threading.RLock()  # type: ignore[assignment]
+        self._writer = self._make_writer()
+        self._inbox = Inbox(self.options.max_queue, self.options.read_limit)
+        self._queue = self._inbox.queue
+        self._reading = Reading(self)
+        self._closing = ClosingHandshake(self)
+        self._pings = PendingPings()
+        self._keepalive: Keepalive | None = None
+        self._closed = Latch()
+        self._cause: BaseException | None = None  # why we cut it; first one wins
+        self._started = False
+        self._is_finished = False
+        # Of each thread; changed with the state lock. Weak: a batch whose block a signal handler
+        # left without __exit__() collects nothing any more.
+        self._batches: dict[int, weakref.ref[Batch]] = {}
+        # Of messages that others are sent too; None where their bytes are this connection's own.
+        self._share_key: Hashable = None
+        # Written by the thread that has the reading role:
+        self._messages_received = self._frames_received = self._fragments_received = 0
+        self._cheap_frames = CheapFrames()
+
+    def _start(self) -> None:
+        """Begin to receive and to keep alive: the opening handshake has succeeded."""
+        lifecycle.register(self)
+        self._reading.start(self.protocol.take_early())
+        self._share_key = None if self.is_client else self.protocol.share_key
+        self._started = True
+        try:
+            interval = self.options.ping_interval
+            if interval is not None:
+                self._keepalive = Keepalive(self, interval, self.options.ping_timeout)
+                self._keepalive.start()
+            watch(self)
+            if self._is_finished:  # meanwhile, before it was watched perhaps
+                unwatch(self)
+        except BaseException as exc:  # no thread is available, or a signal handler raised
+            self._give_up(exc)
+            raise
+
+    # --- receiving ---
+
+    @overload
+    def recv_streaming(self, decode: None = None) -> Iterator[Data]: ...
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> Iterator[bytes]: ...
+    @overload
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]: ...
+
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]:
+        """Receive the next message in pieces, as its fragments come.
+
+        Blocks until one has begun, and for each piece. Leaving early drops the rest of
+        that message only. Several threads may do so, and call :meth:`recv`, at once.
+
+        Args:
+            decode: as in :meth:`recv`.
+
+        Raises:
+            ConnectionClosed: there is no message, or no more of it, and there will be none.
+            UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
+        """
+        return stream(self, decode)
 
     # --- sending ---
 
@@ -89,11 +218,13 @@ class Connection(Core):
                 for price in prices:
                     ws.send(price)
 
-        Written is when 64 KiB have been collected, at the end of the block, also if it fails,
-        and before this thread receives, pings or closes. Messages of other threads may come
-        in between, whole. Outside of the block nothing is held back.
+        What was collected is written when it reaches 64 KiB, when this thread receives, pings
+        or closes, and at the end of the block, even if the block fails. Messages of other
+        threads may come in between, whole. Outside the block nothing is held back.
 
-        Raises, from ``send()`` or the end of the block:
+        Failures are raised by ``send()``, or at the end of the block.
+
+        Raises:
             ConnectionClosed: the connection is closed, or broke.
             SendTimeout: nothing was written in ``send_timeout`` seconds; what was collected is
                 lost.
@@ -137,7 +268,7 @@ class Connection(Core):
         raise self._close_exc() from self.protocol.parser_exc
 
     def flush(self, timeout: float | None = None) -> None:
-        """Block until all that waits to be written is with the kernel.
+        """Block until the kernel has taken all that waits to be written.
 
         Messages are written by :meth:`send` itself; this is for pings, pongs and close
         frames that a slow peer keeps waiting.
@@ -175,7 +306,7 @@ class Connection(Core):
         """
         payload = None if data is None else _payload(data)
         self._flush_batch()
-        self._check_write_limit()
+        slow_peers.check_write_limit(self)
         ping = self._ping(payload, ack_on_close)
         if ping is None:
             raise self._close_exc() from self.protocol.parser_exc
@@ -194,7 +325,7 @@ class Connection(Core):
         """
         payload = _payload(data)
         self._flush_batch()
-        self._check_write_limit()
+        slow_peers.check_write_limit(self)
         try:
             with self._state_lock:
                 self.protocol.send_pong(payload)
@@ -221,21 +352,9 @@ class Connection(Core):
         try:
             self._writer.post(frame, self.options.write_limit)
         except SlowPeer as exc:
-            self._refuse_slow(exc, close_slow)
+            if close_slow:
+                slow_peers.close_slow(self, exc)
             raise
-
-    def _refuse_slow(self, exc: SlowPeer, close: bool) -> None:
-        """Close the connection to a peer that reads too slowly, if it is to be closed."""
-        if close:
-            with self._state_lock:
-                if self.protocol.parser_exc is None:
-                    self.protocol.parser_exc = exc
-            self._fail(CloseCode.POLICY_VIOLATION, "too slow")
-
-    def _check_write_limit(self) -> None:
-        limit = self.options.write_limit
-        if self._writer.is_behind and self.buffered_amount > limit:
-            raise SlowPeer(self.buffered_amount, limit)
 
     # --- closing ---
 
@@ -295,7 +414,7 @@ class Connection(Core):
             raise InvalidState("connection is connecting")
         raise self._close_exc() from self.protocol.parser_exc
 
-    def __enter__(self) -> Any:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(
@@ -318,6 +437,247 @@ class Connection(Core):
         self._close(
             CloseCode.GOING_AWAY, "", Deadline(limit if timeout is None else min(timeout, limit))
         )
+
+    # --- what the channel calls, on callers' threads ---
+
+    def _await_message(self, remaining: float | None, timeout: float | None) -> None:
+        """Block until there may be a message: what ``recv()`` does when there is none."""
+        queue = self._queue
+        try:
+            self._reading.wait(Deadline(remaining), lambda: queue.count > 0)
+        except EOFError:
+            raise self._close_exc() from self.protocol.parser_exc
+        except TimeoutError:
+            raise TimeoutError(f"no message within {timeout} s") from None
+
+    def _pass_on(self) -> None:
+        self._reading.pass_on()
+
+    def _leftover(self) -> None:
+        self._reading.take_leftover()
+
+    def _flush_batch(self) -> None:
+        """Write what this thread has collected."""
+        batch = self._batch() if self._batching else None
+        if batch is not None:
+            batch.flush()
+
+    def _drain(self) -> None:
+        self._writer.drain()
+
+    def _batch(self) -> Batch | None:
+        """Return what collects this thread's messages, if something does."""
+        batch = self._batches.get(threading.get_ident())
+        return None if batch is None else batch()
+
+    # --- what came, on the thread that has the reading role ---
+
+    def _messages_came(self, messages: Any) -> None:
+        self._messages_received += len(messages)
+        self._frames_received += len(messages)
+        self._reading.reader.note(self._inbox.put(messages))
+
+    def _item_came(self, item: Any) -> None:
+        """Queue what stands for something else than a message; see ``put_item()`` of the inbox."""
+        self._reading.reader.note(self._inbox.put_item(item))
+
+    def _fragment_received(self, frame: Frame) -> None:
+        if not (frame.data or frame.fin):
+            self._count_cheap()
+        self._frames_received += 1
+        self._fragments_received += 1
+        self._messages_received += frame.fin
+        is_text = None if frame.opcode is Opcode.CONT else frame.opcode is Opcode.TEXT
+        served = self._inbox.put_fragment(frame.data, is_text=is_text, fin=frame.fin)
+        self._reading.reader.note(served)
+
+    def _control_received(self, frame: Frame) -> None:
+        self._frames_received += 1
+        ping = None
+        with self._state_lock:
+            self.protocol.receive_event(frame)
+            if frame.opcode is Opcode.PONG:
+                ping = self._pings.answer(frame.data)
+                if ping is not None and ping.latency is not None:
+                    self.latency = ping.latency
+        if ping is None:
+            self._count_cheap()
+        self._writer.drain()
+        if self.protocol.close_expected():
+            self._closing.end_within(self.options.close_timeout)
+            self._closing.expect_eof()
+
+    def _count_cheap(self) -> None:
+        """Count a ping or an empty fragment, which costs nothing to send; fail after too many."""
+        if self._cheap_frames.count(self._reading.pauses + self._inbox.pauses):
+            with self._state_lock:
+                if self.protocol.parser_exc is None and self.open:
+                    self.protocol.parser_exc = ProtocolError(FLOOD)
+            self._fail(CloseCode.POLICY_VIOLATION, FLOOD)
+
+    def _decoding_failed(self, *, wait: bool) -> None:
+        if wait:
+            # What came before the violation was fine: let the program answer it first.
+            self._inbox.wait_until_idle(Deadline(FAILURE_GRACE))
+        self._closing.fail_decoding()
+
+    # --- called by the timekeeper ---
+
+    def _look(self) -> None:
+        """Mend what a signal handler that raised has left half done; ensure that somebody reads."""
+        if self._writer.is_behind:
+            self._writer.drain()
+        self._closing.look()
+        self._reading.look()
+
+    def _is_paused(self) -> bool:
+        """Tell whether nobody reads because nobody takes messages."""
+        return self._reading.is_paused
+
+    # --- what the connection sends by itself ---
+
+    def _ping(self, payload: bytes | None, ack_on_close: bool = False) -> Ping | None:
+        """Send a ping, unless the connection isn't open. Never blocks."""
+        with self._state_lock:
+            if self.protocol.state is not State.OPEN:
+                return None
+            ping = self._pings.add(payload, self._ensure_reading, ack_on_close)
+            try:
+                self.protocol.send_ping(ping.data)
+            except BaseException:
+                self._pings.discard(ping)
+                raise
+        self._writer.drain()
+        return ping
+
+    def _ensure_reading(self) -> None:
+        """Ensure, at once, that somebody reads: an answer is waited for."""
+        if self._role_is_free:
+            self._reading.reader.wake()
+
+    def _make_writer(self) -> Writer:
+        return Writer(
+            self.protocol, self._state_lock, self._transport, self._abort, self._fail_fragmented
+        )
+
+    def _fail_fragmented(self) -> None:
+        if self.open:  # otherwise it ends already, and what it waits for still counts
+            self._fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+
+    # --- the end ---
+
+    def _close(self, code: int | None, reason: str, deadline: Deadline) -> None:
+        self._begin_close(code, reason, deadline.remaining())
+        if not self._is_interrupted():  # otherwise the reader needs what that call holds
+            self._closing.wait_or_cut(deadline)
+
+    def _begin_close(self, code: int | None, reason: str, timeout: float | None) -> None:
+        """Send a close frame, and ensure that the connection ends in time. Never blocks."""
+        self._closing.begin(code, reason, timeout)
+
+    def _is_interrupted(self) -> bool:
+        """Tell whether this is a signal handler, and the call it interrupted holds a lock."""
+        return (
+            self._writer.lock._is_owned()
+            or self._state_lock._is_owned()
+            or self._inbox.is_interrupted()
+            or self._transport.is_interrupted()
+        )
+
+    def _fail(self, code: int, reason: str) -> None:
+        self._closing.fail(code, reason)
+
+    def _abort(self, cause: BaseException | None) -> None:
+        """Cut the connection; whoever reads then ends it. Never blocks."""
+        if self._cause is None:
+            self._cause = cause
+        self._inbox.unbind()
+        self._transport.abort()
+        if not self._started:
+            self._finish(cause)
+        else:
+            self._ensure_reading()
+
+    def _give_up(self, cause: BaseException) -> None:
+        """End the connection if nobody reads; otherwise cut it, so that whoever reads does."""
+        if self._take_role():
+            self._finish(cause)
+        else:
+            self._abort(cause)
+
+    def _finish(self, cause: BaseException | None) -> None:
+        """End the connection: the last act of the thread that has the reading role."""
+        self._end_role()
+        self._is_finished = True  # before it is unwatched: see _start()
+        unwatch(self)
+        self._transport.abort()
+        if self._keepalive is not None:
+            self._keepalive.stop()
+        with self._state_lock:
+            protocol = self.protocol
+            cause = self._cause or cause
+            complete = protocol.close_rcvd_then_sent is not None  # how TCP ends tells nothing more
+            if not complete and protocol.parser_exc is None and isinstance(cause, Exception):
+                protocol.parser_exc = cause
+            protocol.receive_eof()
+            self._pings.abandon(self._close_exc)
+            self._closing.stop()
+        self._inbox.close()
+        self._writer.close()
+        lifecycle.unregister(self)
+        self._closed.set()
+        self._inbox.ring()
+        self._reading.reader.end()
+
+    def _close_exc(self) -> ConnectionClosed:
+        """Return what to raise, after waiting for the end of a connection that is closing.
+
+        Only with no locks held: at the interpreter's exit threads stay here.
+
+        Raises:
+            InvalidState: it isn't open yet.
+        """
+        if self.protocol.state is State.CONNECTING:
+            raise InvalidState("connection is connecting")
+        if self.protocol.state is not State.CLOSED or not self._is_interrupted():
+            self._closing.wait_or_cut(Deadline(self.options.close_timeout))
+        lifecycle.stay_at_exit()
+        return self.protocol.close_exc
+
+    # --- the process ---
+
+    def begin_exit(self) -> None:
+        """Start to close, at the interpreter's exit. Never blocks."""
+        self._begin_close(CloseCode.GOING_AWAY, "", lifecycle.EXIT_TIMEOUT)
+
+    def end_exit(self, deadline: Deadline) -> None:
+        """Finish closing, at the interpreter's exit."""
+        # On this thread, as others can't be started any more.
+        if not self._closing.wait(deadline, reads=True):
+            self._abort(TimeoutError("the program ended"))
+            self._closing.wait(Deadline(lifecycle.EXIT_TIMEOUT), reads=True)
+
+    def after_fork(self) -> None:
+        """Become unusable in a forked child, and leave the parent's connection alone."""
+        # A signal handler may have forked. So the call that it interrupted goes on afterwards, on
+        # what it had in its hands: that must not wait for threads that only the parent has.
+        protocol, inbox, writer = self.protocol, self._inbox, self._writer
+        self._end_role()
+        forget_owner(self._state_lock)
+        self._keepalive = None
+        self._closing.after_fork()
+        protocol.parser_exc = RuntimeError("the process forked; its parent has the connection")
+        protocol.receive_eof()
+        protocol.data_to_send()  # nothing is ever written
+        self._writer = self._make_writer()
+        self._inbox = Inbox()
+        self._queue = self._inbox.queue
+        self._inbox.close()
+        self._transport.after_fork()
+        self._closed.set()
+        self._pings.abandon(self._close_exc)
+        inbox.after_fork()
+        writer.after_fork()
 
 
 def _payload(data: str | BytesLike) -> bytes:

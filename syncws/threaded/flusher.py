@@ -1,6 +1,6 @@
 """One thread that tells when sockets can be written to, for peers that read slowly.
 
-It has only the sockets of which the kernel did not take everything, each once: who still has
+It has only the sockets of which the kernel did not take everything, each once: whoever still has
 something to write afterwards asks again. Where it can't be woken by a pipe (Windows) the
 timekeeper does it, a few times a second.
 """
@@ -46,7 +46,7 @@ class _Flusher:
 
     def add(self, descriptor: int, callback: Callable[[], None]) -> None:
         self._new.append((descriptor, callback))
-        # After appending: who gives up the claim looks at what is new after that.
+        # After appending: a thread that gives up the claim looks for what is new after that.
         if self._claim.locked():
             with contextlib.suppress(BlockingIOError):  # it rings already
                 os.write(self._bell, b"\0")
@@ -62,7 +62,7 @@ class _Flusher:
             if self._bell < 0:
                 self._ear, self._bell = _make_pipe()
             threading.Thread(target=self._run, name="syncws-flusher", daemon=True).start()
-        except (OSError, RuntimeError):  # no descriptor or thread is to be had: later, perhaps
+        except (OSError, RuntimeError):  # no descriptor or thread is available: later, perhaps
             call_later(RETRY_INTERVAL, self._start)
 
     def _run(self) -> None:
@@ -77,7 +77,7 @@ class _Flusher:
                 if not self._new:  # otherwise they came while the claim was still ours
                     return
         finally:
-            # There are some only if a defect of ours ends the thread: nobody shall be forgotten.
+            # There are some only if a defect of ours ends the thread: forget nobody.
             for callback in waiting.values():
                 call_later(RETRY_INTERVAL, callback)
             if self._new:

@@ -66,7 +66,7 @@ class Fragments:
         return str(data, "utf-8") if as_text else data
 
     def drop(self) -> None:
-        """Let go of what there is, and of what comes."""
+        """Drop what is here, and what comes later."""
         self.dropped = True
         self.pieces.clear()
         self.size = 0

@@ -6,10 +6,10 @@ import contextlib
 import logging
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
-from .deadline import is_main_thread
+from .blocking import is_main_thread
 
 __all__ = ["GuardedLogger"]
 
@@ -18,7 +18,13 @@ __all__ = ["GuardedLogger"]
 STACK_LEVEL = 2 if sys.version_info >= (3, 11) else 3
 
 
-class GuardedLogger(logging.LoggerAdapter):  # type: ignore[type-arg]  # subscriptable from 3.11 on
+if TYPE_CHECKING:
+    Adapter = logging.LoggerAdapter[Any]
+else:  # subscriptable from Python 3.11 on
+    Adapter = logging.LoggerAdapter
+
+
+class GuardedLogger(Adapter):
     """Logs as another logger does, and survives what its handlers and filters raise.
 
     Handlers are the program's; threads of the library must not end for what they do, nor

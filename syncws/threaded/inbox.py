@@ -23,7 +23,8 @@ from typing import Any, Callable
 from ..accel import MessageQueue
 from ..aliases import Data
 from ..options import MaxQueue, split_max_queue
-from .deadline import Deadline, forget_owner, release
+from .blocking import forget_owner, release
+from .deadline import Deadline
 from .fragments import Fragments
 
 __all__ = ["Bell", "Inbox", "Waiter"]

@@ -4,7 +4,7 @@ A pong that doesn't come in time is no proof: on a slow link the ping stands beh
 before it, in our buffers, the kernel's, and those of proxies on the way. So time doesn't run
 
 - while we have paused reading, as the pong can't be seen then;
-- while anything is received: who sends is alive;
+- while anything is received: a peer that sends is alive;
 - while bytes in front of the ping get away: from our buffers, and from the kernel's, which tells
   what the other end has not acknowledged yet (Linux). They do so in steps, as a kernel opens its
   window only when it has room for much. A peer has the time of two steps, going by the longest
@@ -13,7 +13,7 @@ before it, in our buffers, the kernel's, and those of proxies on the way. So tim
 - while it goes on taking what is sent after the ping, if it is much that no pong has confirmed: the
   buffers of a peer that doesn't read are full some time.
 
-What was acknowledged may be on the way still: proxies acknowledge, too. So once nothing is in
+What was acknowledged may still be on the way: proxies acknowledge as well. So once nothing is in
 front of the ping, the bytes that no pong has confirmed yet are given time: as long as they take
 at the rate at which those in front of the ping got away, or, for what is more than
 :data:`COMMON_BUFFER`, at :data:`ASSUMED_RATE`; but ten times ``ping_timeout`` at most, or as long
@@ -30,7 +30,7 @@ from .deadline import clock
 from .timekeeper import Timer, call_later
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .connection import Connection
     from .pings import Ping
 
 __all__ = ["Keepalive", "Vitals"]
@@ -68,8 +68,8 @@ class Vitals(NamedTuple):
         sent: bytes given to the kernel so far.
         unacknowledged: those of them that the other end has not taken yet; ``None``: unknown.
         is_behind: whether some wait for the kernel to take them, pings among them perhaps.
-        pauses: changes when we don't read as our program doesn't.
-        is_paused: whether that is so now.
+        pauses: changes whenever we don't read because our program doesn't.
+        is_paused: whether we are not reading now.
     """
 
     received: int
@@ -81,7 +81,7 @@ class Vitals(NamedTuple):
 
     @property
     def taken(self) -> int:
-        """Bytes that the other end has taken, as far as we know."""
+        """Bytes that the other end is known to have taken."""
         return self.sent - (self.unacknowledged or 0)
 
 
@@ -132,7 +132,7 @@ class _Wait:
             self._alive_at = now
 
     def deadline(self, timeout: float) -> float:
-        """Return when the peer is taken for dead, as far as can be told now."""
+        """Return when the peer is taken for dead, going by what is known now."""
         if self.position is None or self._drained_at is None:
             return self._alive_at + max(timeout, self._time_of_steps(timeout))
         return self._alive_at + timeout + self._time_on_the_way(timeout)
@@ -183,7 +183,7 @@ class Keepalive:
         timeout: seconds in which a pong must come; with ``None`` pings go on without.
     """
 
-    def __init__(self, connection: Core, interval: float, timeout: float | None) -> None:
+    def __init__(self, connection: Connection, interval: float, timeout: float | None) -> None:
         self._connection = connection
         self._interval = interval
         self._timeout = timeout
@@ -224,10 +224,10 @@ class Keepalive:
         ping, wait = self._ping, self._wait
         if ping is not None and not ping.is_set() and wait is not None:
             assert self._timeout is not None
-            wait.look(self._connection._vitals(), now)
+            wait.look(self._vitals(), now)
             left = wait.deadline(self._timeout) - now
             if left <= 0:
-                self._connection._keepalive_failed()
+                self._fail()
             else:
                 self._schedule(min(self._interval, left, self._timeout / LOOKS))
             return
@@ -236,11 +236,47 @@ class Keepalive:
         if ping is not None and now < ping.sent_at + self._interval:
             self._schedule(ping.sent_at + self._interval - now)
             return
-        self._ping = self._connection._keepalive_ping(ping)
+        self._ping = self._send_ping(ping)
         if self._ping is None:
             return
         if self._timeout is None:
             self._schedule(self._interval)
         else:
-            self._wait = _Wait(self._connection._vitals(), now, self._confirmed, self._confirmed_at)
+            self._wait = _Wait(self._vitals(), now, self._confirmed, self._confirmed_at)
             self._schedule(min(self._interval, self._timeout / LOOKS))
+
+    def _send_ping(self, previous: Ping | None) -> Ping | None:
+        """Send the next ping; return ``None`` if the connection isn't open."""
+        connection = self._connection
+        if previous is not None and not previous.is_set():  # and no timeout
+            if connection._writer.is_behind:
+                return previous  # perhaps it was not even sent
+            with connection._state_lock:
+                connection._pings.discard(previous)
+        # Not ping(): that waits for the end of a connection that is closing, and this is the
+        # thread that makes it end.
+        ping = connection._ping(None)
+        connection._ensure_reading()
+        return ping
+
+    def _fail(self) -> None:
+        """Cut the connection: a peer that doesn't answer pings won't answer a close frame."""
+        connection = self._connection
+        with connection._state_lock:
+            if connection.protocol.parser_exc is None:
+                connection.protocol.parser_exc = TimeoutError("no pong came in time")
+            connection.protocol.fail(*FAILURE)
+        connection._writer.drain()
+        connection._abort(None)
+
+    def _vitals(self) -> Vitals:
+        connection = self._connection
+        transport, reading = connection._transport, connection._reading
+        return Vitals(
+            transport.bytes_received + connection._direct_bytes_received,
+            transport.bytes_sent + connection._direct_bytes_sent,
+            transport.unacknowledged(),
+            connection._writer.is_behind,
+            reading.pauses,
+            reading.is_paused,
+        )

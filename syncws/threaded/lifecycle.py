@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
-from .deadline import Deadline, is_main_thread
+from .blocking import is_main_thread
+from .deadline import Deadline
 
 if TYPE_CHECKING:
     from .transport import Transport
@@ -118,7 +119,7 @@ _local = threading.local()
 
 @contextlib.contextmanager
 def handles_end() -> Iterator[None]:
-    """Have what this thread raises at the interpreter's exit raised: the caller sees to it."""
+    """Let this thread raise at the interpreter's exit, as its caller deals with that."""
     before = getattr(_local, "handles_end", False)
     _local.handles_end = True
     try:

@@ -6,13 +6,14 @@ import os
 from typing import Callable
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
-from .deadline import Latch, clock
+from .deadline import clock
+from .latch import Latch
 
 __all__ = ["PendingPings", "Ping"]
 
 
 class Ping:
-    """A ping that was sent: what :meth:`~.connection.Connection.ping` returns.
+    """A ping that was sent: what :meth:`~syncws.Connection.ping` returns.
 
     Used like a :class:`threading.Event` that is set when the pong comes.
 
@@ -28,7 +29,7 @@ class Ping:
         self._ensure_reading = ensure_reading
         self._ack_on_close = ack_on_close
         self.latency: float | None = None
-        self.sent_at = clock()
+        self.sent_at: float = clock()
         self._done = Latch()
         self._closed: Callable[[], ConnectionClosed] | None = None
 

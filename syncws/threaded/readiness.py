@@ -25,8 +25,8 @@ class Readiness(Bell):
     """A descriptor that is readable while something can be received.
 
     Args:
-        can_receive: tells whether that is so; called with an inbox's lock, and must not ask for
-            another one.
+        can_receive: tells whether something can be; called with an inbox's lock, and must not
+            ask for another one.
     """
 
     __slots__ = ("_can_receive", "_is_set", "_pid", "_receiver", "_sender", "_writing")
@@ -43,7 +43,7 @@ class Readiness(Bell):
         self._is_set = False
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # no descriptors were to be had
+        with contextlib.suppress(AttributeError):  # no descriptors were available
             self.close()
 
     def fileno(self) -> int:

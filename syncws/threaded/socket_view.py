@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .blocking import Lock
     from .transport import Transport
 
 __all__ = ["SocketView", "TlsView"]
@@ -28,7 +28,7 @@ _TLS_ATTRIBUTES = frozenset(
     {"context", "server_hostname", "server_side", "session", "session_reused"}
 )
 
-#: What may be asked of a socket, or set, without getting in the way of who reads and writes.
+#: What may be asked of a socket, or set, without getting in the way of reading and writing.
 _SOCKET_NAMES = frozenset(
     {
         "family",
@@ -62,7 +62,7 @@ class TlsView:
         lock: held for each call on it.
     """
 
-    def __init__(self, tls: Any, lock: threading.Lock) -> None:
+    def __init__(self, tls: Any, lock: Lock) -> None:
         self._tls = tls
         self._lock = lock
 
@@ -89,7 +89,8 @@ class SocketView:
 
     It has these methods and attributes of :class:`socket.socket`: ``fileno()``,
     ``getpeername()``, ``getsockname()``, ``getsockopt()``, ``setsockopt()``, ``gettimeout()``,
-    ``family``, ``type``, ``proto``; over TLS also those of :class:`TlsView`. Any thread may use it.
+    ``family``, ``type``, ``proto``; over TLS those of :class:`TlsView` as well. Any thread may use
+    it.
     After closing they raise :exc:`OSError`, as a closed socket's do.
 
     Args:

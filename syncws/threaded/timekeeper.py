@@ -10,7 +10,8 @@ import threading
 from collections import deque
 from typing import Any, Callable
 
-from .deadline import clock, release
+from .blocking import release
+from .deadline import clock
 from .guarded_logger import GuardedLogger
 
 __all__ = ["Timer", "call_later"]
@@ -50,7 +51,7 @@ class _Timekeeper:
     def __init__(self) -> None:
         # Timers that were set and that the thread has not seen yet; its methods are atomic.
         self._new: deque[Timer] = deque()
-        # Of who has the claim.
+        # Of the thread that has the claim.
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._purge_above = PURGE_ABOVE
@@ -64,7 +65,7 @@ class _Timekeeper:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(clock() + delay, callback)
         self._new.append(timer)
-        # After appending: who gives up the claim looks at what is new after that.
+        # After appending: a thread that gives up the claim looks for what is new after that.
         if not self._claim.locked():
             self._start()
         # After appending: the thread looks at what is new after setting the time.

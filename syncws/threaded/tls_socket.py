@@ -6,13 +6,19 @@ import contextlib
 import errno
 import socket
 import ssl
-import threading
+from typing import Any
 
+from .blocking import Lock, make_lock
 from .deadline import Deadline
 from .socket_view import TlsView
+from .tls_transport import send_in_full_records, tls_exceptions
 from .transport import READ_SIZE, WRITE_SIZE, Buffer, Transport
 
 __all__ = ["TlsSocketTransport"]
+
+#: The number of an error that only says that a signal handler has used the object meanwhile: Python
+#: asks the object, rather than the call, how the call went.
+INVALID_CODE = 10
 
 
 class TlsSocketTransport(Transport):
@@ -26,16 +32,29 @@ class TlsSocketTransport(Transport):
     """
 
     secure = True
-    descriptor = None
     sock: ssl.SSLSocket
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
         sock.settimeout(0)
-        # Guards OpenSSL's object. Held for calls that don't wait; innermost of locks.
-        self._lock = threading.Lock()
+        # Guards OpenSSL's object. Held for calls that don't wait; innermost of locks. Re-entrant,
+        # since such calls let signal handlers run, which may send.
+        self._lock: Lock = make_lock()
         # Guarded by the write lock: what was tried to be sent needs something to be read first.
         self._reads_to_send = False
+
+    @property
+    def descriptor(self) -> int | None:
+        """See :attr:`Transport.descriptor`."""
+        usable = self._is_native(ssl.SSLSocket) and getattr(self.sock, "_sslobj", None) is not None
+        return self.sock.fileno() if usable else None
+
+    @property
+    def tls(self) -> tuple[Any, ...] | None:
+        """See :attr:`Transport.tls`."""
+        # OpenSSL reads and writes the socket: there are no buffers in memory.
+        sslobj = self.sock._sslobj  # type: ignore[attr-defined]
+        return (sslobj, None, None, self.sock, self._lock, *tls_exceptions())
 
     @property
     def tls_view(self) -> TlsView:
@@ -73,8 +92,7 @@ class TlsSocketTransport(Transport):
 
     def send_apart(self, header: bytes, payload: Buffer, deadline: Deadline | None = None) -> None:
         """See :meth:`Transport.send_apart`."""
-        self.send_all(header, deadline)
-        self.send_all(payload, deadline)
+        send_in_full_records(self, header, payload, deadline)
 
     def flush(self) -> bool:
         """See :meth:`Transport.flush`."""
@@ -89,6 +107,10 @@ class TlsSocketTransport(Transport):
             self._finish = False
             self._end_sending()
         return True
+
+    def is_interrupted(self) -> bool:
+        """See :meth:`Transport.is_interrupted`."""
+        return self._lock._is_owned()
 
     def abort(self) -> None:
         """See :meth:`Transport.abort`."""
@@ -108,6 +130,10 @@ class TlsSocketTransport(Transport):
             return 0
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as exc:
             raise BrokenPipeError(errno.EPIPE, "the peer closed the connection") from exc
+        except ssl.SSLError as exc:
+            if exc.errno == INVALID_CODE:
+                return 0
+            raise
         self.bytes_sent += sent
         return sent
 

@@ -1,4 +1,4 @@
-"""Bytes over a socket: the only code that reads and writes one, plain or TLS.
+"""Bytes over a socket: the only code that reads and writes one. TLS is a transport over another.
 
 Reading belongs to one thread at a time, writing to whoever holds the
 connection's write lock; the two don't wait for each other. Writing comes in
@@ -9,12 +9,6 @@ ends every wait.
 
 The socket stays in blocking mode, so that reading is one system call; waits
 with a deadline are made of a poll and a call that doesn't block.
-
-TLS is an :class:`ssl.SSLObject` between two memory BIOs, over another
-transport. Two threads must never be inside one OpenSSL object, so each call on
-it is made under a lock, and is short, because only bytes in memory move: no
-wait for the network happens under that lock. Since the transport below may be
-TLS again, TLS in TLS comes for free.
 """
 
 from __future__ import annotations
@@ -28,22 +22,19 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from .deadline import SIGNAL_INTERVAL, Deadline, is_green, is_main_thread
-from .socket_view import TlsView
+from .blocking import SIGNAL_INTERVAL, is_green, is_main_thread
+from .deadline import Deadline
 
 if TYPE_CHECKING:
-    import ssl
+    from .socket_view import TlsView
 
-__all__ = ["TlsTransport", "Transport"]
+__all__ = ["Transport"]
 
 #: Bytes read at once.
 READ_SIZE = 1 << 16
 
 #: Bytes written at once, so that progress can be seen while a large frame goes out.
 WRITE_SIZE = 1 << 18
-
-#: Bytes encrypted at once: four TLS records.
-TLS_WRITE_SIZE = 1 << 16
 
 #: The longest that poll() can wait, in milliseconds.
 MAX_POLL = 2**31 - 1
@@ -81,10 +72,10 @@ class Transport:
         self.sock = sock
         self.local_address: Any = _address(sock.getsockname)
         self.remote_address: Any = _address(sock.getpeername)
-        self.bytes_received = 0
-        self.bytes_sent = 0
+        self.bytes_received: int = 0
+        self.bytes_sent: int = 0
         # Guarded by the connection's write lock:
-        self.backlog = bytearray()
+        self.backlog: bytearray = bytearray()
         self._finish = False  # close the sending side once the backlog is empty
         # Keeps abort() from shutting down what has the descriptor's number after close().
         # Re-entrant, because a signal handler may abort while the main thread does.
@@ -97,8 +88,17 @@ class Transport:
         Not where the socket or the threads are others than the interpreter's (gevent,
         eventlet): only their own methods know how to wait.
         """
-        plain = type(self.sock) is socket.socket and issubclass(socket.socket, _socket.socket)
-        return self.sock.fileno() if plain and not is_green(threading.Lock()) else None
+        return self.sock.fileno() if self._is_native(socket.socket) else None
+
+    def _is_native(self, kind: type[socket.socket]) -> bool:
+        """Tell whether sockets and threads are the interpreter's, and this one is of that kind."""
+        native = issubclass(socket.socket, _socket.socket) and not is_green(threading.Lock())
+        return native and type(self.sock) is kind
+
+    @property
+    def tls(self) -> tuple[Any, ...] | None:
+        """What the bytes at the descriptor pass through, if they may; ``None`` without TLS."""
+        return None
 
     @property
     def tls_view(self) -> TlsView | None:
@@ -291,6 +291,10 @@ class Transport:
             return None
         return int.from_bytes(answer, sys.byteorder)
 
+    def is_interrupted(self) -> bool:
+        """Tell whether this is a signal handler, and the call it interrupted holds a lock."""
+        return False
+
     # --- ending ---
 
     def abort(self) -> None:
@@ -307,177 +311,6 @@ class Transport:
         """Release a forked child's descriptor. The stream is the parent's, and goes on."""
         self._ending = threading.RLock()  # its owner may be a thread that only the parent has
         self.sock.close()
-
-
-class TlsTransport(Transport):
-    """TLS over another transport.
-
-    Args:
-        below: what carries the TLS records; owned from now on.
-        context: certificates and rules.
-        server_side: which side of TLS this is.
-        server_hostname: the name to check, for a client.
-    """
-
-    secure = True
-    descriptor = None
-
-    def __init__(
-        self,
-        below: Transport,
-        context: ssl.SSLContext,
-        *,
-        server_side: bool,
-        server_hostname: str | None = None,
-    ) -> None:
-        import ssl
-
-        self._below = below
-        self.sock = below.sock
-        self.local_address = below.local_address
-        self.remote_address = below.remote_address
-        # Guards the three objects below. Held for calls in memory only; innermost of locks.
-        self._lock = threading.Lock()
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self.ssl_object = context.wrap_bio(
-            self._incoming,
-            self._outgoing,
-            server_side=server_side,
-            server_hostname=server_hostname,
-        )
-        # Reading and writing each use their own; bound once, as looking up takes time.
-        self._want_read = ssl.SSLWantReadError
-        self._closed_by_peer = ssl.SSLZeroReturnError
-
-    @property
-    def bytes_received(self) -> int:  # type: ignore[override]
-        """Bytes read from the network so far."""
-        return self._below.bytes_received
-
-    @property
-    def bytes_sent(self) -> int:  # type: ignore[override]
-        """Bytes written to the network so far."""
-        return self._below.bytes_sent
-
-    @property
-    def tls_view(self) -> TlsView:
-        """See :attr:`Transport.tls_view`."""
-        return TlsView(self.ssl_object, self._lock)
-
-    def handshake(self, deadline: Deadline) -> None:
-        """See :meth:`Transport.handshake`."""
-        while True:
-            try:
-                with self._lock:
-                    self.ssl_object.do_handshake()
-            except self._want_read:
-                self._below.send_all(self._take_output(), deadline)
-                data = self._below.recv(deadline)
-                if not data:
-                    raise ConnectionResetError(
-                        errno.ECONNRESET, "the peer closed the connection during the TLS handshake"
-                    ) from None
-                self._feed(data)
-            except OSError:
-                # The alert that tells the peer why.
-                with contextlib.suppress(OSError):
-                    self._below.send_now(self._take_output())
-                raise
-            else:
-                self._below.send_all(self._take_output(), deadline)
-                return
-
-    def recv(self, deadline: Deadline | None = None) -> bytes:
-        """See :meth:`Transport.recv`."""
-        while True:
-            try:
-                with self._lock:
-                    return self.ssl_object.read(READ_SIZE)
-            except self._want_read:
-                pass
-            except self._closed_by_peer:
-                return b""
-            data = self._below.recv(deadline)
-            if not data:
-                # Closing TCP without closing TLS cuts nothing off unnoticed: WebSocket has a
-                # closing handshake of its own. TLS isn't told, so that writing goes on.
-                return b""
-            self._feed(data)
-
-    @property
-    def pending(self) -> bool:
-        """See :attr:`Transport.pending`."""
-        # Reading may leave output too: answers to key updates.
-        return self._outgoing.pending > 0 or self._below.pending
-
-    @property
-    def backlog_size(self) -> int:
-        """See :attr:`Transport.backlog_size`."""
-        # Not what is being encrypted just now by a thread that sends: the peer has no part in it.
-        return self._below.backlog_size
-
-    def send_all(self, data: Buffer, deadline: Deadline | None = None) -> None:
-        """See :meth:`Transport.send_all`."""
-        with memoryview(data) as view:
-            for start in range(0, len(view), TLS_WRITE_SIZE):
-                self._below.send_all(self._encrypt(view[start : start + TLS_WRITE_SIZE]), deadline)
-
-    def send_apart(self, header: bytes, payload: Buffer, deadline: Deadline | None = None) -> None:
-        """See :meth:`Transport.send_apart`."""
-        self.send_all(header, deadline)
-        self.send_all(payload, deadline)
-
-    def send_now(self, data: Buffer) -> None:
-        """See :meth:`Transport.send_now`."""
-        self._below.send_now(self._encrypt(data))
-
-    def finish_sending(self) -> None:
-        """See :meth:`Transport.finish_sending`."""
-        with contextlib.suppress(OSError), self._lock:
-            self.ssl_object.unwrap()  # queues close_notify, then wants the peer's
-        self._below.send_now(self._take_output())
-        self._below.finish_sending()
-
-    def flush(self) -> bool:
-        """See :meth:`Transport.flush`."""
-        self._below.send_now(self._take_output())
-        return self._below.flush()
-
-    def wait_writable(self, deadline: Deadline) -> bool:
-        """See :meth:`Transport.wait_writable`."""
-        self._below.send_now(self._take_output())
-        return self._below.wait_writable(deadline)
-
-    def unacknowledged(self) -> int | None:
-        """See :meth:`Transport.unacknowledged`."""
-        return self._below.unacknowledged()
-
-    def abort(self) -> None:
-        """See :meth:`Transport.abort`."""
-        self._below.abort()
-
-    def close(self) -> None:
-        """See :meth:`Transport.close`."""
-        self._below.close()
-
-    def after_fork(self) -> None:
-        """See :meth:`Transport.after_fork`."""
-        self._below.after_fork()
-
-    def _encrypt(self, data: Buffer) -> bytes:
-        with self._lock:
-            if data:  # older Pythons take an empty write for the end
-                self.ssl_object.write(data)
-            return self._outgoing.read()
-
-    def _take_output(self) -> bytes:
-        with self._lock:
-            return self._outgoing.read()
-
-    def _feed(self, data: bytes) -> None:
-        with self._lock:
-            self._incoming.write(data)
 
 
 def _address(get: Any) -> Any:

@@ -1,16 +1,16 @@
 """Waiting for messages of several connections at once.
 
-Who waits has one bell, in the inbox of every connection, which rings whenever a message comes,
-room is made or the connection is closed. A bell says only that it is worth looking again; what
-counts is what is there then. It takes nothing, so nothing gets lost or stuck:
+A thread that waits has one bell, in the inbox of every connection, which rings whenever a message
+comes, room is made or the connection is closed. A bell says only that it is worth looking
+again; what counts is what is there then. It takes nothing, so nothing gets lost or stuck:
 
 - Whoever delivers rings the bells besides waking callers of ``recv()``, one for each message. A
   bell uses up no message, so it takes no caller's wake-up; and a caller that takes the message
   leaves the bell where it was, for the next one.
 - The bell is there before we look for messages, and rings after they are put in: one of the two
-  sees the other. It counts among those who wait (``queue.waiting``), so that the accelerator
+  sees the other. It counts among those that wait (``queue.waiting``), so that the accelerator
   tells of what it read, and whoever gives up the reading role looks for somebody to read.
-- The bell is there, too, before we look at the role. If it is free, the reader thread is woken.
+- The bell is also there before we look at the role. If it is free, the reader thread is woken.
   That keeps the role as long as no caller of ``recv()`` waits, as a bell can't read; if it, or a
   caller, gives it up, it does so before looking for bells, and wakes the reader thread again.
 - Above the marks nobody needs to read. A message that is there makes the connection ready; if it
@@ -24,10 +24,11 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from ..exceptions import ConnectionClosed
+from .blocking import is_main_thread, wait_for_lock
 from .connection import Connection
-from .deadline import Deadline, is_main_thread, wait_for_lock
+from .deadline import Deadline
 from .inbox import Bell
-from .receiving import READ_SOME
+from .reading import READ_SOME
 
 __all__ = ["wait"]
 
@@ -42,7 +43,7 @@ def wait(connections: Iterable[C], timeout: float | None = None) -> list[C]:
     """Wait for connections that ``recv()`` returns a message of, or raises for, without blocking.
 
     These have a complete message, or are closed. Blocks until there is one; takes nothing: the
-    messages stay for ``recv()``. Any thread may call it, several at once, also for the same
+    messages stay for ``recv()``. Any thread may call it, several at once, even for the same
     connections, and while others receive from them; these may take the message first, so that a
     ``recv(timeout=0)`` is for programs where several threads receive::
 
@@ -57,7 +58,7 @@ def wait(connections: Iterable[C], timeout: float | None = None) -> list[C]:
     ``batch()`` is sent first.
 
     Args:
-        connections: clients' or servers' connections, also mixed. One that is given twice
+        connections: clients' or servers' connections, or both. One that is given twice
             counts once, where it comes first. Without any nothing is waited for.
         timeout: seconds to wait; 0, or less, only looks; ``None`` waits forever.
 
@@ -132,7 +133,7 @@ def _look(connection: Connection) -> bool:
         connection._ensure_reading()
     else:
         with contextlib.suppress(TimeoutError):
-            connection._read_here(Deadline(0.0), is_done)
+            connection._reading.read_here(Deadline(0.0), is_done)
     return _is_ready(connection)
 
 

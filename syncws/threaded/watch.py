@@ -21,7 +21,7 @@ class Watched(Interface):
     logger: Any
 
     def _look(self) -> None:
-        """See to it that somebody reads. Must not block."""
+        """Ensure that somebody reads. Must not block."""
 
 
 class _Watch:

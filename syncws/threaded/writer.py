@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Callable
-from typing import Protocol as Interface
+from typing import Any, Callable, TypeVar
 
-from ..accel import WriteLock
 from ..aliases import BytesLike, DataLike
 from ..exceptions import ConcurrencyError, InvalidState, SendTimeout, SlowPeer
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
-from .deadline import Deadline, Latch, forget_owner, is_green, wait_for_lock
+from .blocking import Lock, forget_owner, make_lock, wait_for_lock
+from .deadline import Deadline
 from .flusher import call_when_writable
+from .latch import Latch
 from .outgoing import encode_fragments
 from .timekeeper import Timer, call_later
 from .transport import Transport
 
-__all__ = ["Broken", "Lock", "Writer"]
+__all__ = ["Broken", "Writer"]
 
 #: Bytes of a payload from which on it isn't copied behind its header.
 LARGE = 1 << 15
@@ -27,23 +27,14 @@ LARGE = 1 << 15
 #: Seconds after which the timekeeper tries again to write what another thread should have.
 DRAIN_INTERVAL = 0.05
 
+#: What a handler is told that would wait for a thread which waits for what it has interrupted.
+INTERRUPTED = "a signal handler can't wait for threads that send while it interrupts TLS"
+
+T = TypeVar("T")
+
 
 class Broken(Exception):
     """Nothing can be written: the connection isn't open, or just broke, as the cause says."""
-
-
-class Lock(Interface):
-    """A re-entrant lock that knows whether the calling thread has it."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take it; return whether it was to be had."""
-
-    def release(self) -> None:
-        """Give it back."""
-
-    def __enter__(self) -> bool: ...
-    def __exit__(self, *args: object) -> None: ...
-    def _is_owned(self) -> bool: ...
 
 
 class _FragmentedMessage:
@@ -86,10 +77,10 @@ class Writer:
         self._abort = abort
         self._fail = fail
         # The write lock: held while the bytes of one frame are written, which may take as
-        # long as the peer likes. Never taken by who holds the state lock; only tried, never
-        # waited for, by the reader and the timekeeper. It knows its owner, so that it can
+        # long as the peer likes. Never taken by a thread that holds the state lock; only tried,
+        # never waited for, by the reader and the timekeeper. It knows its owner, so that it can
         # be released when a signal handler raised right after it was taken.
-        self.lock: Lock = _make_write_lock()
+        self.lock: Lock = make_lock()
         # Guarded by the write lock:
         self.frames_sent = self.messages_sent = 0
         # Guarded by the state lock: messages sent by post(), a frame each.
@@ -110,15 +101,19 @@ class Writer:
         data: BytesLike,
         timeout: float | None,
         compress: bool | None,
+        *,
+        fin: bool = True,
+        message: _FragmentedMessage | None = None,
     ) -> None:
-        """Write a message in one frame.
+        """Write a data frame: a whole message, or what ``message`` has it as a fragment of.
 
         Raises:
             ConcurrencyError: the calling thread is sending already.
             SendTimeout: nothing was written in time.
             Broken: the connection isn't open, or broke and is cut.
         """
-        self._send_frame(opcode, data, True, timeout, compress, None)
+        deadline = None if timeout is None else Deadline(timeout)
+        self._write(self._write_frame, deadline, message, opcode, data, fin, compress)
 
     def send_batch(self, messages: list[DataLike], timeout: float | None) -> None:
         """Write messages, a frame each, in one piece.
@@ -126,7 +121,7 @@ class Writer:
         Raises what :meth:`send` does.
         """
         deadline = None if timeout is None else Deadline(timeout)
-        self._exclusively(lambda: self._write_batch(messages, deadline), deadline, None)
+        self._write(self._write_batch, deadline, messages)
 
     def send_fragments(
         self,
@@ -153,9 +148,9 @@ class Writer:
             for opcode, data in encoded:
                 number += 1
                 kind = opcode if number == 1 else Opcode.CONT
-                self._send_frame(kind, data, number == count, timeout, compress, message)
+                self.send(kind, data, timeout, compress, fin=number == count, message=message)
             if number and count is None:
-                self._send_frame(Opcode.CONT, b"", True, timeout, compress, message)
+                self.send(Opcode.CONT, b"", timeout, compress, message=message)
             self._end_fragmented(message)
         except BaseException:
             # The message has begun, and others can't send before its end: that is now. First,
@@ -172,23 +167,14 @@ class Writer:
         Raises:
             Broken: it did not in time, or the connection broke; it is cut.
         """
-        deadline = None if timeout is None else Deadline(timeout)
-        lock = self.lock
         try:
-            # Who has the lock meanwhile writes our rest first, and so does everybody after.
-            if wait_for_lock(lock, -1 if deadline is None else deadline.lock_timeout()):
-                self._transport.send_all(b"", deadline)
-        except OSError as exc:  # half a frame is out
-            self._abort(exc)
-            raise Broken from exc
-        except BaseException as exc:  # raised by a signal handler: the same
+            self._exclusively(self._write_rest, None if timeout is None else Deadline(timeout))
+        except Broken:
+            raise
+        except BaseException as exc:  # raised by a signal handler: half a frame is out
             self._abort(exc)
             raise
         finally:
-            try:  # noqa: SIM105  # as in _exclusively()
-                lock.release()
-            except RuntimeError:  # it was not acquired
-                pass
             self.drain()
 
     def _end_fragmented(self, message: _FragmentedMessage) -> None:
@@ -196,58 +182,70 @@ class Writer:
             self._fragmented = None
         message.done.set()
 
-    def _send_frame(
-        self,
-        opcode: Opcode,
-        data: BytesLike,
-        fin: bool,
-        timeout: float | None,
-        compress: bool | None,
-        message: _FragmentedMessage | None,
-    ) -> None:
-        """Write a data frame; ``message`` is what it is a fragment of, if it is one."""
-        deadline = None if timeout is None else Deadline(timeout)
-        self._exclusively(
-            lambda: self._write_frame(opcode, data, fin, deadline, compress), deadline, message
-        )
-
-    def _exclusively(
-        self,
-        write: Callable[[], None],
-        deadline: Deadline | None,
-        message: _FragmentedMessage | None,
-    ) -> None:
-        """Call ``write`` with the write lock; ``message`` is what it writes a fragment of."""
-        lock = self.lock
-        if lock._is_owned():
+    def _write(self, write: Callable[..., None], deadline: Deadline | None, *args: Any) -> None:
+        """Call ``write(deadline, *args)``, which begins with the write lock."""
+        if self.lock._is_owned():
             raise ConcurrencyError("a signal handler can't send while it interrupts a send")
         try:
-            try:
-                self._acquire(deadline, message)
-                if message is not None:
-                    self._fragmented = message
-                self._write(write, deadline)
-            finally:
-                # One call, so that a signal handler can't raise between looking and releasing.
-                try:  # noqa: SIM105  # entering suppress() would be such a point
-                    lock.release()
-                except RuntimeError:  # it was not acquired
-                    pass
+            self._exclusively(write, deadline, *args)
         except BaseException:
             self.drain()  # as below, and what the timekeeper found the lock taken for
             raise
-        # What came while we held the lock found it taken: it is for us to write.
-        if self._protocol.has_output:
+        # What came while we held the lock found it taken: we have to write it.
+        if self.is_behind:
             self.drain()
+
+    def _exclusively(self, write: Callable[..., T], *args: Any) -> T:
+        """Call ``write(*args)``, which takes the write lock; release it, whatever happens.
+
+        Should it fail with the lock held the connection is cut, before others can write: half a
+        frame may be out.
+
+        Raises:
+            ConcurrencyError: as ``write`` does; nothing was written.
+            SendTimeout: the same.
+            Broken: the connection isn't open, or broke and is cut.
+        """
+        lock = self.lock
+        try:
+            return write(*args)
+        except (ConcurrencyError, SendTimeout):
+            raise
+        except InvalidState as exc:
+            raise Broken from exc
+        except OSError as exc:
+            self._abort(exc)
+            raise Broken from exc
+        except BaseException as exc:  # raised by a signal handler
+            if lock._is_owned():
+                self._abort(exc)
+            raise
+        finally:
+            # One call, so that a signal handler can't raise between looking and releasing.
+            try:  # noqa: SIM105  # entering suppress() would be such a point
+                lock.release()
+            except RuntimeError:  # it was not acquired
+                pass
+
+    def _begin(self, deadline: Deadline | None, message: _FragmentedMessage | None) -> None:
+        """Wait for the write lock, and for room: once it has it, the caller writes a frame.
+
+        The peer must have room before the frame is made: once compressed or encrypted, it can't
+        be taken back.
+        """
+        self._acquire(deadline, message)
+        if message is not None:
+            self._fragmented = message
+        if deadline is None or self._protocol.state is not State.OPEN:
+            return
+        if not self._transport.wait_writable(deadline):
+            raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
 
     def _acquire(self, deadline: Deadline | None, message: _FragmentedMessage | None) -> None:
         """Wait for the write lock, and for the end of another thread's fragmented message."""
         while True:
-            if self.lock.acquire(blocking=False):
-                pass
-            elif deadline is None:
-                wait_for_lock(self.lock, -1)
-            elif not wait_for_lock(self.lock, deadline.lock_timeout()):
+            if not self._wait_for_lock(deadline):
+                assert deadline is not None
                 raise SendTimeout(f"other threads kept sending for {deadline.timeout} s")
             other = self._fragmented
             if other is None or other is message:
@@ -255,40 +253,37 @@ class Writer:
             if other.thread == threading.get_ident():
                 raise ConcurrencyError("the fragments of a message can't send messages")
             self.lock.release()
-            self.drain()  # who came in between found the lock taken
+            self.drain()  # whoever came in between found the lock taken
+            if self._transport.is_interrupted():
+                raise ConcurrencyError(INTERRUPTED)
             if not other.done.wait(None if deadline is None else deadline.remaining()):
                 assert deadline is not None
                 raise SendTimeout(f"a fragmented message went on for {deadline.timeout} s")
             if self._protocol.close_expected():
                 raise Broken
 
-    def _write(self, write: Callable[[], None], deadline: Deadline | None) -> None:
-        """Serialize and write data frames, with the write lock held."""
-        try:
-            # The peer must have room before the frame is made: once compressed or
-            # encrypted, it can't be taken back.
-            if deadline is not None:
-                self._wait_for_peer(deadline)
-            write()
-        except SendTimeout:
-            raise
-        except InvalidState as exc:
-            raise Broken from exc
-        except OSError as exc:  # half a frame may be out
-            self._abort(exc)
-            raise Broken from exc
-        except BaseException as exc:  # raised by a signal handler: the same
-            self._abort(exc)
-            raise
+    def _wait_for_lock(self, deadline: Deadline | None) -> bool:
+        """Wait for the write lock; return whether it was free in time.
+
+        Raises:
+            ConcurrencyError: it is another thread's, which may wait for what we have interrupted.
+        """
+        if self._transport.is_interrupted():
+            if self.lock.acquire(blocking=False):
+                return True
+            raise ConcurrencyError(INTERRUPTED)
+        return wait_for_lock(self.lock, -1 if deadline is None else deadline.lock_timeout())
 
     def _write_frame(
         self,
+        deadline: Deadline | None,
+        message: _FragmentedMessage | None,
         opcode: Opcode,
         data: BytesLike,
         fin: bool,
-        deadline: Deadline | None,
         compress: bool | None,
     ) -> None:
+        self._begin(deadline, message)
         with self._state_lock:
             ahead = self._take_ahead()
             header = None
@@ -306,7 +301,8 @@ class Writer:
         self.frames_sent += 1
         self.messages_sent += fin
 
-    def _write_batch(self, messages: list[DataLike], deadline: Deadline | None) -> None:
+    def _write_batch(self, deadline: Deadline | None, messages: list[DataLike]) -> None:
+        self._begin(deadline, None)
         with self._state_lock:
             ahead = self._take_ahead()
             frames = self._protocol.serialize_messages(messages)
@@ -314,10 +310,10 @@ class Writer:
         self.frames_sent += len(messages)
         self.messages_sent += len(messages)
 
-    def _wait_for_peer(self, deadline: Deadline) -> None:
-        is_open = self._protocol.state is State.OPEN
-        if is_open and not self._transport.wait_writable(deadline):
-            raise SendTimeout(f"the peer did not read for {deadline.timeout} s")
+    def _write_rest(self, deadline: Deadline | None) -> None:
+        # Whoever has the lock meanwhile writes our rest first, and so does everybody after.
+        if wait_for_lock(self.lock, -1 if deadline is None else deadline.lock_timeout()):
+            self._transport.send_all(b"", deadline)
 
     def _take_ahead(self) -> bytes:
         """Return what is to be written before the next data frame; with both locks held.
@@ -344,14 +340,13 @@ class Writer:
             SlowPeer: there would be more; nothing was done.
         """
         with self._state_lock:
-            if self._protocol.state is not State.OPEN:
-                return
-            waiting = self.waiting
-            if waiting and waiting + len(frame) > limit:
-                raise SlowPeer(waiting, limit)
-            self._protocol.post(frame)
-            self.messages_posted += 1
-        self.drain()
+            if self._protocol.state is State.OPEN:
+                waiting = self.waiting
+                if waiting and waiting + len(frame) > limit:
+                    raise SlowPeer(waiting, limit)
+                self._protocol.post(frame)
+                self.messages_posted += 1
+        self.drain()  # perhaps the close frame, which found the lock taken by whoever posts
 
     @property
     def waiting(self) -> int:
@@ -361,32 +356,19 @@ class Writer:
     # --- what the protocol has to say, on any thread ---
 
     def drain(self) -> None:
-        """Write the protocol's output, as far as nobody has to wait for it.
+        """Write the protocol's output, as much of it as nobody has to wait for.
 
-        Who finds the write lock taken leaves: its holder looks at the output once more after
-        releasing it. What the kernel does not take, the timekeeper comes back for.
+        A thread that finds the write lock taken leaves: its holder looks at the output once more
+        after releasing it. What the kernel doesn't take is written once it takes more.
         """
-        lock = self.lock
-        if lock._is_owned():
+        if self.lock._is_owned():
             return  # in a signal handler: the call that it interrupted goes on
         while self.is_behind:
             try:
-                if not lock.acquire(blocking=False):
+                if not self._exclusively(self._try_output):
                     return
-                if not self._write_output():
-                    self._come_back()
-                    return
-            except OSError as exc:
-                self._abort(exc)
+            except Broken:
                 return
-            except BaseException as exc:  # raised by a signal handler
-                self._abort(exc)
-                raise
-            finally:
-                try:  # noqa: SIM105  # as in _exclusively()
-                    lock.release()
-                except RuntimeError:  # it was not acquired
-                    pass
 
     @property
     def is_behind(self) -> bool:
@@ -401,31 +383,14 @@ class Writer:
             TimeoutError: the peer did not read them in time; they stay.
             Broken: the connection broke, and is cut.
         """
-        lock = self.lock
-        if lock._is_owned():
+        if self.lock._is_owned():
             raise ConcurrencyError("a signal handler can't flush while it interrupts a send")
         while self.is_behind:
             try:
-                if not (
-                    wait_for_lock(lock, deadline.lock_timeout())
-                    and self._transport.wait_writable(deadline)
-                ):
+                if not self._exclusively(self._await_output, deadline):
                     raise TimeoutError(f"the peer did not read for {deadline.timeout} s")
-                self._write_output()
-            except TimeoutError:
-                raise
-            except OSError as exc:
-                self._abort(exc)
-                raise Broken from exc
-            except BaseException as exc:  # raised by a signal handler
-                self._abort(exc)
-                raise
             finally:
-                try:  # noqa: SIM105  # as in _exclusively()
-                    lock.release()
-                except RuntimeError:  # it was not acquired
-                    pass
-                self.drain()  # what found the lock taken; the timekeeper comes back for the rest
+                self.drain()  # what found the lock taken
 
     def close(self) -> None:
         """Release the descriptor, once whoever writes has noticed that the connection is cut."""
@@ -440,12 +405,28 @@ class Writer:
             self._transport.close()
 
     def after_fork(self) -> None:
-        """Let go of who waits here, in a forked child: nothing is ever written."""
+        """Let go of whoever waits here, in a forked child: nothing is ever written."""
         self._closed = True
         forget_owner(self.lock)
         message = self._fragmented
         if message is not None:
             message.done.set()
+
+    def _try_output(self) -> bool:
+        """Write what is queued if the lock is free; return whether all of it went."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        written = self._write_output()
+        if not written:
+            self._come_back()
+        return written
+
+    def _await_output(self, deadline: Deadline) -> bool:
+        """Write what is queued once that is possible; return whether it was, in time."""
+        in_time = self._wait_for_lock(deadline) and self._transport.wait_writable(deadline)
+        if in_time:
+            self._write_output()
+        return in_time
 
     def _write_output(self) -> bool:
         """Write what is queued without waiting; return whether all of it went."""
@@ -465,7 +446,7 @@ class Writer:
         return self._transport.flush()
 
     def _come_back(self) -> None:
-        """See to it that the rest is written once the kernel takes more."""
+        """Have the rest written once the kernel takes more."""
         if not self._awaits_room and not self._closed:
             self._awaits_room = True
             call_when_writable(self._transport.sock, self._has_room)
@@ -480,10 +461,3 @@ class Writer:
             # Somebody has the lock, and may have counted on us: not at once again, as the
             # kernel may go on taking more without their writing any.
             self._timer = call_later(DRAIN_INTERVAL, self._has_room)
-
-
-def _make_write_lock() -> Lock:
-    # To the accelerator's lock all green threads (gevent, eventlet) are one and the same.
-    green = is_green(threading.Lock())
-    lock: Lock = threading.RLock() if green else WriteLock()  # type: ignore[assignment]
-    return lock

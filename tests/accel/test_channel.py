@@ -11,7 +11,7 @@ import pytest
 from support.channels import Ended, Fragments, import_c, make_channel
 from support.pairs import SOON, run, wait_until
 
-from syncws.accel import pure_channel
+from syncws.accel import pure
 
 # --- arguments ---
 
@@ -67,7 +67,7 @@ def test_timeout_that_is_no_number_is_an_error(make):
 
 @pytest.mark.parametrize("name", ["recv", "send"])
 def test_documentation_and_signature_are_the_same(name):
-    ours, theirs = getattr(import_c().Channel, name), getattr(pure_channel.Channel, name)
+    ours, theirs = getattr(import_c().Channel, name), getattr(pure.Channel, name)
     assert inspect.getdoc(ours) == inspect.getdoc(theirs)
     ours, theirs = inspect.signature(ours).parameters, inspect.signature(theirs).parameters
     assert list(ours) == list(theirs)
@@ -271,9 +271,7 @@ def test_message_that_another_thread_takes_meanwhile_is_not_received_twice(make)
 @pytest.mark.parametrize("kind", ["whole", "text", "fragments"])
 def test_message_is_put_back_where_a_signal_handler_raises_after_it_was_taken(kind):
     """In Python only: in C there is no point between."""
-    module = types.SimpleNamespace(
-        Channel=pure_channel.Channel, MessageQueue=pure_channel.MessageQueue
-    )
+    module = types.SimpleNamespace(Channel=pure.Channel, MessageQueue=pure.MessageQueue)
     channel = make_channel(module)
     queue = channel._queue
     if kind == "fragments":
@@ -403,7 +401,7 @@ def test_channel_without_a_descriptor_reads_and_sends_nothing(make):
 
 
 def test_python_never_reads_by_descriptor():
-    channel = pure_channel.Channel()
+    channel = pure.Channel()
     assert channel._go_direct(1, 2, 3) is False
     assert channel._post_now(b"\x81\x00", False) == 0
     assert channel._post_now(b"\x81\x00", True) == 0
@@ -412,7 +410,7 @@ def test_python_never_reads_by_descriptor():
 
 
 def test_python_leaves_waiting_to_a_subclass():
-    channel = pure_channel.Channel()
+    channel = pure.Channel()
     with pytest.raises(NotImplementedError):
         channel._await_message(None, None)
     with pytest.raises(NotImplementedError):
@@ -430,7 +428,7 @@ def test_c_checks_what_it_is_given():
     channel = Connection()
     with pytest.raises(RuntimeError, match="__init__"):
         channel.recv()
-    for wrong in (None, [], pure_channel.MessageQueue()):
+    for wrong in (None, [], pure.MessageQueue()):
         with pytest.raises(TypeError, match="_queue is a MessageQueue"):
             channel._queue = wrong
     with pytest.raises(TypeError):

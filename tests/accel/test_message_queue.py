@@ -7,14 +7,14 @@ import threading
 import pytest
 from support.pairs import SOON, run
 
-from syncws.accel import pure_channel
+from syncws.accel import pure
 
 
 @pytest.fixture(params=["c", "pure"])
 def make(request):
     """The class, of one implementation."""
     if request.param == "pure":
-        return pure_channel.MessageQueue
+        return pure.MessageQueue
     return pytest.importorskip("syncws.accel._speedups").MessageQueue
 
 
@@ -458,7 +458,7 @@ try:
 except AttributeError:
     pass
 """
-    module = make.__module__.rpartition(".")[2]
+    module = "pure" if make is pure.MessageQueue else "_speedups"
     done = subprocess.run([sys.executable, "-c", program.format(module=module)], check=False)
     assert done.returncode == 0
 

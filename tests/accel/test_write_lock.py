@@ -9,12 +9,12 @@ import pytest
 from support.channels import import_c
 from support.pairs import SOON, run, wait_until
 
-from syncws.accel import pure_channel
+from syncws.accel import pure
 
 
 @pytest.fixture(params=["c", "pure"])
 def make(request):
-    module = pure_channel if request.param == "pure" else import_c()
+    module = pure if request.param == "pure" else import_c()
     return module.WriteLock
 
 

@@ -1,6 +1,9 @@
 """The implementations that need an event loop; see implementations.py for the works."""
 
 import asyncio
+import itertools
+
+from corpora import some_order_books
 
 HOST = "127.0.0.1"
 
@@ -23,11 +26,17 @@ def parse_order(text):
     return count, b"x" * size
 
 
+def texts(work, count, size):
+    """That many texts for round trips."""
+    if work == "roundtrip":
+        return itertools.repeat("x" * size, count)
+    return itertools.islice(itertools.cycle(some_order_books(size)), count)
+
+
 async def work_as_client(work, count, size, recv, send_text, send_bytes):
     """Do the work of a client with coroutine functions."""
-    if work == "roundtrip":
-        text = "x" * size
-        for _ in range(count):
+    if work.startswith("roundtrip"):
+        for text in texts(work, count, size):
             await send_text(text)
             await recv()
     elif work == "receive":
@@ -47,11 +56,17 @@ async def work_as_client(work, count, size, recv, send_text, send_bytes):
 # --- websockets --------------------------------------------------------------------
 
 
-async def serve_websockets(work, port):
-    from websockets.asyncio.server import serve
+async def serve_websockets(work, port, context):
+    from websockets.asyncio.server import broadcast, serve
 
     async def handler(ws):
-        if work == "echo":
+        if work == "fanout":
+            async for message in ws:
+                if message == "hi":
+                    await ws.send(message)
+                else:
+                    broadcast(server.connections, message)
+        elif work == "echo":
             async for message in ws:
                 await ws.send(message)
         elif work == "sink":
@@ -64,7 +79,7 @@ async def serve_websockets(work, port):
                 for _ in range(count):
                     await ws.send(payload)
 
-    async with serve(handler, HOST, port) as server:
+    async with serve(handler, HOST, port, ssl=context) as server:
         await server.serve_forever()
 
 
@@ -78,13 +93,21 @@ async def run_websockets(work, uri, count, size):
 # --- aiohttp -----------------------------------------------------------------------
 
 
-async def serve_aiohttp(work, port):
+async def serve_aiohttp(work, port, context):
     from aiohttp import WSMsgType, web
+
+    connections = set()
 
     async def handler(request):
         ws = web.WebSocketResponse()
         await ws.prepare(request)
-        if work == "echo":
+        if work == "fanout":
+            connections.add(ws)
+            async for message in ws:
+                for each in [ws] if message.data == "hi" else list(connections):
+                    await each.send_str(message.data)
+            connections.discard(ws)
+        elif work == "echo":
             async for message in ws:
                 if message.type is WSMsgType.TEXT:
                     await ws.send_str(message.data)
@@ -103,48 +126,65 @@ async def serve_aiohttp(work, port):
     app.add_routes([web.get("/", handler)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, HOST, port).start()
+    await web.TCPSite(runner, HOST, port, ssl_context=context).start()
     await asyncio.Event().wait()
 
 
 async def run_aiohttp(work, uri, count, size):
     import aiohttp
 
-    async with aiohttp.ClientSession() as session, session.ws_connect(uri) as ws:
+    async with aiohttp.ClientSession() as session, session.ws_connect(uri, compress=15) as ws:
         await work_as_client(work, count, size, ws.receive, ws.send_str, ws.send_bytes)
 
 
 # --- Tornado -----------------------------------------------------------------------
 
 
-async def serve_tornado(work, port):
+async def serve_tornado(work, port, context):
     from tornado.web import Application
     from tornado.websocket import WebSocketHandler
 
-    class Echo(WebSocketHandler):
+    connections = set()
+
+    class Compressing(WebSocketHandler):
+        def get_compression_options(self):
+            return {}
+
+    class Fanout(Compressing):
+        def open(self):
+            connections.add(self)
+
+        def on_message(self, message):
+            for each in [self] if message == "hi" else connections:
+                each.write_message(message)
+
+        def on_close(self):
+            connections.discard(self)
+
+    class Echo(Compressing):
         def on_message(self, message):
             self.write_message(message)
 
-    class Sink(WebSocketHandler):
+    class Sink(Compressing):
         def on_message(self, message):
             if message == "done":
                 self.write_message("ok")
 
-    class Source(WebSocketHandler):
+    class Source(Compressing):
         async def on_message(self, message):
             count, payload = parse_order(message)
             for _ in range(count):
                 await self.write_message(payload, binary=True)
 
-    handler = {"echo": Echo, "sink": Sink, "source": Source}[work]
-    Application([("/", handler)]).listen(port, HOST)
+    handler = {"echo": Echo, "sink": Sink, "source": Source, "fanout": Fanout}[work]
+    Application([("/", handler)]).listen(port, HOST, ssl_options=context)
     await asyncio.Event().wait()
 
 
 async def run_tornado(work, uri, count, size):
     from tornado.websocket import websocket_connect
 
-    ws = await websocket_connect(uri)
+    ws = await websocket_connect(uri, compression_options={})
 
     def send_bytes(data):
         return ws.write_message(data, binary=True)
@@ -155,8 +195,10 @@ async def run_tornado(work, uri, count, size):
 # --- picows ------------------------------------------------------------------------
 
 
-async def serve_picows(work, port):
+async def serve_picows(work, port, context):
     from picows import WSListener, WSMsgType, ws_create_server
+
+    transports = set()
 
     class Listener(WSListener):
         def __init__(self):
@@ -164,10 +206,18 @@ async def serve_picows(work, port):
 
         def on_ws_connected(self, transport):
             self.transport = transport
+            transports.add(transport)
+
+        def on_ws_disconnected(self, transport):
+            transports.discard(transport)
 
         def on_ws_frame(self, transport, frame):
             if frame.msg_type == WSMsgType.CLOSE:
                 transport.disconnect()
+            elif work == "fanout":
+                payload = frame.get_payload_as_bytes()
+                for each in [transport] if payload == b"hi" else transports:
+                    each.send(frame.msg_type, payload)
             elif work == "echo":
                 transport.send(frame.msg_type, frame.get_payload_as_bytes())
             elif work == "sink":
@@ -190,7 +240,7 @@ async def serve_picows(work, port):
             self.paused = False
             self.send_rest()
 
-    server = await ws_create_server(lambda request: Listener(), HOST, port)
+    server = await ws_create_server(lambda request: Listener(), HOST, port, ssl=context)
     await server.serve_forever()
 
 

@@ -18,14 +18,17 @@ import platform
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 
 from children import HERE, Child, Failed
 from driver import CLOSE, HOST, NORMAL_CLOSURE, Unexpected, build_frame, open_connection
 from implementations import IMPLEMENTATIONS
 from rows import MIB, ROWS
+from secure import VARIABLE, make_certificates
 
 ROOT = HERE.parents[1]
 OURS = "syncws"
@@ -44,14 +47,14 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def wait_until_serving(server, port):
+def wait_until_serving(server, port, context):
     """Try until one connection was opened, and closed; the server is warmed up then, too."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         if server.process.poll() is not None:
             raise Failed(server.complaint())
         try:
-            with open_connection(port) as sock:
+            with open_connection(port, context) as sock:
                 sock.settimeout(START_TIMEOUT)
                 sock.sendall(build_frame(CLOSE, NORMAL_CLOSURE, masked=True))
                 while sock.recv(4096):
@@ -77,8 +80,9 @@ def resident_memory(pid):
 def measure_server(name, row, start):
     """The figures of the driver with an implementation's server."""
     port = free_port()
-    with start("implementations.py", "server", name, row.work, port) as server:
-        wait_until_serving(server, port)
+    context = ssl.create_default_context() if row.tls else None
+    with start("implementations.py", "server", name, row.work, int(row.tls), port) as server:
+        wait_until_serving(server, port, context)
         before = resident_memory(server.process.pid) if row.unit == "KiB" else 0
         with start("driver.py", "server", *scenario(row), port) as driver:
             try:
@@ -97,8 +101,8 @@ def measure_client(name, row, start):
     """The figures of the driver with an implementation's client."""
     with start("driver.py", "client", *scenario(row)) as driver:
         port = driver.read()["port"]
-        numbers = (row.count, row.size)
-        with start("implementations.py", "client", name, row.work, port, *numbers) as client:
+        arguments = (row.work, int(row.tls), port, row.count, row.size)
+        with start("implementations.py", "client", name, *arguments) as client:
             try:
                 client.finish()
             except Failed as exc:
@@ -116,7 +120,8 @@ def remark(driver):
 
 def scenario(row):
     """What the driver is told."""
-    return row.scenario, row.count, row.size, row.connections, row.window
+    numbers = (row.count, row.size, row.connections, row.window, row.tls, row.deflate)
+    return row.scenario, *map(int, numbers)
 
 
 def measure(name, row, start):
@@ -225,7 +230,7 @@ def print_summary(results):
     if len(lines) > 1:
         print()
         for name, unit, ours, theirs, best, number in lines:
-            print(f"{name:20} {unit:6} {ours:>12} {theirs:>14} {best:18} {number:>7}")
+            print(f"{name:26} {unit:6} {ours:>12} {theirs:>14} {best:18} {number:>7}")
 
 
 # --- the command -------------------------------------------------------------------
@@ -302,8 +307,26 @@ def allow_many_files():
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run(options):
+def choose_rows(options, folder):
+    """The rows to measure; those over TLS have what they need in the folder, or are left out."""
+    rows = [ROWS[name] for name in options.only or ROWS]
+    if any(row.tls for row in rows):
+        try:
+            os.environ[VARIABLE] = str(make_certificates(folder, HOST))
+        except ImportError as exc:
+            print(f"TLS: skipped: {exc}")
+            rows = [row for row in rows if not row.tls]
+    return [row.scaled_down() for row in rows] if options.quick else rows
+
+
+def is_able(found, row):
+    """Whether an implementation has what a row measures."""
+    return row.work in found[row.role] and (row.role in found["deflate"] or not row.deflate)
+
+
+def run(options, folder):
     """Measure and print; return whether nothing failed."""
+    rows = choose_rows(options, folder)
     env = environment()
     names = list(IMPLEMENTATIONS) if options.impl is None else options.impl
     found = find_implementations(names, env)
@@ -315,21 +338,44 @@ def run(options):
         return Child(script, *arguments, deadline=options.deadline, env=env)
 
     results, all_failures = {}, {}
-    for name in options.only or ROWS:
-        row = ROWS[name].scaled_down() if options.quick else ROWS[name]
-        able = [impl for impl in found if row.work in found[impl][row.role]]
-        results[name], failures = measure_row(row, able, options.rounds, start)
-        print_row(row, results[name], failures)
+    for row in rows:
+        able = [impl for impl in found if is_able(found[impl], row)]
+        results[row.name], failures = measure_row(row, able, options.rounds, start)
+        print_row(row, results[row.name], failures)
         if failures:
-            all_failures[name] = failures
+            all_failures[row.name] = failures
     print_summary(results)
     if options.json:
         write_json(options, found, results, all_failures)
     return not all_failures
 
 
+def processor():
+    """The model of the processor."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
+def shown_arguments(arguments):
+    """The arguments, without the file that figures are written to."""
+    shown, following = [], iter(arguments)
+    for argument in following:
+        if argument == "--json":
+            next(following, None)
+        elif not argument.startswith("--json="):
+            shown.append(argument)
+    return shown
+
+
 def write_json(options, found, results, failures):
     content = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", "tests/bench/compare.py", *shown_arguments(sys.argv[1:])]),
+        "cores": os.cpu_count(),
+        "processor": processor(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "rounds": options.rounds,
@@ -347,7 +393,8 @@ def main():
     allow_many_files()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return 0 if run(options) else 1
+        with tempfile.TemporaryDirectory() as folder:
+            return 0 if run(options, folder) else 1
     except KeyboardInterrupt:
         return 130
 

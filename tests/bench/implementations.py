@@ -1,13 +1,16 @@
 """The implementations, each used as its own documentation shows, with its defaults.
 
     python implementations.py check NAME ...               print what there is, as JSON
-    python implementations.py server NAME WORK PORT        serve until killed
-    python implementations.py client NAME WORK PORT COUNT SIZE
+    python implementations.py server NAME WORK TLS PORT    serve until killed
+    python implementations.py client NAME WORK TLS PORT COUNT SIZE
 
 Works of a server: "echo"; "sink": read until "done", then answer "ok"; "source": on "COUNT SIZE"
-send that many messages. Works of a client: "roundtrip", "receive" and "send", the mirror images.
-"source_many", "source_batch", "send_many" and "send_batch" are those of connections that have
-send_many() and batch(). The driver measures: nothing here looks at a clock.
+send that many messages; "fanout": send each message to all connections, but answer "hi". Works of a
+client: "roundtrip", "receive" and "send", the mirror images; "roundtrip_json" sends texts that
+compression has to do with. All that can compress agree to it, and leave it to the driver whether
+that happens. TLS is 0 or 1; clients trust what SSL_CERT_FILE says. "source_many", "source_batch",
+"send_many" and "send_batch" are those of connections that have send_many() and batch(). The driver
+measures: nothing here looks at a clock.
 """
 
 import dataclasses
@@ -22,13 +25,27 @@ from typing import Callable, Optional
 
 import asynchronous
 from children import end_with_parent, report
+from secure import VARIABLE, server_context
 
 HOST = "127.0.0.1"
-SERVER_WORKS = ["echo", "sink", "source"]
-CLIENT_WORKS = ["roundtrip", "receive", "send"]
+SERVER_WORKS = ("echo", "sink", "source", "fanout")
+CLIENT_WORKS = ("roundtrip", "roundtrip_json", "receive", "send")
 
 
 # --- blocking servers --------------------------------------------------------------
+
+
+def fan_out(ws, messages, connections, broadcast):
+    """Send messages to all connections; answer "hi", once this one is among them."""
+    connections.add(ws)
+    try:
+        for message in messages:
+            if message == "hi":
+                ws.send(message)
+            else:
+                broadcast(message)
+    finally:
+        connections.discard(ws)
 
 
 def handle(work, messages, send):
@@ -48,11 +65,13 @@ def handle(work, messages, send):
                 send(payload)
 
 
-def serve_syncws(work, port):
-    from syncws import serve
+def serve_syncws(work, port, context):
+    from syncws import broadcast, serve
 
     def handler(ws):
-        if work == "source_many":
+        if work == "fanout":
+            fan_out(ws, ws, set(), lambda message: broadcast(server, message))
+        elif work == "source_many":
             for message in ws:
                 count, size = map(int, message.split())
                 ws.send_many(itertools.repeat(b"x" * size, count))
@@ -63,21 +82,26 @@ def serve_syncws(work, port):
         else:
             handle(work, ws, ws.send)
 
-    with serve(handler, HOST, port) as server:
+    with serve(handler, HOST, port, ssl=context) as server:
         server.serve_forever()
 
 
-def serve_websockets(work, port):
-    from websockets.sync.server import serve
+def serve_websockets(work, port, context):
+    from websockets.sync.server import broadcast, serve
+
+    connections = set()
 
     def handler(ws):
-        handle(work, ws, ws.send)
+        if work == "fanout":
+            fan_out(ws, ws, connections, lambda message: broadcast(connections, message))
+        else:
+            handle(work, ws, ws.send)
 
-    with serve(handler, HOST, port) as server:
+    with serve(handler, HOST, port, ssl=context) as server:
         server.serve_forever()
 
 
-def serve_simple_websocket(work, port):
+def serve_simple_websocket(work, port, context):
     from flask import Flask
     from flask_sock import Sock
 
@@ -89,7 +113,7 @@ def serve_simple_websocket(work, port):
     def handler(ws):
         handle(work, iter(ws.receive, None), ws.send)
 
-    app.run(HOST, port)
+    app.run(HOST, port, ssl_context=context)
 
 
 # --- blocking clients --------------------------------------------------------------
@@ -97,9 +121,8 @@ def serve_simple_websocket(work, port):
 
 def work_as_client(work, count, size, recv, send_text, send_bytes):
     """Do the work of a client with what a blocking connection offers."""
-    if work == "roundtrip":
-        text = "x" * size
-        for _ in range(count):
+    if work.startswith("roundtrip"):
+        for text in asynchronous.texts(work, count, size):
             send_text(text)
             recv()
     elif work == "receive":
@@ -157,6 +180,21 @@ def run_simple_websocket(work, uri, count, size):
     work_as_client(work, count, size, ws.receive, ws.send, ws.send)
 
 
+def run_websocket_rs(work, uri, count, size):
+    from websocket_rs.sync.client import connect
+
+    ws = connect(uri)
+    work_as_client(work, count, size, ws.recv, ws.send, ws.send)
+
+
+def run_curl_cffi(work, uri, count, size):
+    from curl_cffi import Session
+
+    # It has authorities of its own, whatever the environment says.
+    ws = Session(verify=os.environ.get(VARIABLE, True)).ws_connect(uri)
+    work_as_client(work, count, size, ws.recv, ws.send_str, ws.send_binary)
+
+
 # --- all of them -------------------------------------------------------------------
 
 
@@ -167,10 +205,12 @@ class Implementation:
     Attributes:
         package: what it is installed as.
         modules: what must be importable.
-        serve: called with work and port, or None.
+        serve: called with work, port and the context of TLS, or None.
         run_client: called with work, URI, count and size, or None.
         server_modules: what must be importable for the server besides.
+        server_works: the works of the server.
         uvloop: whether uvloop is used if it is there.
+        deflate: the roles in which it has permessage-deflate.
     """
 
     package: str
@@ -178,16 +218,21 @@ class Implementation:
     serve: Optional[Callable]
     run_client: Optional[Callable]
     server_modules: tuple = ()
+    server_works: tuple = SERVER_WORKS
     uvloop: bool = False
+    deflate: tuple = ()
 
+
+BOTH = ("server", "client")
 
 IMPLEMENTATIONS = {
-    "syncws": Implementation("syncws", ("syncws",), serve_syncws, run_syncws),
+    "syncws": Implementation("syncws", ("syncws",), serve_syncws, run_syncws, deflate=BOTH),
     "websockets": Implementation(
         "websockets",
         ("websockets.sync.server", "websockets.sync.client"),
         serve_websockets,
         run_websockets,
+        deflate=BOTH,
     ),
     "websockets-asyncio": Implementation(
         "websockets",
@@ -195,9 +240,13 @@ IMPLEMENTATIONS = {
         asynchronous.serve_websockets,
         asynchronous.run_websockets,
         uvloop=True,
+        deflate=BOTH,
     ),
     "websocket-client": Implementation(
         "websocket-client", ("websocket",), None, run_websocket_client
+    ),
+    "websocket-rs": Implementation(
+        "websocket-rs", ("websocket_rs.sync.client",), None, run_websocket_rs
     ),
     "simple-websocket": Implementation(
         "simple-websocket",
@@ -205,15 +254,27 @@ IMPLEMENTATIONS = {
         serve_simple_websocket,
         run_simple_websocket,
         server_modules=("flask", "flask_sock"),
+        # Two threads that send on one connection over TLS break it.
+        server_works=("echo", "sink", "source"),
+        deflate=("server",),
     ),
+    "curl_cffi": Implementation("curl_cffi", ("curl_cffi",), None, run_curl_cffi),
     "picows": Implementation(
         "picows", ("picows",), asynchronous.serve_picows, asynchronous.run_picows, uvloop=True
     ),
     "aiohttp": Implementation(
-        "aiohttp", ("aiohttp",), asynchronous.serve_aiohttp, asynchronous.run_aiohttp
+        "aiohttp",
+        ("aiohttp",),
+        asynchronous.serve_aiohttp,
+        asynchronous.run_aiohttp,
+        deflate=BOTH,
     ),
     "tornado": Implementation(
-        "tornado", ("tornado.websocket",), asynchronous.serve_tornado, asynchronous.run_tornado
+        "tornado",
+        ("tornado.websocket",),
+        asynchronous.serve_tornado,
+        asynchronous.run_tornado,
+        deflate=BOTH,
     ),
 }
 
@@ -242,6 +303,7 @@ def check(name):
     if missing:
         return {"missing": missing}
     found = {"version": _version(it.package), "server": [], "client": [], "notes": []}
+    found["deflate"] = it.deflate
     if it.uvloop and not _missing(["uvloop"]):
         found["version"] += f" with uvloop {_version('uvloop')}"
     if it.run_client:
@@ -251,7 +313,7 @@ def check(name):
         if missing:
             found["notes"].append(f"no server: {missing}")
         else:
-            found["server"] = list(SERVER_WORKS)
+            found["server"] = list(it.server_works)
     if name == "syncws":
         _check_syncws(found)
     return found
@@ -260,8 +322,12 @@ def check(name):
 def _check_syncws(found):
     import syncws
     from syncws import accel
+    from syncws.sansio.extensions.zlib_backend import zlib
 
-    found["version"] = f"{syncws.__version__} ({accel.IMPLEMENTATION})"
+    used = [accel.IMPLEMENTATION]
+    if zlib.__name__ != "zlib":
+        used.append(zlib.__name__.rpartition(".")[2])
+    found["version"] = f"{syncws.__version__} ({', '.join(used)})"
     for method, suffix in (("send_many", "many"), ("batch", "batch")):
         if hasattr(syncws.Connection, method):
             found["server"].append(f"source_{suffix}")
@@ -274,12 +340,14 @@ def main():
         report(**{name: check(name) for name in args})
         return
     end_with_parent()
-    name, work, port, *numbers = args
+    name, work, tls, port, *numbers = args
     it = IMPLEMENTATIONS[name]
     if command == "server":
-        target, arguments = it.serve, (work, int(port))
+        context = server_context() if tls == "1" else None
+        target, arguments = it.serve, (work, int(port), context)
     else:
-        target, arguments = it.run_client, (work, f"ws://{HOST}:{port}/", *map(int, numbers))
+        uri = f"{'wss' if tls == '1' else 'ws'}://{HOST}:{port}/"
+        target, arguments = it.run_client, (work, uri, *map(int, numbers))
     if inspect.iscoroutinefunction(target):
         asynchronous.run(target(*arguments), uvloop=it.uvloop)
     else:

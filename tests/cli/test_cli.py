@@ -51,7 +51,10 @@ def test_the_program_ends_with_the_status_of_its_command():
     assert err.startswith("syncws: 'http://localhost/' isn't")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+NEEDS_FULL_DEVICE = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+
+
+@NEEDS_FULL_DEVICE
 @pytest.mark.parametrize(("redirection", "status"), [(">&-", 0), (">/dev/full", 1)])
 def test_output_that_can_not_be_written_is_no_traceback(redirection, status):
     with serving(echo) as uri:
@@ -120,7 +123,18 @@ def test_servers_run_although_streams_are_closed(command):
     assert numbers == {os.devnull}
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
-def test_the_status_is_right_although_nothing_can_be_said():
-    with open("/dev/full", "w") as full, program("connect", "x", stderr=full) as process:
+@NEEDS_FULL_DEVICE
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["connect", "x"], ["dance"]])
+def test_the_status_is_right_although_nothing_can_be_said(arguments, unbuffered):
+    env = {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full, program(*arguments, stderr=full, env=env) as process:
         assert process.wait(DEADLINE) == 2
+
+
+@NEEDS_FULL_DEVICE
+def test_help_that_nobody_gets_is_no_success():
+    env = {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "w") as full, program("--help", stdout=full, env=env) as process:
+        assert process.wait(DEADLINE) == 1
+        assert process.stderr.read() == "syncws: can't go on: No space left on device\n"

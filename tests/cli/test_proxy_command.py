@@ -22,7 +22,7 @@ from syncws.cli import proxy_command, relay
 from syncws.cli.relay import Relays, rewrite
 from syncws.cli.serve_command import echo
 from syncws.cli.trace_lines import Tracer
-from syncws.client.route import Route
+from syncws.client.reaching import Route
 from syncws.sansio.uri import parse_uri
 from syncws.server.accepting import Acceptor
 from syncws.server.listeners import listen

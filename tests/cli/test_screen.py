@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import signal
 import stat
 import sys
 import threading
@@ -151,6 +152,24 @@ def test_ending_wakes_who_waits_for_a_line(typing, capsys):
         assert each.read_line() is None
         assert each.read_line() is None
         each.end()
+
+
+@pytest.mark.skipif(screen.WAKE is None, reason="there is no such signal")
+def test_nobody_is_sent_the_signal_once_it_is_somebody_else_s(monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        "signal.pthread_kill", lambda *args: sent.append(signal.getsignal(screen.WAKE))
+    )
+    with screen.Screen() as each:
+        own = signal.getsignal(screen.WAKE)
+        waking = threading.Thread(target=each._wake, args=[threading.Event()])
+        waking.start()
+        wait_until(lambda: sent)
+    count = len(sent)
+    waking.join(DEADLINE)
+    assert not waking.is_alive()
+    assert sent == [own] * count
+    assert signal.getsignal(screen.WAKE) is not own
 
 
 def test_history_is_added_to_for_its_owner_only(monkeypatch, tmp_path):

@@ -17,7 +17,7 @@ from support.shell import DEADLINE, interrupt, program, terminate
 
 import syncws
 from syncws import cli
-from syncws.cli.chat_room import ChatRoom
+from syncws.demo.line_chat import LineChat
 
 
 @contextlib.contextmanager
@@ -196,7 +196,7 @@ def test_a_chat_by_the_command():
 
 @pytest.fixture
 def room():
-    with syncws.serve(ChatRoom(), "localhost", 0) as server, contextlib.ExitStack() as stack:
+    with syncws.serve(LineChat(), "localhost", 0) as server, contextlib.ExitStack() as stack:
 
         def enter(query=""):
             return stack.enter_context(syncws.connect(server.uri + query))

@@ -9,7 +9,7 @@ from vectors import rfc6455, rfc7692
 
 from syncws.cli.showing import escape
 from syncws.cli.trace_lines import Tracer, trace_lines, uses_colour
-from syncws.sansio.dissector import Dissector, Exchange, Record, Unreadable
+from syncws.wiretap.dissector import Dissector, Exchange, Record, Unreadable
 
 WHEN = datetime(2024, 5, 17, 12, 3, 22, 123456)
 TIME = "12:03:22.123456"

@@ -1,12 +1,16 @@
 """The client's surroundings: an environment without proxies, and proxies to give to it."""
 
 import os
+import random
 import socket
 
 import pytest
 from support import peers
 from support.certificates import authority
 from support.nginx_site import running_site
+from support.reconnecting import Listening
+
+import syncws.client.reconnecting
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +26,28 @@ def closed_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
+
+
+@pytest.fixture
+def delays(monkeypatch):
+    """The delays between the attempts of reconnect(); none is waited for."""
+    taken = []
+    monkeypatch.setattr(
+        syncws.client.reconnecting, "_pause", lambda stop, delay: taken.append(round(delay, 3))
+    )
+    return taken
+
+
+@pytest.fixture
+def largest_delays(monkeypatch):
+    """Random numbers that are the largest of their range."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+
+
+@pytest.fixture
+def listening():
+    """A handler that answers, and keeps the codes that connections are closed with."""
+    return Listening()
 
 
 @pytest.fixture(scope="module")

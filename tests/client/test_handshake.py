@@ -454,6 +454,6 @@ def test_no_thread_for_the_timekeeper_is_an_error(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     with scripted_server(mute_after(respond)) as server, nothing_left():
-        monkeypatch.setattr("syncws.threaded.core.watch", no_thread)
+        monkeypatch.setattr("syncws.threaded.connection.watch", no_thread)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             connect(server.uri)

@@ -140,7 +140,7 @@ def test_token_is_of_no_use_after_the_end(demo):
     server, open_window = demo
     window = open_window()
     window.ws.close()
-    wait_until(lambda: not server._running)  # its handler is over, too
+    wait_until(lambda: not server._roster.running)  # its handler is over, too
     with connect(f"{server.uri}wire") as ws:
         ws.send(window.welcome["token"])
         assert ws.wait_closed(SOON)

@@ -14,10 +14,10 @@ from support.snippets import DOCS, ROOT, block, run
 from syncws import ServerConnection, ServerProtocol, State
 from syncws.cli.trace_lines import Tracer, trace_lines
 from syncws.sansio.close import CloseCode, explain, is_sendable
-from syncws.sansio.dissector import Dissector, Exchange, HttpHead
 from syncws.sansio.handshake import accept_value
 from syncws.sansio.state import TRANSITIONS
-from syncws.threaded.tap import tapped
+from syncws.wiretap.dissector import Dissector, Exchange, HttpHead
+from syncws.wiretap.tap import tapped
 
 PAGE = "protocol"
 TEXT = (DOCS / "protocol.md").read_text(encoding="utf-8")

@@ -1,12 +1,14 @@
-"""Throw frame streams at both implementations of the hot loops, and watch that they agree.
+"""Throw streams at both implementations of the hot loops, and watch that they agree.
 
-    python tests/fuzz/fuzz_accel.py --count 1000000 [--seed N] [--workers 2]
-    python tests/fuzz/fuzz_accel.py --seed N --only CASE
+    python tests/fuzz/fuzz_accel.py --count 1000000 [--kind deflate] [--seed N] [--workers 2]
+    python tests/fuzz/fuzz_accel.py [--kind deflate] --seed N --only CASE
 
-A case is made of the seed and its number alone, so that the second line repeats it. In each,
-some frames are built, and of these many streams: a frame changed here, a few bytes there. Each
-stream goes through the parser in Python and the one in C, in the same pieces, and once more
-through the one in C, sometimes also the one in Python, in others. What counts as failure:
+A case is made of the seed and its number alone, so that the second line repeats it. What cases of
+the kinds ``deflate``, ``reading`` and ``tls`` are, the modules ``deflate_cases`` and
+``reading_cases`` say. In each of the kind ``frames``, the default, some frames are built, and of
+these many streams: a frame changed here, a few bytes there. Each stream goes through the parser
+in Python and the one in C, in the same pieces, and once more through the one in C, sometimes also
+the one in Python, in others. What counts as failure:
 
 - other events, or events of other types, after any piece,
 - another error, or none; another answer to whether a frame has begun,
@@ -27,6 +29,7 @@ import traceback
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path += [path for path in (str(TESTS.parent), str(TESTS)) if path not in sys.path]
 
+from fuzz import deflate_cases, reading_cases  # noqa: E402
 from support.wire import parse_frames  # noqa: E402
 
 from syncws.accel import pure  # noqa: E402
@@ -402,15 +405,23 @@ def run_case(seed, number):
 
 # --- the campaign ------------------------------------------------------------------------
 
+#: What runs a case of each kind.
+KINDS = {
+    "frames": run_case,
+    "deflate": deflate_cases.run_case,
+    "reading": reading_cases.run_reading_case,
+    "tls": reading_cases.run_tls_case,
+}
+
 
 def run_cases(job):
     """Run the cases of a range; return the failures and the growth of memory in MiB."""
-    seed, start, stop = job
+    kind, seed, start, stop = job
     failures = []
     before = max_rss_mib()
     for number in range(start, stop):
         try:
-            run_case(seed, number)
+            KINDS[kind](seed, number)
         except Exception:
             failures.append((number, traceback.format_exc()))
     return stop - start, failures, max_rss_mib() - before
@@ -425,27 +436,28 @@ def max_rss_mib():
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def jobs(seed, count, size):
+def jobs(kind, seed, count, size):
     for start in range(0, count, size):
-        yield seed, start, min(count, start + size)
+        yield kind, seed, start, min(count, start + size)
 
 
-def campaign(seed, count, workers=1, report=print, progress=None):
+def campaign(seed, count, workers=1, report=print, progress=None, kind="frames"):
     """Run cases 0 to ``count``; report failures and return their number."""
-    work = jobs(seed, count, 500)
+    work = jobs(kind, seed, count, 500)
+    repeat = f"repeat it: fuzz_accel.py --kind {kind} --seed {seed} --only"
     if workers == 1:
-        return collect(seed, map(run_cases, work), report, progress)
+        return collect(repeat, map(run_cases, work), report, progress)
     with multiprocessing.Pool(workers) as pool:
-        return collect(seed, pool.imap_unordered(run_cases, work), report, progress)
+        return collect(repeat, pool.imap_unordered(run_cases, work), report, progress)
 
 
-def collect(seed, results, report, progress):
+def collect(repeat, results, report, progress):
     failed = done = 0
     for count, failures, growth in results:
         for number, trace in failures:
             failed += 1
             if failed <= 20:
-                report(f"{trace}repeat it: fuzz_accel.py --seed {seed} --only {number}\n")
+                report(f"{trace}{repeat} {number}\n")
         if growth > MAX_RSS_GROWTH_MIB:
             failed += 1
             report(f"memory grew by {growth:.0f} MiB\n")
@@ -458,6 +470,7 @@ def collect(seed, results, report, progress):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100_000, help="how many streams")
+    parser.add_argument("--kind", choices=KINDS, default="frames", help="of which kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="how many processes")
     parser.add_argument("--only", type=int, help="repeat this case, with its traceback")
@@ -465,23 +478,24 @@ def main():
     if _speedups is None:
         sys.exit("syncws.accel._speedups isn't built")
     if args.only is not None:
-        run_case(args.seed, args.only)
+        KINDS[args.kind](args.seed, args.only)
         print(f"case {args.only} passes")
         return 0
     start = time.monotonic()
-    cases = -(-args.count // STREAMS_PER_CASE)
+    streams_per_case = STREAMS_PER_CASE if args.kind == "frames" else 1
+    cases = -(-args.count // streams_per_case)
 
     def progress(done, failed):
         took = time.monotonic() - start
-        streams = done * STREAMS_PER_CASE
+        streams = done * streams_per_case
         print(f"{streams} streams, {failed} failures, {streams / took:.0f}/s", flush=True)
 
-    failed = campaign(args.seed, cases, args.workers, progress=progress)
+    failed = campaign(args.seed, cases, args.workers, progress=progress, kind=args.kind)
     took = time.monotonic() - start
-    streams = cases * STREAMS_PER_CASE
+    streams = cases * streams_per_case
     print(
-        f"{streams} streams in {cases} cases, seed {args.seed}: {failed} failures, {took:.0f} s,"
-        f" {streams / took:.0f}/s, peak {max_rss_mib():.0f} MiB"
+        f"{streams} streams in {cases} cases of {args.kind}, seed {args.seed}: {failed} failures,"
+        f" {took:.0f} s, {streams / took:.0f}/s, peak {max_rss_mib():.0f} MiB"
     )
     return 1 if failed else 0
 

@@ -42,7 +42,7 @@ PYTHON
 "$compiler" -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
     -fno-sanitize-recover=undefined -Wall -Wextra -Wno-missing-field-initializers \
     -Wno-cast-function-type -fPIC -shared -static-libubsan -Wl,-Bsymbolic ${CFLAGS:-} -I"$include" \
-    "$tree/syncws/accel/_speedups.c" -o "$tree/syncws/accel/_speedups$suffix"
+    "$tree/syncws/accel/csrc/speedups.c" -o "$tree/syncws/accel/_speedups$suffix"
 
 # The interpreter isn't instrumented: the sanitizer must come first by other means. Python's own
 # allocator would hide where blocks end. What a peer promises may be too much to allocate, which

@@ -22,8 +22,8 @@ from support.wsgi_requests import (
 from syncws import ConnectionClosed, InvalidHandshake, InvalidOrigin, Router
 from syncws.exceptions import HeaderLineTooLong, InvalidState, ServerBusy
 from syncws.integrations import takeover, wsgi
-from syncws.integrations.taken_over import taken_over
 from syncws.integrations.takeover import sinks
+from syncws.integrations.wsgi_roster import roster
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_thread_that_is_to_end_while_it_closes_leaves_nothing_open(pair):
             gateway.handle(ws, lambda ws: None)
         assert ws.wait_closed(0)
         assert client.recv(4) == b"\x88\x02\x03\xe9"
-        assert len(taken_over) == 0
+        assert len(roster) == 0
 
 
 def test_no_descriptors_leave_the_connection_to_the_server(pair, monkeypatch):
@@ -135,7 +135,7 @@ def test_no_descriptors_leave_the_connection_to_the_server(pair, monkeypatch):
         wsgi.accept(make_environ(pair[1]))
     pair[1].sendall(b"HTTP/1.1 500 ")
     assert pair[0].recv(100) == b"HTTP/1.1 500 "
-    assert len(taken_over) == 0
+    assert len(roster) == 0
 
 
 def test_failing_to_duplicate_leaves_the_connection_to_the_server(pair, monkeypatch):
@@ -194,7 +194,7 @@ def test_forked_children_leave_connections_alone(pair):
     with taken(pair) as (ws, client):
         pid = os.fork()
         if pid == 0:
-            os._exit(not (ws.closed and len(taken_over) == len(sinks) == 0))
+            os._exit(not (ws.closed and len(roster) == len(sinks) == 0))
         assert os.waitpid(pid, 0)[1] == 0
         ws.send("hello")
         assert client.recv(100) == b"\x81\x05hello"
@@ -236,7 +236,7 @@ def test_refusals_have_a_response_and_take_nothing(pair, caplog, changes, status
     assert started.status.startswith(str(status))
     server.sendall(b"as before")
     assert client.recv(100) == b"as before"
-    assert len(taken_over) == 0
+    assert len(roster) == 0
 
 
 def test_exceptions_with_a_response_can_be_pickled(pair):
@@ -291,10 +291,10 @@ def test_handler_that_runs_on_keeps_its_place(pair):
         wait_until(lambda: ws._handled)
         say_goodbye(client)
         assert ws.wait_closed(SOON)
-        assert len(taken_over) == 1  # the thread is not to be had
+        assert len(roster) == 1  # the thread is not to be had
         go_on.set()
         running.result()
-        assert len(taken_over) == 0
+        assert len(roster) == 0
 
 
 # --- options ---------------------------------------------------------------------

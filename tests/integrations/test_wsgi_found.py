@@ -15,7 +15,7 @@ from support.wsgi_servers import running
 
 from syncws import ServerConnection
 from syncws.integrations import takeover, wsgi, wsgi_servers
-from syncws.integrations.taken_over import TakenOver
+from syncws.integrations.wsgi_roster import WsgiRoster
 
 
 @pytest.fixture
@@ -231,9 +231,9 @@ def test_without_a_thread_for_the_time_nothing_is_taken_over(pair, monkeypatch):
     def fail(delay, callback):
         raise RuntimeError("can't start new thread")
 
-    registry = TakenOver()
-    monkeypatch.setattr("syncws.integrations.taken_over.call_later", fail)
-    monkeypatch.setattr("syncws.integrations.wsgi_connection.taken_over", registry)
+    registry = WsgiRoster()
+    monkeypatch.setattr("syncws.integrations.wsgi_roster.call_later", fail)
+    monkeypatch.setattr("syncws.integrations.wsgi_connection.roster", registry)
     exc = refusal_of(make_environ(pair[1]))
     assert exc.response.status_code == 500
     pair[1].sendall(b"as before")
@@ -282,7 +282,7 @@ def test_connections_of_other_classes_are_refused(pair):
 
 def test_forked_children_forget_what_is_the_parent_s(pair):
     """In this process, which then is the child; the connection's part is tested with a fork."""
-    registry, others = TakenOver(), takeover.Sinks()
+    registry, others = WsgiRoster(), takeover.Sinks()
     near, far = socket.socketpair()
     others.add(near)
     registry._connections[object()] = None

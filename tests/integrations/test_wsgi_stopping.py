@@ -42,6 +42,7 @@ def assert_goes_away(ws):
     assert ws.close_code == 1001
 
 
+@pytest.mark.slow
 def test_connections_outlive_the_timeout(servers):
     connections = [servers[kind].connect() for kind in OUTLIVED]
     end = time.monotonic() + 1.5 * TIMEOUT

@@ -259,7 +259,7 @@ def test_what_connection_made_raises_fails_the_opening_handshake(caplog):
     with serving(create_protocol=Refusing) as server:
         with pytest.raises((syncws.InvalidHandshake, OSError)):
             connect(server.uri)
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
     assert any(record.exc_info for record in caplog.records)  # the program's own: not hidden
     with serving() as server, pytest.raises(ZeroDivisionError):
         connect(server.uri, create_protocol=RefusingClient)

@@ -186,8 +186,11 @@ PROGRAMS = {
             await ws.close(1000, "bye")
             async with websockets.connect("ws://localhost:8765/") as other:
                 await other.close(4000, "oops")
-            async with websockets.connect("ws://localhost:8765/seen") as last:
-                print(await last.recv())
+            seen = ""
+            while "4000" not in seen:  # until the other handler has noticed
+                async with websockets.connect("ws://localhost:8765/seen") as last:
+                    seen = await last.recv()
+            print(seen)
             """
         ),
         "ok 1000 bye error 4000 oops\n",

@@ -158,7 +158,7 @@ def test_C2_a_connection_has_two_threads_at_most_and_one_descriptor():
     number = 8
     with serving(host="127.0.0.1") as server:
         assert_works(connect(server.uri))
-        wait_until(lambda: server.stats().threads <= 2 and not server._known_connections())
+        wait_until(lambda: server.stats().threads <= 2 and not server._roster.known())
         ours, before = server.stats().threads, len(os.listdir("/proc/self/fd"))
         clients = [connect(server.uri) for _ in range(number)]
         for ws in clients:
@@ -177,7 +177,7 @@ def test_C2_connections_are_limited_and_clients_come_back():
             connect(server.uri)
         assert info.value.response.status_code == 503
         assert int(info.value.response.headers["Retry-After"]) > 0
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         for attempt, ws in enumerate(reconnect(server.uri, backoff=lambda: [0.01] * 1000)):
             assert_works(ws)
             if attempt == 1:

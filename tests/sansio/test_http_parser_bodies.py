@@ -5,41 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.heads import SPLITS, feed, pieces, response_with
 
-from syncws.exceptions import (
-    HeaderLineTooLong,
-    InvalidState,
-    RequestBodyTooLong,
-    TooManyHeaders,
-)
+from syncws.exceptions import HeaderLineTooLong, InvalidState, RequestBodyTooLong, TooManyHeaders
 from syncws.sansio.header_limits import MAX_HEADER_SIZE
-from syncws.sansio.http_parser import (
-    MAX_BODY_SIZE,
-    MAX_NUM_HEADERS,
-    RequestParser,
-    ResponseParser,
-)
-
-SPLITS = ["whole", "bytewise"]
-
-
-def pieces(data, split):
-    return [data] if split == "whole" else [data[i : i + 1] for i in range(len(data))]
-
-
-def feed(parser, parts):
-    """Feed parts up to the message's end; return it and what comes after it."""
-    parts = iter(parts)
-    for part in parts:
-        message = parser.receive_data(part)
-        if message is not None:
-            return message, parser.trailing + b"".join(parts)
-    return None, None
-
-
-def response_with(*lines, status=b"200 OK", body=b""):
-    return b"".join(line + b"\r\n" for line in (b"HTTP/1.1 " + status, *lines, b"")) + body
-
+from syncws.sansio.http_parser import MAX_BODY_SIZE, MAX_NUM_HEADERS, RequestParser, ResponseParser
 
 # --- responses with a body -------------------------------------------------------
 

@@ -145,7 +145,7 @@ def test_request_of_our_client_is_accepted_by_our_server():
     client.receive_data(b"".join(server.data_to_send()))
     assert client.state is server.state is State.OPEN
     assert client.subprotocol == server.subprotocol == "b"
-    agreement = Deflate(server_max_window_bits=12, client_max_window_bits=12)
+    agreement = Deflate(client_max_window_bits=12)
     assert client.extensions[0].agreement == server.extensions[0].agreement == agreement
     client.send_text(b"hello " * 100)
     server.receive_data(b"".join(client.data_to_send()))
@@ -540,6 +540,22 @@ def test_the_forwarded_host_takes_the_place_of_host():
         server.process_host(Headers())
     with pytest.raises(InvalidHeader, match="several values"):
         server.process_host(Headers([("Host", "a"), ("Host", "b")]))
+
+
+def test_a_host_is_checked_once_and_that_of_another_request_by_itself(monkeypatch):
+    def is_host_allowed(host, rules):
+        asked.append(host)
+        return host == "example.com"
+
+    asked = []
+    monkeypatch.setattr("syncws.sansio.server_protocol.is_host_allowed", is_host_allowed)
+    server = ServerProtocol(hosts=["example.com"], origins=None)
+    checked = request([*without("Host"), ("Host", "example.com")])
+    server.process_host(checked.headers)
+    assert server.accept(checked).status_code == 101
+    assert asked == ["example.com"]
+    assert server.accept(request([*without("Host"), ("Host", "evil.example")])).status_code == 421
+    assert asked == ["example.com", "evil.example"]
 
 
 def test_what_the_browser_says_counts_for_the_origin():

@@ -2,7 +2,7 @@
 
 import zlib
 
-from fuzz.fuzz_codec import WIRE_CODES, Compressor
+from fuzz.streams import WIRE_CODES, Compressor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.wire import build_frame, build_frames
@@ -177,7 +177,7 @@ def test_compressed_messages_arrive_however_they_are_split(data, sent, bits):
     agreement = Deflate(server_max_window_bits=bits, client_max_window_bits=bits)
     settings = Deflate(min_size=0, level=data.draw(st.integers(-1, 9)))
     server = PerMessageDeflate(Role.SERVER, agreement, settings)
-    frames = [server.encode(Frame(Opcode.BINARY, message)) for message in sent]
+    frames = [server.encode(Frame(Opcode.BINARY, message), compress=True) for message in sent]
     assert all(frame.rsv1 for frame in frames)
     stream = b"".join(build_frame(frame.first_byte, frame.data) for frame in frames)
     client = PerMessageDeflate(Role.CLIENT, agreement)

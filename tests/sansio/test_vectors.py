@@ -1,10 +1,13 @@
 """The examples of the RFCs: whole and byte by byte, received and sent by both roles."""
 
+import zlib
+
 import pytest
 from support.wire import KEY, build_frame, build_frames, parse_frames
 from vectors import rfc6455, rfc7692
 
 from syncws.options import Deflate
+from syncws.sansio.extensions import permessage_deflate
 from syncws.sansio.extensions.permessage_deflate import PerMessageDeflate
 from syncws.sansio.frames import Frame, Opcode
 from syncws.sansio.handshake import accept_value
@@ -100,11 +103,14 @@ def test_rfc7692_example_is_received(vector, role, size):
     ],
     ids=["context takeover", "no context takeover"],
 )
-def test_rfc7692_example_is_sent(role, settings, payloads):
+def test_rfc7692_example_is_sent(role, settings, payloads, monkeypatch):
+    monkeypatch.setattr(permessage_deflate, "zlib", zlib)  # zlib-ng makes other bytes of it
     protocol = deflating(role, **settings, min_size=0)
-    for text in (b"Hello", b"Hello", b""):
-        protocol.send_text(text)
-    frames = parse_frames(b"".join(protocol.data_to_send()), masked=role is Role.CLIENT)
+    sent = [
+        protocol.serialize_message(Opcode.TEXT, text, compress=True)
+        for text in (b"Hello", b"Hello", b"")
+    ]
+    frames = parse_frames(b"".join(sent), masked=role is Role.CLIENT)
     assert frames == [(0xC1, bytes.fromhex(payload)) for payload in payloads]
 
 

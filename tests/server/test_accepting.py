@@ -13,8 +13,9 @@ from support.scripted import nothing_left
 from support.serving import echo, messages, serving
 
 from syncws import connect, serve
-from syncws.server import accepting, handling
+from syncws.server import accepting, entrance
 from syncws.server.accepting import Acceptor
+from syncws.server.wakeable_selector import WakeableSelector
 from syncws.threaded.deadline import Deadline
 
 
@@ -144,10 +145,10 @@ def test_no_thread_for_a_connection_closes_that_one_only(caplog, monkeypatch):
     monkeypatch.setattr(accepting, "BACK_OFF", 0.01)
     failures = [RuntimeError("can't start new thread")]
     with serving(max_connections=1) as server:
-        monkeypatch.setattr(handling.threading, "Thread", Thread)
+        monkeypatch.setattr(entrance.threading, "Thread", Thread)
         with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as client:
             assert client.recv(1) == b""
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         assert_works(server)
     (error,) = messages(caplog, "ERROR")
     assert error.startswith("accepting a connection failed: ")
@@ -207,16 +208,15 @@ def test_stopping_twice_does_no_harm(listener):
 def test_connections_that_come_with_the_end_are_not_accepted(listener):
     def select():
         acceptor._stopping = True
-        return [(selectors.SelectorKey(listener, listener.fileno(), 1, None), 1)]
+        return [selectors.SelectorKey(listener, listener.fileno(), 1, None)]
 
     accepted = []
     acceptor = Acceptor([listener], accepted.append, None)
     with nothing_left(), socket.create_connection(listener.getsockname()):
-        original = selectors.DefaultSelector
         with pytest.MonkeyPatch.context() as patch:
-            selector = original()
+            selector = WakeableSelector()
             selector.select = select
-            patch.setattr(accepting.selectors, "DefaultSelector", lambda: selector)
+            patch.setattr(accepting, "WakeableSelector", lambda: selector)
             acceptor.start()
         acceptor.stop(Deadline(SOON))
     assert not accepted

@@ -2,6 +2,7 @@ import base64
 import hmac
 
 import pytest
+from support.asking import status
 from support.pairs import SOON
 from support.scripted import build_request, exchange
 from support.serving import messages, serving
@@ -16,10 +17,6 @@ def no_secret_in_the_log(caplog):
     caplog.set_level("DEBUG")
     yield
     assert SECRET not in caplog.text
-
-
-def status(answer):
-    return int(answer[0].split(" ")[1])
 
 
 def tell_username(ws):

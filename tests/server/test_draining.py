@@ -12,13 +12,19 @@ from support.serving import assert_works, echo, serving
 
 from syncws import ProtocolError, connect, serve
 from syncws.server import draining
-from syncws.threaded.deadline import Latch
+from syncws.threaded.latch import Latch
 
 
 def clients_of(server, count):
     clients = [connect(server.uri) for _ in range(count)]
     wait_until(lambda: len(server.connections) == count)
     return clients
+
+
+def is_draining(server):
+    """Whether a thread waits between closing two connections."""
+    drained = server._shutdown._drained
+    return drained is not None and drained._waiters
 
 
 class Closings:
@@ -66,7 +72,7 @@ def test_nothing_is_accepted_while_it_drains():
     server = serve(echo, "127.0.0.1").start()
     first, second = clients_of(server, 2)
     closing = run(server.close, drain_seconds=10 * SOON)
-    wait_until(lambda: server._drained is not None)
+    wait_until(lambda: server._shutdown._drained is not None)
     with pytest.raises(ConnectionRefusedError):
         connect(server.uri)
     # One is closed at once, the other one half of the time later.
@@ -122,7 +128,7 @@ def test_closing_again_with_it_waits_for_the_first_at_most_that_long():
     server = serve(echo, "127.0.0.1").start()
     clients_of(server, 3)
     first = run(server.close, drain_seconds=10 * SOON)
-    wait_until(lambda: server._drained is not None)
+    wait_until(lambda: server._shutdown._drained is not None)
     start = time.monotonic()
     server.close(drain_seconds=0.3)
     assert 0.2 < time.monotonic() - start < SOON
@@ -162,7 +168,7 @@ def test_a_handler_may_drain_the_server():
     server = serve(handler, "127.0.0.1").start()
     first, other = clients_of(server, 2)
     first.send("close")
-    wait_until(lambda: server._drained is not None)
+    wait_until(lambda: server._shutdown._drained is not None)
     other.close()
     assert ended.wait(SOON)  # its own connection isn't waited for
     assert first.wait_closed(SOON)
@@ -175,7 +181,7 @@ def test_an_interruption_closes_what_is_left_and_ends_it(monkeypatch):
 
     server = serve(echo, "127.0.0.1").start()
     clients = clients_of(server, 3)
-    monkeypatch.setattr("syncws.server.closing.Latch", Interrupted)
+    monkeypatch.setattr("syncws.server.shutdown.Latch", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         server.close(code=1012, drain_seconds=10 * SOON)
     monkeypatch.undo()
@@ -192,7 +198,9 @@ def test_ctrl_c_ends_it():
     main = threading.main_thread().ident
 
     def interrupt():
-        wait_until(lambda: server._drained is not None and server._drained._waiters)
+        wait_until(
+            lambda: server._shutdown._drained is not None and server._shutdown._drained._waiters
+        )
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupting = run(interrupt)
@@ -216,15 +224,17 @@ def test_a_signal_handler_may_close_again():
         if len(seen) == 0:
             seen.append("drain")
             server.close(drain_seconds=5)  # changes nothing, and does not wait for itself
-            seen.append(server._drained.is_set())
+            seen.append(server._shutdown._drained.is_set())
         else:
             server.close(timeout=SOON)
-            seen.append(server._drained.is_set())
+            seen.append(server._shutdown._drained.is_set())
 
     before = signal.signal(signal.SIGUSR1, handle)
 
     def send():
-        wait_until(lambda: server._drained is not None and server._drained._waiters)
+        wait_until(
+            lambda: server._shutdown._drained is not None and server._shutdown._drained._waiters
+        )
         signal.pthread_kill(main, signal.SIGUSR1)
         wait_until(lambda: len(seen) == 2)
         signal.pthread_kill(main, signal.SIGUSR1)
@@ -251,7 +261,7 @@ def test_connections_that_open_meanwhile_are_closed():
     late = run(connect, f"{server.uri}late")
     assert answering.wait(SOON)
     closing = run(server.close, drain_seconds=10 * SOON)
-    wait_until(lambda: server._drained is not None)
+    wait_until(lambda: server._shutdown._drained is not None)
     released.set()
     assert late.result().wait_closed(SOON)
     closing.result()

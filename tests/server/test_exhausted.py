@@ -84,7 +84,7 @@ def test_without_threads_connections_are_closed_and_others_go_on(caplog, monkeyp
             for _ in range(3):
                 with dial(address(server)) as sock:
                     assert ends(sock)
-        wait_until(lambda: len(server._running) == 1)
+        wait_until(lambda: len(server._roster.running) == 1)
         assert works(server)
     assert "can't start new thread" in caplog.text
 

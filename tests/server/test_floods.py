@@ -32,7 +32,7 @@ from support.pairs import SOON, run, wait_until
 from support.sieges import MIB, address, besieged, ends, measured_memory, others, pour, works
 
 from syncws.sansio import http_parser
-from syncws.threaded import core
+from syncws.threaded import floods
 
 
 def sink(ws):
@@ -59,7 +59,7 @@ def test_hundreds_of_resets_before_they_are_accepted(caplog, tls):
         for _ in range(400):
             reset(dial(address(server)))
         assert works(server)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -71,7 +71,7 @@ def test_hundreds_of_resets_during_the_opening_handshake(caplog):
             sock.sendall(request[: number * len(request) // 299])
             reset(sock)
         assert works(server)
-        wait_until(lambda: not server._running or len(server._running) == 1)
+        wait_until(lambda: not server._roster.running or len(server._roster.running) == 1)
 
 
 HEADS = {
@@ -91,7 +91,7 @@ def test_floods_of_headers_are_cut_off(caplog, kind):
             # What is read after the refusal, so that the client gets to see it, has a limit.
             assert pour(sock, block, 100 * MIB) < 20 * MIB
             assert ends(sock)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
     assert memory.peak < MIB
 
 
@@ -108,7 +108,7 @@ def test_floods_of_headers_fill_memory_without_the_limit(caplog, kind, monkeypat
         with dial(address(server)) as sock:
             sock.sendall(start)
             pour(sock, block, MIB)
-        wait_until(lambda: server._accepted_total == 2 and len(server._running) == 1)
+        wait_until(lambda: server._roster.accepted == 2 and len(server._roster.running) == 1)
     assert memory.peak > MIB
 
 
@@ -119,7 +119,7 @@ def test_large_bodies_of_requests_are_not_kept(caplog):
             sock.sendall(REQUEST % b"/" + b"Content-Length: 1000000000\r\n\r\n")
             assert pour(sock, bytes(1 << 16), 100 * MIB) < 20 * MIB
             assert ends(sock)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
     assert memory.peak < MIB
 
 
@@ -137,7 +137,7 @@ def test_400_connections_that_open_and_close_leave_nothing(caplog):
         attacks = [run(attack, number) for number in range(4)]
         for each in attacks:
             each.result()
-        wait_until(lambda: not others(server) and len(server._running) == 1)
+        wait_until(lambda: not others(server) and len(server._roster.running) == 1)
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
@@ -166,7 +166,7 @@ def test_a_message_of_endless_fragments_ends_at_the_limit(caplog, limit):
 @pytest.fixture
 def patient(monkeypatch):
     """Let servers take floods as they come: what they cost is to be seen, not that they end."""
-    monkeypatch.setattr(core, "MAX_CHEAP_FRAMES", 1 << 30)
+    monkeypatch.setattr(floods, "MAX_CHEAP_FRAMES", 1 << 30)
 
 
 @pytest.mark.usefixtures("patient")
@@ -198,7 +198,7 @@ def test_floods_of_pings_take_no_memory(caplog, reads, handler):
             reading = run(count_pongs, sock) if reads else None
             for _ in range(20):
                 sock.sendall(block)
-            wait_until(lambda: ws._frames_received == 20000)
+            wait_until(lambda: ws._frames_received == 20000, 4 * SOON)
             assert reads or ws._writer.is_behind
             assert ws.buffered_amount < 1000  # only the newest pong waits
             sock.sendall(frame(FIN | CLOSE, b"\x03\xe8"))

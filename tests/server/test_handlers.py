@@ -87,7 +87,7 @@ def test_what_a_handler_raises_ends_its_connection_only(caplog, kind):
     with besieged(caplog, FAILURES[kind], failures=1) as server, open_raw(address(server)) as sock:
         assert read_close(sock) == 1011
         sock.close()
-        wait_until(lambda: len(server._running) == 1)
+        wait_until(lambda: len(server._roster.running) == 1)
     assert "Traceback" in caplog.text
 
 
@@ -107,7 +107,7 @@ def test_handlers_that_raise_all_the_time(caplog):
         attacks = [run(attack) for _ in range(4)]
         for each in attacks:
             each.result()
-        wait_until(lambda: len(server._running) == 1)
+        wait_until(lambda: len(server._roster.running) == 1)
 
 
 @pytest.mark.parametrize("exc", [ValueError("a defect"), Unprintable()], ids=["plain", "worse"])
@@ -123,7 +123,7 @@ def test_what_functions_for_the_opening_handshake_raise_is_a_500(caplog, name, e
     with besieged(caplog, failures=1, failure="opening handshake failed", **options) as server:
         with pytest.raises(InvalidStatus, match="500"):
             connect(server.uri, subprotocols=["chat"], proxy=None)
-        wait_until(lambda: len(server._running) == 1)
+        wait_until(lambda: len(server._roster.running) == 1)
 
 
 @pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), Base()])
@@ -136,7 +136,7 @@ def test_what_ends_programs_ends_only_the_opening_handshake(caplog, exc):
     with besieged(caplog, **options) as server:
         with pytest.raises((InvalidMessage, OSError)):
             connect(server.uri, proxy=None)
-        wait_until(lambda: len(server._running) == 1)
+        wait_until(lambda: len(server._roster.running) == 1)
 
 
 def test_connections_that_can_not_be_made(caplog):
@@ -164,7 +164,7 @@ def test_handlers_that_end_close_their_connection(caplog):
             assert read_close(sock) == 1000
             sock.sendall(frame(FIN | CLOSE, b"\x03\xe8"))
         with open_raw(address(server)):  # which never answers
-            wait_until(lambda: len(server._running) == 1)
+            wait_until(lambda: len(server._roster.running) == 1)
 
 
 def test_a_handler_that_hangs_does_not_keep_the_server_from_closing():
@@ -178,7 +178,7 @@ def test_a_handler_that_hangs_does_not_keep_the_server_from_closing():
             assert ws.wait_closed(SOON)
             assert ws.close_code == 1001
         leaving.set()
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
     assert 0.3 <= seconds < 2
 
 
@@ -199,7 +199,7 @@ def test_a_handler_that_will_not_hear_of_the_end_does_not_keep_the_server_from_c
             server.close(timeout=0.3)
             assert time.monotonic() - start < 5
         leaving.set()
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
 
 
 HANGING = """
@@ -300,7 +300,7 @@ def test_a_handler_may_close_its_server(kind, block, caplog):
     assert closer.result() == code
     assert other.wait_closed(SOON)
     assert other.close_code == 1001
-    wait_until(lambda: not server._running)
+    wait_until(lambda: not server._roster.running)
     server.close()
     assert time.monotonic() - start < SOON / 2
     assert len([record for record in caplog.records if record.exc_info]) == (kind == "raise")

@@ -1,4 +1,5 @@
 import pytest
+from support.asking import status
 from support.pairs import SOON
 from support.scripted import build_request, exchange
 from support.serving import messages, serving
@@ -14,10 +15,6 @@ def info(caplog):
 def ask(request, **kwargs):
     with serving(lambda ws: ws.send(str(ws.requested_host)), **kwargs) as server:
         return exchange(server, request)
-
-
-def status(answer):
-    return int(answer[0].split(" ")[1])
 
 
 HOSTS = ["example.com", "*.example.org:8765", "127.0.0.1", "::1"]

@@ -13,24 +13,29 @@ from syncws import connect
 PROLOGUE = """
 import os, signal, sys, threading, time
 from syncws import connect, serve
+from syncws.threaded.blocking import wait_for_lock
 
 def echo(ws):
     for message in ws:
         ws.send(message)
 
+def say(text):
+    # Not print(): its lock, in a thread that never ends, would abort the interpreter at its end.
+    os.write(1, text.encode() + b"\\n")
+
 def hang(ws):
     # Nobody can end it; and it says when it is to be ended.
-    print("hanging", flush=True)
+    say("hanging")
     ws.wait_closed()
-    print("closed", flush=True)
+    say("closed")
     time.sleep(60)
 
 def announce():
     # Once the main thread waits; an interruption before that is not the server's to handle.
     main = threading.main_thread().ident
-    while not sys._current_frames()[main].f_code.co_filename.endswith("deadline.py"):
+    while sys._current_frames()[main].f_code is not wait_for_lock.__code__:
         time.sleep(0.01)
-    print(server.port, flush=True)
+    say(str(server.port))
 
 def serve_forever():
     threading.Thread(target=announce, daemon=True).start()

@@ -139,7 +139,7 @@ def test_every_field_is_documented(caplog):
         with connect(server.uri), raw_client(server) as sock:
             sock.sendall(build_request())
             read_all(sock)
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         for _ in range(2):
             with raw_client(server) as sock:
                 sock.sendall(b"\0\r\n\r\n")
@@ -220,7 +220,7 @@ def test_no_client_causes_a_traceback(caplog, name, handler):
             sock.sendall(build_request(**offer))
             read_head(sock)
             sock.sendall(FRAMES[name])
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
     assert len(logged(caplog, "close")) == 1
     assert_no_traceback(caplog)
 
@@ -265,7 +265,7 @@ def test_what_a_handler_s_own_code_raises_is_never_hidden(caplog):
 
     with serving(lambda ws: ws.close(4001)) as upstream, serving(proxy) as server:
         connect(server.uri).close()
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
     (record,) = [record for record in caplog.records if record.exc_info]
     assert isinstance(record.exc_info[1], ConnectionClosed)
     assert record.getMessage() == "connection handler failed"
@@ -279,7 +279,7 @@ def test_a_misuse_in_select_subprotocol_is_never_hidden(caplog):
         with raw_client(server) as sock:
             sock.sendall(build_request(Sec_WebSocket_Protocol="a"))
             assert read_head(sock).startswith(b"HTTP/1.1 500 ")
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         assert server.stats().refusals == {"failure": 1}
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.getMessage() == "opening handshake failed"

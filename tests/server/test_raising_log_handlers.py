@@ -10,6 +10,7 @@ from support.pairs import SOON, run, wait_until
 from syncws import ConnectionClosed, connect, serve
 from syncws.server.accepting import Acceptor
 from syncws.threaded import timekeeper
+from syncws.threaded.reading import Reading
 
 
 class Raising(logging.Handler):
@@ -134,14 +135,18 @@ def test_an_accept_loop_that_ends_in_spite_of_all_closes_the_server(monkeypatch)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_reader_thread_that_ends_in_spite_of_all_closes_the_connection(monkeypatch):
-    def defective(deadline, done):
+    read_here = Reading.read_here
+
+    def defective(reading, deadline, done):
+        if reading is not ws._reading:
+            return read_here(reading, deadline, done)
         monkeypatch.undo()
         raise ZeroDivisionError
 
     with serve(lambda ws: ws.wait_closed(), "127.0.0.1", 0) as server:
         ws = connect(server.uri, proxy=None)
-        monkeypatch.setattr(ws, "_read_here", defective)
-        ws._wake_reader()
+        monkeypatch.setattr(Reading, "read_here", defective)
+        ws._reading.reader.wake()
         assert ws.wait_closed(SOON)
         with pytest.raises(ConnectionClosed) as caught:
             ws.recv()

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.asking import status
 from support.pairs import SOON
 from support.scripted import build_request, exchange
 from support.serving import messages, serving
@@ -18,10 +19,6 @@ from syncws.server.routing import Match
 @pytest.fixture(autouse=True)
 def info(caplog):
     caplog.set_level("INFO")
-
-
-def status(answer):
-    return int(answer[0].split(" ")[1])
 
 
 def plain(path="/", method="GET", **headers):

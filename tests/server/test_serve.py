@@ -285,7 +285,7 @@ OFFER = {"Sec_WebSocket_Extensions": "permessage-deflate; client_max_window_bits
     [
         (
             "deflate",
-            "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+            "permessage-deflate; client_max_window_bits=12",
         ),
         (Deflate(server_max_window_bits=9), "permessage-deflate; server_max_window_bits=9"),
         (None, None),
@@ -325,7 +325,7 @@ def test_connections_above_the_limit_are_told_to_come_later(caplog):
         assert response.status_code == 503
         assert response.headers["Retry-After"] == "5"
         assert "refused" in caplog.text
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         with connect(server.uri) as ws:
             assert ws.open
 
@@ -340,14 +340,14 @@ def test_slots_are_freed_however_connections_end():
     with serving(max_connections=1, create_connection=create) as server:
         with raw_client(server) as sock:  # create_connection fails
             assert read_all(sock) == b""
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         with raw_client(server):  # says nothing
-            wait_until(lambda: server._running)
-        wait_until(lambda: not server._running)
+            wait_until(lambda: server._roster.running)
+        wait_until(lambda: not server._roster.running)
         exchange(server, build_request(method="PUT"))  # is refused
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         connect(server.uri).abort()
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         with connect(server.uri) as ws:
             assert ws.open
 

@@ -22,10 +22,11 @@ from syncws import (
     connect,
     serve,
 )
-from syncws.server import closing
-from syncws.server.admission import Job
-from syncws.threaded import deadline
-from syncws.threaded.deadline import Deadline, Latch
+from syncws.server import shutdown
+from syncws.server.roster import Job
+from syncws.threaded import blocking
+from syncws.threaded.deadline import Deadline
+from syncws.threaded.latch import Latch
 
 
 def elapsed(function, *args, **kwargs):
@@ -146,7 +147,7 @@ def test_opening_handshakes_under_way_are_answered_503():
     server = serve(echo, "127.0.0.1").start()
     with raw_client(server) as sock:
         sock.sendall(build_request()[:30])
-        wait_until(lambda: server._opening)
+        wait_until(lambda: server._roster.opening)
         closing = run(server.close)
         wait_until(lambda: not server.is_serving())
         sock.sendall(build_request()[30:])
@@ -159,10 +160,10 @@ def test_opening_handshakes_under_way_are_answered_503():
 
 
 def test_clients_that_say_nothing_do_not_hold_up_closing(monkeypatch):
-    monkeypatch.setattr(closing, "OPENING_GRACE", 0.1)
+    monkeypatch.setattr(shutdown, "OPENING_GRACE", 0.1)
     server = serve(echo, "127.0.0.1", open_timeout=None, close_timeout=None).start()
     with raw_client(server) as sock:
-        wait_until(lambda: server._opening)
+        wait_until(lambda: server._roster.opening)
         assert elapsed(server.close) < SOON / 2
         assert read_all(sock) == b""
 
@@ -254,11 +255,11 @@ def test_a_connection_that_has_just_opened_is_not_cut_off_with_those_that_say_no
             released.wait(SOON)
 
     opened, released = threading.Event(), threading.Event()
-    monkeypatch.setattr(closing, "OPENING_GRACE", 0.05)
+    monkeypatch.setattr(shutdown, "OPENING_GRACE", 0.05)
     server = serve(echo, "127.0.0.1", create_connection=Late).start()
     with connect(server.uri) as ws, raw_client(server) as silent:
         assert opened.wait(SOON)
-        wait_until(lambda: len(server._opening) == 2)
+        wait_until(lambda: len(server._roster.opening) == 2)
         ending = run(server.close, close_connections=False)
         assert read_all(silent) == b""  # it was cut off
         released.set()
@@ -358,7 +359,7 @@ def test_closing_again_while_closing_does_not_wait_for_oneself(monkeypatch):
         server.close()
 
     server = serve(echo, "127.0.0.1").start()
-    monkeypatch.setattr(server, "_wait_for_connections", interrupted)
+    monkeypatch.setattr(server._shutdown, "_wait_for_connections", interrupted)
     assert elapsed(server.close) < SOON / 2
     assert server.wait_closed(0)
 
@@ -370,7 +371,7 @@ def test_an_interrupted_close_cuts_connections_off(monkeypatch):
     server = serve(echo, "127.0.0.1").start()
     ws = connect(server.uri)
     wait_until(lambda: server.connections)
-    monkeypatch.setattr(server, "_wait_for_connections", interrupted)
+    monkeypatch.setattr(server._shutdown, "_wait_for_connections", interrupted)
     with pytest.raises(KeyboardInterrupt):
         server.close()
     assert server.wait_closed(0)
@@ -380,11 +381,11 @@ def test_an_interrupted_close_cuts_connections_off(monkeypatch):
 def test_a_thread_that_is_just_being_started_is_waited_for():
     server = serve(echo, "127.0.0.1").start()
     thread = threading.Thread()
-    server._running[thread] = Job()
+    server._roster.running[thread] = Job()
     closing = run(server.close)
     wait_until(lambda: not server.is_serving())
     assert not closing.done()
-    server._ended(thread)
+    server._roster.end(thread)
     closing.result()
 
 
@@ -405,7 +406,7 @@ def test_serving_forever_ends_when_another_thread_closes(name):
 
 
 def test_serving_forever_in_the_main_thread_looks_up_now_and_then(monkeypatch):
-    monkeypatch.setattr(deadline, "SIGNAL_INTERVAL", 0.01)
+    monkeypatch.setattr(blocking, "SIGNAL_INTERVAL", 0.01)
     server = serve(echo, "127.0.0.1")
     timer = threading.Timer(0.1, server.close)
     timer.start()
@@ -452,9 +453,9 @@ class Interrupted(Latch):
 
 def test_an_interruption_of_serving_forever_closes_the_server():
     server = serve(echo, "127.0.0.1")
-    server._closed = Interrupted()
+    server._shutdown.closed = Interrupted()
     server.serve_forever()
-    assert server._closed.is_set()
+    assert server._shutdown.closed.is_set()
 
 
 @pytest.mark.parametrize("exc", [ZeroDivisionError, KeyboardInterrupt])
@@ -531,7 +532,7 @@ def test_a_connection_of_no_server_is_never_refused():
     left, right = socket.socketpair()
     with right:
         ws = ServerConnection(left, ServerProtocol())
-        assert ws._refuse_when_busy() is None
+        assert ws._opening_handshake.refuse_when_busy(ws) is None
         ws.abort()
 
 
@@ -556,14 +557,27 @@ def test_a_forked_child_has_a_closed_server():
     server = serve(echo, "127.0.0.1").start()
     thread = server._acceptor.thread
     server._acceptor._stopping = True
-    server._acceptor._waker.send(b"\0")
+    server._acceptor._selector.wake()
     thread.join(SOON)
     left, right = socket.socketpair()
     with right:
-        server._opening.add(ServerConnection(left, ServerProtocol()))
+        server._roster.opening.add(ServerConnection(left, ServerProtocol()))
         server.after_fork()
         assert left.fileno() == -1
     assert not server.is_serving()
     assert server.wait_closed(0)
     server.close()
     server.serve_forever()
+
+
+def test_groups_of_a_forked_child_do_not_wait_for_a_thread_of_its_parent():
+    # As above: the thread that has the lock is one that the child doesn't have.
+    with serving() as server, connect(server.uri):
+        wait_until(lambda: server.connections)
+        (connection,) = server.connections
+        groups = server._roster.groups
+        server.group("news").add(connection)
+        run(groups._lock.acquire).result()
+        groups.after_fork()
+        run(groups.end, connection).result()
+        assert groups.members("news") == set()

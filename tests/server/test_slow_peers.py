@@ -52,7 +52,7 @@ def test_handshakes_byte_by_byte_are_ended(caplog, kind):
     with besieged(caplog, ssl=context, open_timeout=0.5) as server:
         attacks = [run(trickle, dial(address(server)), data, SOON) for _ in range(10)]
         assert all(attack.result() for attack in attacks)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
 
 
 @pytest.mark.parametrize("kind", SLOW)
@@ -61,7 +61,7 @@ def test_handshakes_byte_by_byte_go_on_without_a_timeout(caplog, kind):
     context = contexts()[0] if tls else None
     with besieged(caplog, ssl=context, open_timeout=None) as server:
         assert not trickle(dial(address(server)), data, LONG_ENOUGH)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -72,21 +72,21 @@ def test_200_slow_clients_do_not_keep_others_out(caplog, tls):
         for number in range(200):
             slow.append(dial(address(server)))
             slow[-1].sendall(data[: number + 1])
-        wait_until(lambda: len(server._opening) == 200)
+        wait_until(lambda: len(server._roster.opening) == 200)
         assert works(server, open_timeout=2)
-        assert len(server._opening) == 200
+        assert len(server._roster.opening) == 200
         for sock in slow:
             sock.close()
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
 
 
 def test_slow_clients_have_the_room_of_a_full_server_only_for_a_time(caplog):
     with besieged(caplog, open_timeout=0.7, max_connections=11) as server:
         slow = [dial(address(server)) for _ in range(10)]
-        wait_until(lambda: len(server._opening) == 10)
+        wait_until(lambda: len(server._roster.opening) == 10)
         with pytest.raises(InvalidStatus, match="503"):
             works(server)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
         assert works(server)
         for sock in slow:
             sock.close()
@@ -101,7 +101,7 @@ def test_one_address_can_not_take_all_the_room_if_that_is_limited(caplog, limit)
             sock.bind(("127.0.0.2", 0))
             sock.connect(address(server))
             slow.append(sock)
-        wait_until(lambda: server._accepted_total == 41)
+        wait_until(lambda: server._roster.accepted == 41)
         if limit is None:  # a control: the same attack without the limit
             with pytest.raises(InvalidStatus, match="503"):
                 works(server)
@@ -246,7 +246,7 @@ def test_a_tls_client_that_stops_shaking_hands_does_not_matter(caplog):
             sock.sendall(outgoing.read())
             incoming.write(sock.recv(1 << 16))  # the server's part; ours never comes
             assert ends(sock)
-        wait_until(lambda: not server._opening)
+        wait_until(lambda: not server._roster.opening)
 
 
 def test_the_bystander_would_notice(caplog):

@@ -15,7 +15,7 @@ from syncws import ServerStats, connect, serve
 
 def test_a_new_server_has_done_nothing():
     server = serve(echo, "127.0.0.1")
-    assert server.stats() == ServerStats(0, 0, 0, 0, 0, 0, 0, {}, 0, 0.0, False)
+    assert server.stats() == ServerStats(0, 0, 0, 0, 0, 0, 0, {}, 0, 0.0, False, 0, 0)
     server.close()
     assert server.stats().uptime == 0.0
 
@@ -50,7 +50,7 @@ def test_messages_and_bytes_of_connections_that_ended_are_included():
                     ws.send("hello")
                     assert ws.recv(SOON) == "hello"
                 mine = ws.stats
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         stats = server.stats()
         assert (stats.messages_received, stats.messages_sent) == (15, 15)
         assert stats.bytes_sent == 3 * (mine.bytes_received + 4)  # and the close frame
@@ -64,7 +64,7 @@ def test_bytes_of_handshakes_that_fail_are_included():
     with serving() as server:
         request = build_request(Upgrade=None)
         exchange(server, request)
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         assert server.stats().bytes_received == len(request)
         assert server.stats().bytes_sent > 100
 
@@ -84,7 +84,7 @@ def test_threads_end():
             exchange(server, build_request())
             wait_until(lambda: server.connections)
             assert server.stats().threads >= 3
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
     assert server.stats().threads == 0
 
 
@@ -122,7 +122,7 @@ def test_nothing_is_missing_or_counted_twice_with_many_clients_at_once():
             done.set()
         for each in looking:
             each.result()
-        wait_until(lambda: not server._running)
+        wait_until(lambda: not server._roster.running)
         stats = server.stats()
     assert stats.connections_accepted == 60
     assert stats.messages_received == stats.messages_sent == 300
@@ -144,7 +144,7 @@ def test_accepted_are_refused_or_handled():
     with serving(handler, max_connections=2) as server:
         for each in [run(client) for _ in range(5)]:
             each.result(3 * SOON)
-        wait_until(lambda: not server._running and not server._refuser._clients)
+        wait_until(lambda: not server._roster.running and not server._entrance.doorkeeper._clients)
         stats = server.stats()
     assert stats.connections_accepted == 100
     assert len(handled) + sum(stats.refusals.values()) == 100

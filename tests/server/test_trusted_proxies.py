@@ -2,6 +2,7 @@ import ipaddress
 import random
 
 import pytest
+from support.asking import status
 from support.certificates import server_context
 from support.pairs import SOON
 from support.scripted import build_request, exchange, raw_client, read_head
@@ -16,10 +17,6 @@ FORWARDED = 'for="203.0.113.9:4711";proto=https;host=public.example'
 @pytest.fixture(autouse=True)
 def info(caplog):
     caplog.set_level("INFO")
-
-
-def status(answer):
-    return int(answer[0].split(" ")[1])
 
 
 def told(proxies=LOOPBACK, connecting=connect, **headers):

@@ -1,4 +1,5 @@
 import pytest
+from support.asking import status
 from support.pairs import SOON
 from support.scripted import build_request, exchange
 from support.serving import messages, serving
@@ -7,10 +8,6 @@ from syncws import InvalidStatus, connect, serve
 
 routing = pytest.importorskip("werkzeug.routing", reason="werkzeug is not installed")
 Map, Rule = routing.Map, routing.Rule
-
-
-def status(answer):
-    return int(answer[0].split(" ")[1])
 
 
 def chat(ws, room):

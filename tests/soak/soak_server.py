@@ -236,7 +236,7 @@ def left():
     kinds = [type(thing).__name__ for thing in gc.get_objects()]
     return {
         **{name: kinds.count(name) for name in names},
-        "groups": sum(len(server._groups._members) for server in servers),
+        "groups": sum(len(server._roster.groups._members) for server in servers),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }
 

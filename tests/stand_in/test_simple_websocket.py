@@ -1,5 +1,6 @@
 """simple-websocket's servers and clients, compared with the original."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -22,7 +23,12 @@ def test_a_program_sees_no_difference():
     pytest.importorskip("simple_websocket")
     pytest.importorskip("werkzeug")
     ours = json.loads(run_as("simple_websocket", PROGRAM))
-    theirs = json.loads(run(PROGRAM))
+    theirs = None
+    for _ in range(5):  # on a busy machine the original loses messages, and its program fails
+        with contextlib.suppress(AssertionError):
+            theirs = json.loads(run(PROGRAM))
+            break
+    assert theirs is not None
     assert len(ours) == len(theirs)
     for expected, found in zip(theirs, ours):
         if expected[0] == "close" and expected[2] == "None":  # the original has lost the frame

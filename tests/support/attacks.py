@@ -1,4 +1,4 @@
-"""What hostile peers send, in bytes. Without pytest: the soak test uses it, too."""
+"""What hostile peers send, in bytes. It doesn't need pytest: the soak test uses it as well."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ import zlib
 
 TIMEOUT = 20
 
-#: An opening handshake, but for the empty line at its end.
+#: An opening handshake without the empty line that ends it.
 REQUEST = (
     b"GET %b HTTP/1.1\r\n"
     b"Host: localhost\r\n"
@@ -26,7 +26,7 @@ FIN = 0x80
 
 
 def frame(first, payload=b"", *, masked=True):
-    """The bytes of a frame: a first byte and a payload. The masking key is zero: no work."""
+    """The bytes of a frame. The masking key is zero, which saves work."""
     size = len(payload)
     bit = 0x80 if masked else 0
     if size < 126:
@@ -43,7 +43,7 @@ def dial(address, context=None, *, receive_buffer=None):
     sock = socket.socket()
     try:
         sock.settimeout(TIMEOUT)
-        if receive_buffer is not None:  # changing it later has odd effects
+        if receive_buffer is not None:  # changing it after that has odd effects
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.connect(address)
     except BaseException:
@@ -60,7 +60,7 @@ def dial(address, context=None, *, receive_buffer=None):
 
 
 def open_raw(address, path="/", context=None, headers=b"", **kwargs):
-    """A socket after the opening handshake; the rest is for :func:`dial`.
+    """A socket after the opening handshake; other arguments are passed to :func:`dial`.
 
     Raises:
         ConnectionError: the server did not accept it.
@@ -83,13 +83,13 @@ def open_raw(address, path="/", context=None, headers=b"", **kwargs):
 
 
 def reset(sock):
-    """Close a socket by a reset."""
+    """Close a socket with a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
 
 def read_frame(file):
-    """Read a frame of a server: its first byte and its payload; ``None`` at the end."""
+    """Read a frame from a server; return its first byte and payload, or ``None`` at the end."""
     header = file.read(2)
     if len(header) < 2:
         return None
@@ -114,7 +114,7 @@ def read_close(sock):
 
 
 def client_hello():
-    """The first bytes that a client of TLS sends."""
+    """The first bytes that a TLS client sends."""
     outgoing = ssl.MemoryBIO()
     context = ssl.create_default_context()
     tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
@@ -133,7 +133,7 @@ def bomb(size):
 
 
 def invalid_frames(rng):
-    """Frames that break the rules, or bytes that happen to be there, chosen at random."""
+    """Frames that break the rules, or arbitrary bytes, chosen at random."""
     kinds = [
         lambda: frame(FIN | TEXT, b"hello", masked=False),
         lambda: frame(FIN | rng.choice([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]), b"?"),

@@ -1,7 +1,7 @@
-"""Chromium without a window, for tests; its driver is selenium's.
+"""Headless Chromium for tests, driven by selenium.
 
-A test module that imports from here is skipped as a whole if there is no selenium. Mark it
-`browser`, and `needs_chromium`::
+A test module that imports from here is skipped as a whole if selenium isn't installed. Mark it
+`browser` and `needs_chromium`::
 
     pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -57,15 +57,15 @@ FLAGS = [
 
 @contextlib.contextmanager
 def running_chromium(profile, *flags):
-    """A headless Chromium: its driver, which keeps the browser's console log.
+    """A headless Chromium; yields its driver, which keeps the browser's console log.
 
     Args:
-        profile: a new directory for what it keeps.
-        flags: further flags of the command line.
+        profile: a new directory for the browser's files.
+        flags: more flags for the command line.
     """
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    # No connections in advance: a server that closes waits a second for what they may ask.
+    # No speculative connections: a server that closes would wait a second for their requests.
     options.add_experimental_option("prefs", {"net.network_prediction_options": 2})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):

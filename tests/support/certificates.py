@@ -1,4 +1,4 @@
-"""Certificates of an authority that only the tests trust."""
+"""Certificates from an authority that only the tests trust."""
 
 import functools
 import ssl
@@ -28,5 +28,5 @@ def client_context():
 
 @functools.cache
 def contexts():
-    """Both sides, the server's first."""
+    """The contexts of both sides, the server's first."""
     return server_context(), client_context()

@@ -1,10 +1,10 @@
-"""Channels without a socket, of either implementation of the accelerator."""
+"""Channels without a socket, from either implementation of the accelerator."""
 
 import pytest
 
 
 class Ended(Exception):
-    """The end that iteration takes for the normal one."""
+    """The exception that iteration takes for a normal end."""
 
 
 class Fragments:
@@ -23,7 +23,7 @@ def import_c():
 
 
 def make_channel(accel, *messages, high=None, low=0):
-    """A channel which notes its calls; where it would wait, a script says what comes."""
+    """A channel that records its calls; where it would wait, a script says what comes."""
 
     class Connection(accel.Channel):
         _ended = Ended

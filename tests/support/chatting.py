@@ -39,14 +39,14 @@ class Window:
         self.send(type="say", text=text, **more)
 
     def ask(self, **message):
-        """Send what has no effect; the error it gets."""
+        """Send something that has no effect; return the error that comes back."""
         self.send(**message)
         return self.expect("error")
 
 
 @contextlib.contextmanager
 def chatting(**limits):
-    """The demo's server, with other limits than usual, and a function that opens a window."""
+    """The demo's server with the given limits, and a function that opens a window."""
     server = listen("localhost", 0, Chat(Limits(**limits)))
     with server, contextlib.ExitStack() as stack:
 

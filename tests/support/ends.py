@@ -1,4 +1,4 @@
-"""A connection as programs have it, opened by connect() and serve(), with both ends in hand."""
+"""Both ends of a connection that connect() and serve() opened."""
 
 import contextlib
 import queue
@@ -12,7 +12,7 @@ from syncws import connect
 
 
 def handing_over(arrived):
-    """A handler that hands its connection over, and waits for the end of it."""
+    """A handler that hands its connection over and waits for it to end."""
 
     def handler(ws):
         arrived.put(ws)
@@ -32,14 +32,14 @@ def both_ends(client=None, **kwargs):
         peer = arrived.get(timeout=SOON)
         try:
             yield ws, peer
-        finally:  # at once: nobody reads who would notice a closing handshake
+        finally:  # at once: nobody reads, so nobody would notice a closing handshake
             ws.abort()
             peer.abort()
 
 
 @contextlib.contextmanager
 def bare_client(**kwargs):
-    """A socket that has shaken hands with a server, and the server's connection."""
+    """A socket after its opening handshake with a server, and the server's connection."""
     arrived = queue.SimpleQueue()
     with (
         serving(handing_over(arrived), **kwargs) as server,

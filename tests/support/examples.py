@@ -17,7 +17,7 @@ needs_signals = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signa
 
 
 def start(name, *args, **kwargs):
-    """Start a program, given by folder and name."""
+    """Start the program with that folder and name."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", EXAMPLES / name, *map(str, args)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -55,20 +55,20 @@ class Programs:
 
 
 def outcome(process, text=None):
-    """What a program prints that ends by itself, and as it should."""
+    """Wait for a program to end well by itself; return what it prints."""
     output, errors = process.communicate(text, timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
     return output
 
 
 def interrupt(process):
-    """Press Ctrl-C; return what the program prints from then on, after it has ended well."""
+    """Press Ctrl-C; check that the program ends well, and return what it printed since."""
     process.send_signal(signal.SIGINT)
     return outcome(process)
 
 
 def read_until(process, start):
-    """Read lines up to one that starts so; return it."""
+    """Read lines up to one with that beginning; return it."""
     for line in process.stdout:
         if line.startswith(start):
             return line.rstrip("\n")
@@ -83,7 +83,7 @@ def commands(name):
 
 @contextlib.contextmanager
 def running_server(name, *args, **kwargs):
-    """A server's URI; it must have nothing more to say when Ctrl-C ends it."""
+    """A running server's URI; Ctrl-C ends the server, which must print nothing more."""
     with Programs() as programs:
         process, uri = programs.serve(name, *args, **kwargs)
         yield uri

@@ -1,6 +1,6 @@
-"""Programs in the ways that flask-sock teaches, and one more; they end when they are killed.
+"""Programs written as flask-sock's documentation teaches, and one more; they run until killed.
 
-What they import is replaced by what takes its place: see :func:`ported`.
+Their import is replaced by that of this library: see :func:`ported`.
 """
 
 ECHO = """

@@ -15,7 +15,7 @@ from support.snippets import PORT, ROOT
 
 from syncws import connect
 
-#: How a program is started, by name; it is the module ``program``.
+#: Commands that start a program, the module ``program``, by name.
 COMMANDS = {
     "python": ["program.py"],
     "flask run": ["-m", "flask", "--app", "program", "run", "--port", PORT],
@@ -26,13 +26,13 @@ COMMANDS = {
     "runserver": ["program.py", "runserver", "--noreload", PORT],
 }
 
-#: What a log without trouble doesn't have.
+#: What must not be in a log.
 TROUBLE = re.compile(r'Traceback|Error|ERROR|Exception|" 500 ')
 
 
 @contextlib.contextmanager
 def running(text, how):
-    """A program that serves; gives what has its port and its output."""
+    """A running program; yields an object with its port and output."""
     with tempfile.TemporaryDirectory(prefix="syncws-web-") as name, reserved_port() as port:
         directory = pathlib.Path(name)
         (directory / "program.py").write_text(text.replace(PORT, str(port)), encoding="utf-8")
@@ -47,7 +47,7 @@ def running(text, how):
 
 
 def open_page(server, path, jar=None):
-    """The body of a page; cookies go into the jar."""
+    """The body of a page; cookies go into ``jar``."""
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
         urllib.request.HTTPCookieProcessor(CookieJar() if jar is None else jar),
@@ -61,8 +61,8 @@ def open_socket(server, path, **options):
 
 
 def assert_serves_many(server, path, answer, **options):
-    """Connect and disconnect often, also abruptly, and find nothing in the log but that."""
-    mark = uuid.uuid4().hex  # what connected before may be in the log later
+    """Connect and disconnect often, even abruptly, and find nothing else in the log."""
+    mark = uuid.uuid4().hex  # earlier connections may be logged late
     for number in range(20):
         ws = open_socket(server, f"{path}?{mark}", **options)
         ws.send("hello")

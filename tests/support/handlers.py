@@ -1,4 +1,4 @@
-"""Applications for tests: on loopback, with what their handlers saw in a queue."""
+"""Applications for tests, on loopback; what their handlers see goes into a queue."""
 
 import contextlib
 import queue
@@ -6,8 +6,8 @@ import queue
 from support.pairs import SOON
 
 from syncws import connect
-from syncws.styles.application import Application
-from syncws.styles.handler import WebSocketHandler
+from syncws.styles.tornado.application import Application
+from syncws.styles.tornado.handler import WebSocketHandler
 
 
 class Journal(queue.SimpleQueue):
@@ -17,7 +17,7 @@ class Journal(queue.SimpleQueue):
         return self.get(timeout=SOON)
 
     def left(self):
-        """What nobody took, without waiting."""
+        """What nobody has taken yet; doesn't wait."""
         left = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -26,7 +26,7 @@ class Journal(queue.SimpleQueue):
 
 
 class Reporting(WebSocketHandler):
-    """Notes in a journal what happens to it."""
+    """Records in a journal what happens to it."""
 
     def initialize(self, journal):
         self.journal = journal
@@ -43,7 +43,7 @@ class Reporting(WebSocketHandler):
 
 @contextlib.contextmanager
 def listening(application, **kwargs):
-    """A server of an application, or of rules; closed at the end, within a deadline."""
+    """A server for an application or a list of rules, closed at the end within a deadline."""
     if not isinstance(application, Application):
         application = Application(application)
     server = application.listen(0, "127.0.0.1", **kwargs)

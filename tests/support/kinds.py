@@ -1,4 +1,4 @@
-"""Connections that are read from in different ways: directly, with TLS, with compression."""
+"""Connections that are read in different ways: directly, with TLS, with compression."""
 
 import contextlib
 
@@ -22,12 +22,8 @@ KINDS = ["plain", "tls", "compressed"]
 
 
 @contextlib.contextmanager
-def pair_of(kind, **options):
-    """Two connections: over plain TCP, with TLS or with compression."""
-    if kind != "compressed":
-        with connection_pair(contexts() if kind == "tls" else None, **options) as pair:
-            yield pair
-        return
+def compressed_pair(tls=False, **options):
+    """Both ends of a connection with compression, client and server."""
     options = Options(**options)
     pair = [
         connect_protocol(
@@ -37,15 +33,28 @@ def pair_of(kind, **options):
             extensions=[PerMessageDeflate(role, Deflate())],
             max_size=2**20,
         )
-        for transport, role in zip(transport_pair(), (Role.CLIENT, Role.SERVER))
+        for transport, role in zip(
+            transport_pair(contexts() if tls else None), (Role.CLIENT, Role.SERVER)
+        )
     ]
     with cut_at_the_end(*pair):
         yield tuple(pair)
 
 
 @contextlib.contextmanager
+def pair_of(kind, **options):
+    """Both ends of a connection: over plain TCP, with TLS or with compression."""
+    if kind == "compressed":
+        opening = compressed_pair(**options)
+    else:
+        opening = connection_pair(contexts() if kind == "tls" else None, **options)
+    with opening as pair:
+        yield pair
+
+
+@contextlib.contextmanager
 def kind_and_socket(kind):
-    """A client that is read from in one way or the other, and the bare socket at the other end."""
+    """A client that is read in that way, and the bare socket at the other end."""
     if kind == "plain":
         with connection_and_socket() as pair:
             yield pair
@@ -63,7 +72,7 @@ def kind_and_socket(kind):
 
 
 def wait_for_callers(connection, count):
-    """Wait until so many threads wait for messages; one of them may be the one that reads."""
+    """Wait until ``count`` threads wait for messages; one of them may be reading."""
 
     def arrived():
         return len(connection._inbox._waiters) + (not connection._role_is_free) >= count

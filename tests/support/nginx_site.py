@@ -1,4 +1,4 @@
-"""The web server of the tests (nginx): redirects, refusals, cookies, and an echo behind it."""
+"""A web server (nginx) with redirects, refusals, cookies, and an echo server behind it."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ REFUSALS = (400, 401, 403, 404, 410, 426, 429, 500, 503)
 
 LARGE = 3 << 20
 
-#: The server says what it has got, in headers of its response.
+#: The server repeats what it received in headers of its response.
 SEEN = "\n".join(
     f"add_header X-Seen-{name} ${variable} always;"
     for name, variable in {
@@ -39,9 +39,9 @@ UPGRADE = """
 
 
 def locations(echo_port, plain, other, secure):
-    """What every server has; each redirect as /how/code."""
+    """What every server has; redirects are at /how/code."""
     places = {
-        "absolute": "/seen",  # nginx puts scheme, host and port before it
+        "absolute": "/seen",  # nginx puts scheme, host and port in front of it
         "websocket": "ws://$http_host/seen",
         "port": f"http://127.0.0.1:{other}/seen",
         "host": f"http://localhost:{plain}/seen",
@@ -148,7 +148,7 @@ class Site:
         self.secure = f"wss://127.0.0.1:{secure}"
 
     def assert_answered(self, number, token):
-        """It has answered so many requests with this token; it logs them a little later."""
+        """Wait until this many requests with this token are logged, soon after their answers."""
         log = self.peer.directory / "requests.log"
         wait_until(lambda: log.read_text().splitlines().count(token) == number)
 
@@ -171,7 +171,7 @@ def running_site():
             }}
         """
 
-    # By way of nginx the origin is another one.
+    # Through nginx the origin is another one.
     backend = serving(origins=None, max_size=None, ping_interval=None)
     with backend as echo, peers.nginx(build, 3, "127.0.0.1") as peer:
         digest = hashlib.sha1(peers.HARD_PASSWORD.encode()).digest()
@@ -200,7 +200,7 @@ def refused(uri, status, **kwargs):
 
 
 def seen(uri, **kwargs):
-    """What the server says that it has got from us, by name, at the end of all redirects."""
+    """What the server says it received from us, by name, after all redirects."""
     headers = refused(uri, 403, **kwargs).headers
     prefix = "x-seen-"
     return {name[len(prefix) :]: headers[name] for name in headers if name.startswith(prefix)}

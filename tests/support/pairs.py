@@ -1,7 +1,8 @@
-"""Two ends of one connection, open, without an opening handshake."""
+"""Both ends of an open connection, without an opening handshake."""
 
 import contextlib
 import socket
+import struct
 import threading
 
 from syncws.options import Options
@@ -9,9 +10,10 @@ from syncws.sansio.protocol import Protocol
 from syncws.sansio.state import Role
 from syncws.threaded.connection import Connection
 from syncws.threaded.deadline import Deadline
-from syncws.threaded.transport import TlsTransport, Transport
+from syncws.threaded.tls_transport import TlsTransport
+from syncws.threaded.transport import Transport
 
-#: Seconds for whatever should take no time. Earlier than a keepalive ping, which would help.
+#: Seconds for what should take no time. Less than a keepalive ping takes, which would help.
 SOON = 15
 
 
@@ -25,8 +27,14 @@ def socket_pair():
     return client, server
 
 
+def send_reset(sock):
+    """Close a socket in a way that its peer takes for a broken connection."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
 def transport_pair(contexts=None):
-    """Two transports that are connected; with TLS contexts (server's, client's), by TLS."""
+    """Two connected transports; with TLS, if contexts are given (the server's, the client's)."""
     client, server = (Transport(sock) for sock in socket_pair())
     if contexts is None:
         return client, server
@@ -52,7 +60,7 @@ def connect_protocol(transport, role, *, options=None, extensions=(), **kwargs):
 
 @contextlib.contextmanager
 def cut_at_the_end(*connections):
-    """Cut connections at the end of the block, if they are still open."""
+    """At the end of the block, cut the connections that are still open."""
     try:
         yield connections
     finally:
@@ -64,7 +72,7 @@ def cut_at_the_end(*connections):
 
 @contextlib.contextmanager
 def connection_pair(contexts=None, *, max_size=2**20, client_options=None, **options):
-    """Two connections, client and server; cut at the end, if they are still open."""
+    """Two connections, client and server, which are cut at the end if they are still open."""
     client, server = transport_pair(contexts)
     pair = [
         connect_protocol(
@@ -112,7 +120,7 @@ class Running:
         return not self._thread.is_alive()
 
     def result(self, timeout=SOON):
-        """What the function returned, or raise what it raised."""
+        """Return what the function returned, or raise what it raised."""
         self._thread.join(timeout)
         assert self.done(), "still running"
         if self._exception is not None:
@@ -126,7 +134,7 @@ def run(function, *args, **kwargs):
 
 
 def receive_exactly(sock, size):
-    """Read so many bytes from a socket."""
+    """Read ``size`` bytes from a socket."""
     data = b""
     while len(data) < size:
         piece = sock.recv(size - len(data))
@@ -136,7 +144,7 @@ def receive_exactly(sock, size):
 
 
 def wait_until(condition, timeout=SOON):
-    """Wait for something that no event tells of."""
+    """Wait for a condition that no event announces."""
     pause = threading.Event()
     deadline = Deadline(timeout)
     while not condition():

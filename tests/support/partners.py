@@ -1,8 +1,8 @@
-"""What packages of others talk to: servers by ``ws://``, ``wss://`` and behind a proxy.
+"""Servers for other people's packages: at ``ws://``, at ``wss://`` and behind a proxy.
 
-A scenario is a program over such a package, see :mod:`support.telling`. It runs twice, at the
-same time, each time in a process of its own: with the library that the package is made for, and
-with ours in its place. What it tells, and what the servers see of it, must be the same.
+A scenario is a program that uses such a package, see :mod:`support.telling`. It runs twice at the
+same time, in two processes: with the library that the package is made for, and with ours in its
+place. What it tells, and what the servers see of it, must be the same.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ PROGRAMS = ROOT / "tests" / "packages" / "programs"
 #: The server's name behind the proxy: packages don't use one for loopback.
 BEHIND = "server.example"
 
-#: Variables that tell packages to trust others than they are told.
+#: Variables that override which authorities a package is told to trust.
 TRUST = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"}
 
 #: Seconds for a whole program, on a busy machine.
@@ -45,7 +45,7 @@ CHANGING = {"sec-websocket-key": "KEY"}
 
 
 def need(*packages):
-    """Skip the module if one of these, or of their submodules, isn't installed."""
+    """Skip the module if one of these modules isn't installed."""
     for package in packages:
         found = None
         with contextlib.suppress(ModuleNotFoundError):
@@ -58,8 +58,8 @@ class Partner:
     """Servers with the same handlers, and what their connections saw.
 
     Attributes:
-        settings: for the program: addresses, and the file of who signed the certificates.
-        requests: what the proxies were asked: first lines and headers, addresses and ports.
+        settings: for the program: addresses, and the file with the authority's certificate.
+        requests: what the proxies were asked for: first lines and headers, addresses and ports.
     """
 
     def __init__(self, handlers, pages):
@@ -85,18 +85,18 @@ class Partner:
             seen["closed"] = self.end(ws)
 
     def answer(self, ws, request):
-        """Answer requests that aren't for a WebSocket, and those that are refused."""
+        """Answer requests that aren't for a WebSocket, and requests that are refused."""
         page = self._pages.get(first_part(request.path))
         return None if page is None else page(self, ws)
 
     def end(self, ws):
-        """How a connection ended, if the client began to close it."""
+        """How a connection ended, if the client started the closing handshake."""
         if ws.protocol.close_rcvd_then_sent is False:
             return "by the server"  # how clients answer is theirs
         return [ws.close_code, "too large" if ws.close_code == 1009 else ws.close_reason]
 
     def headers(self, ws):
-        """The headers of a request, without what changes, or says which library it is."""
+        """The headers of a request, without those that change or name the library."""
         headers = {}
         for name, value in ws.request.headers.raw_items():
             if not (name.lower() == "user-agent" and value.startswith("Python/")):
@@ -105,12 +105,12 @@ class Partner:
         return headers
 
     def plain(self, text):
-        """A text, without numbers of ports."""
+        """A text without port numbers."""
         names = ("ws", "wss", "proxy", "socks")
         return without_ports(text, {name: self.settings[name].rpartition(":")[2] for name in names})
 
     def seen(self):
-        """What the connections saw, in lines, by path."""
+        """What the connections saw, as lines, by path."""
         lines = []
         for seen in sorted(self._seen, key=lambda seen: seen["path"]):
             path = seen["path"]
@@ -134,7 +134,7 @@ REFUSALS = {"/401": refuse(401, "who are you?"), "/403": refuse(403, "not you")}
 
 @contextlib.contextmanager
 def partner(handlers, directory, pages=None):
-    """Servers whose handlers, and pages, are by path. Each has /401 and /403."""
+    """Servers with handlers and pages by path. Each has /401 and /403."""
     partner = Partner(handlers, {} if pages is None else pages)
     options = {
         "process_request": partner.answer,
@@ -165,7 +165,7 @@ def partner(handlers, directory, pages=None):
 
 
 class Program:
-    """A program that runs, and tells."""
+    """A running program that tells what happens."""
 
     def __init__(self, name, settings, stand_in):
         path = os.pathsep.join(filter(None, [*PATHS, os.environ.get("PYTHONPATH")]))
@@ -190,7 +190,7 @@ class Program:
         return json.loads(self._process.stdout.readline())
 
     def end(self):
-        """Return all further events, to the end, for which standard input ends."""
+        """Close standard input, which ends the program; return all further events."""
         told, _ = self._process.communicate(timeout=PATIENCE)
         events = [json.loads(line) for line in told.splitlines() if line.startswith("[")]
         failed = [event for event in events if event[0] == "a thread failed"]
@@ -209,32 +209,32 @@ class Program:
 
 @contextlib.contextmanager
 def running_program(name, settings, stand_in=()):
-    """A program, perhaps with our library in place of these."""
+    """A program, with our library in place of these if any are given."""
     with contextlib.closing(Program(name, settings, stand_in)) as program:
         yield program
 
 
 def run_program(name, settings, stand_in=()):
-    """Run a program; return what it told, one event an item."""
+    """Run a program; return the events that it told."""
     with running_program(name, settings, stand_in) as program:
         return program.end()
 
 
 def without_ports(text, ports):
-    """A text with names in place of ports."""
+    """The text with names in place of ports."""
     for name, port in ports.items():
         text = text.replace(f":{port}", f":{name.upper()}-PORT")
     return text
 
 
 def in_lines(events, plain):
-    """A line for each event, in order of their first items; those with the same one stay so."""
+    """A line for each event, sorted by first item; events with the same one keep their order."""
     ordered = sorted(events, key=lambda event: event[0])
     return [plain(json.dumps(event, ensure_ascii=False)) for event in ordered]
 
 
 def play(name, handlers, directory, stand_in=(), pages=None, settings=None):
-    """Play a scenario; return lines with what was told, seen and asked of proxies, in order."""
+    """Play a scenario; return what was told, seen and asked of proxies, as sorted lines."""
     directory.mkdir()
     with partner(handlers, directory, pages) as server:
         events = run_program(name, {**server.settings, **(settings or {})}, stand_in)
@@ -243,13 +243,13 @@ def play(name, handlers, directory, stand_in=(), pages=None, settings=None):
 
 
 def assert_same(name, handlers, directory, stand_in, *, ignore=None, **options):
-    """Play a scenario with the original and with ours, and fail if there is a difference.
+    """Play a scenario with the original and with ours; fail if they differ.
 
     Args:
         name: the program.
-        handlers: of the servers, by path.
+        handlers: for the servers, by path.
         directory: for files.
-        stand_in: for which libraries ours stands in.
+        stand_in: the libraries that ours stands in for.
         ignore: a pattern for what may differ.
         options: pages of the servers, and settings of the program.
     """
@@ -267,7 +267,7 @@ def assert_same(name, handlers, directory, stand_in, *, ignore=None, **options):
 
 
 def assert_equal(original, ours):
-    """Fail if there is a difference between lines, and show it."""
+    """Fail if these lines differ, and show how."""
     difference = list(difflib.unified_diff(original, ours, "original", "ours", n=1, lineterm=""))
     if difference:
         pytest.fail("\n".join(difference), pytrace=False)
@@ -277,32 +277,32 @@ def assert_equal(original, ours):
 
 
 def echo(ws):
-    """Send back what comes, and note it."""
+    """Echo what comes, and record it."""
     for message in ws:
         ws.received.append(message if len(message) < 1000 else len(message))
         ws.send(message)
 
 
 def end(ws):
-    """Close, with a code and a reason, once something came."""
+    """Close with a code and a reason once something has come."""
     ws.received.append(ws.recv(SOON))
     ws.send("the last one")
     ws.close(4001, "that is all")
 
 
 def drop(ws):
-    """Cut the connection, once something came."""
+    """Cut the connection once something has come."""
     ws.received.append(ws.recv(SOON))
     ws.abort()
 
 
 def unreliable(ws):
-    """Cut the first connection, and echo on the others."""
+    """Cut the first connection; echo on the others."""
     (echo if ws.count else drop)(ws)
 
 
 def ping(ws):
-    """Ping, and tell that a pong came."""
+    """Send a ping, and tell once the pong has come."""
     ws.send("a ping comes")
     ws.ping(b"are you there?").wait(SOON)
     ws.send("a pong came")

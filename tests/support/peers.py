@@ -1,4 +1,4 @@
-"""Programs of others to talk to: proxies, and a web server; each a process on loopback.
+"""Other people's programs to talk to, proxies and a web server; each a process on loopback.
 
 A program that is not installed skips the test, or fails it if SYNCWS_REQUIRE_PEERS is set.
 """
@@ -19,28 +19,28 @@ import pytest
 from support.certificates import authority
 from support.pairs import SOON, wait_until
 
-#: Where programs are, besides PATH: those of administrators are on that of root only.
+#: Where to look besides PATH: the administrator's programs are on root's PATH only.
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
-#: Credentials that proxies know. Tinyproxy has no other characters in them.
+#: Credentials that the proxies accept. Tinyproxy allows no other characters in them.
 USER, PASSWORD = "aladdin", "open-sesame"
 
-#: A password with characters that mean something in URLs.
+#: A password with characters that have a meaning in URLs.
 HARD_PASSWORD = "open sesame: @/?%"
 
-#: With it, as it is in a URL.
+#: Credentials with it, as they stand in a URL.
 HARD = f"{USER}:{quote(HARD_PASSWORD, safe='')}"
 
 
 def skip(reason):
-    """Skip the test, or fail it where all peers must be there."""
+    """Skip the test, or fail it if all peers are required."""
     if os.environ.get("SYNCWS_REQUIRE_PEERS"):
         pytest.fail(f"{reason} (SYNCWS_REQUIRE_PEERS is set)", pytrace=False)
     pytest.skip(reason)
 
 
 def find(program, package):
-    """The path of a program, or skip the test."""
+    """Return the path of a program, or skip the test."""
     path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}")
     if path is None:
         skip(f"no {program}: apt-get install {package}")
@@ -48,17 +48,17 @@ def find(program, package):
 
 
 def need_python_socks():
-    """Skip the test without the package that SOCKS needs."""
+    """Skip the test if the package that SOCKS needs isn't installed."""
     if importlib.util.find_spec("python_socks") is None:
         skip("no python-socks: pip install python-socks")
 
 
 @contextlib.contextmanager
 def reserved_port():
-    """A port of 127.0.0.1 that is this block's.
+    """A port of 127.0.0.1 that belongs to this block.
 
-    The socket bound to it keeps it from everybody who asks for any port. It does not listen,
-    so a program that is told this port may bind to it too, with SO_REUSEADDR, as servers do.
+    A socket bound to it keeps it from anyone that asks for any free port. The socket doesn't
+    listen, so a program that is given this port can bind to it with SO_REUSEADDR, as servers do.
     """
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,7 +67,7 @@ def reserved_port():
 
 
 class Peer:
-    """A running program, which listens on these ports of 127.0.0.1."""
+    """A running program that listens on these ports of 127.0.0.1."""
 
     def __init__(self, command, directory, ports):
         self.directory = directory
@@ -83,7 +83,7 @@ class Peer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own, which Ctrl-C does not reach
+                start_new_session=True,  # its own group, which Ctrl-C doesn't reach
             )
 
     @property
@@ -92,7 +92,7 @@ class Peer:
 
     @property
     def output(self):
-        """What it has printed so far."""
+        """Its output so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def uri(self, scheme, credentials=None):
@@ -113,7 +113,7 @@ class Peer:
             return sock.connect_ex(("127.0.0.1", port)) == 0
 
     def close(self):
-        """End the program, and all that it started; once is enough, but more is harmless."""
+        """End the program and all that it started. Idempotent."""
         if self._process.poll() is not None:
             return
         self._process.terminate()
@@ -128,7 +128,7 @@ class Peer:
             self._process.wait()
 
     def _ended(self):
-        # It stays a zombie, so that its number, and its group's, is nobody else's yet.
+        # It stays a zombie, so that nothing else gets its number, or its group's, yet.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, options) is not None
 
@@ -150,7 +150,7 @@ def started(program, package, configure, ports=1):
 
 
 def certificate(directory, *names):
-    """A file with the key and the certificate of a server with these names."""
+    """A file with the key and certificate of a server with these names."""
     path = directory / "certificate.pem"
     path.touch(mode=0o600)
     authority().issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(str(path))
@@ -162,7 +162,7 @@ def write(path, text):
 
 
 def root_only(*lines):
-    """Lines of a configuration that are for root: which user to become."""
+    """Configuration lines that root needs: which user to become."""
     return "\n".join(lines) if os.getuid() == 0 else ""
 
 
@@ -170,7 +170,7 @@ def root_only(*lines):
 
 
 def tinyproxy(*settings):
-    """An HTTP proxy, with these lines in its configuration."""
+    """An HTTP proxy (tinyproxy) with these lines in its configuration."""
 
     def configure(directory, port):
         lines = [
@@ -188,7 +188,7 @@ def tinyproxy(*settings):
 
 
 def https_proxy(behind, *names):
-    """TLS, with a certificate for these names, and credentials for an HTTP proxy (haproxy)."""
+    """TLS and credentials in front of an HTTP proxy (haproxy), certified for these names."""
 
     def configure(directory, port):
         pem = certificate(directory, *names)
@@ -226,7 +226,7 @@ def microsocks(*arguments):
 
 
 def danted(*rules):
-    """A SOCKS4, 4a and 5 proxy; of what these rules don't decide, all is allowed."""
+    """A SOCKS4, 4a and 5 proxy; allows everything that these rules don't decide."""
 
     def configure(directory, port):
         lines = [
@@ -235,7 +235,7 @@ def danted(*rules):
             "external: 127.0.0.1",
             "clientmethod: none",
             "socksmethod: none",
-            # Always the same user: one who changes it would not be ended with us (see Peer).
+            # Always the same user: a process that changes it would not end with us (see Peer).
             root_only("user.privileged: root", "user.unprivileged: root"),
             "client pass { from: 0/0 to: 0/0 }",
             *rules,

@@ -1,4 +1,4 @@
-"""Programs of their own, to be interrupted, starved or left alone."""
+"""Programs in processes of their own, to be interrupted, starved or left alone."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Program:
-    """A program that says on its first line which port its server has."""
+    """A program whose first line of output is its server's port."""
 
     def __init__(self, source):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -38,7 +38,7 @@ class Program:
         return self.process.returncode, errors.decode(), time.monotonic() - start
 
     def cpu_time(self):
-        """Seconds of CPU that it took so far."""
+        """Seconds of CPU that it has used so far."""
         with open(f"/proc/{self.process.pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

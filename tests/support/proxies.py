@@ -1,4 +1,4 @@
-"""Proxies of bytes: they do what a script says, and then carry bytes between client and server."""
+"""Proxies that do what a script says, and then carry bytes between client and server."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 def carry(source, send, sink):
-    """Carry bytes one way, as they come, to the end, and that too."""
+    """Carry bytes one way as they come, and the end of the stream too."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             send(data)
@@ -20,10 +20,10 @@ def carry(source, send, sink):
 
 
 def tunnel(requests=None, response=ESTABLISHED, regroup=None):
-    """A script of a proxy that connects its client to a server on loopback.
+    """A script for a proxy that connects its client to a server on loopback.
 
     Args:
-        requests: a list that gets first line and headers of each request.
+        requests: a list to which the first line and headers of each request are added.
         response: what to answer.
         regroup: makes, of the function that sends to the client, the one to send with.
     """
@@ -46,7 +46,7 @@ def tunnel(requests=None, response=ESTABLISHED, regroup=None):
 
 
 def socks5(requests):
-    """A script of a SOCKS5 proxy (RFC 1928), without a password, that connects to loopback.
+    """A script for a SOCKS5 proxy (RFC 1928) without a password that connects to loopback.
 
     Args:
         requests: a list that gets, of each request, host and port as a text, and no headers.
@@ -94,9 +94,9 @@ class Records:
 
 
 def grouped(number, begin):
-    """A ``regroup`` that joins this many records of TLS, from when ``begin`` is set on.
+    """A ``regroup`` that joins this many TLS records, once ``begin`` is set.
 
-    What is sent with one call over a connection with TLS is one record of that.
+    Each call that sends over TLS makes one record.
     """
 
     def regroup(send):

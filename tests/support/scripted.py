@@ -1,4 +1,4 @@
-"""Peers that speak bytes, to the letter; and what it takes to look at the bytes of HTTP."""
+"""Peers that send exactly the bytes of a script, and functions to read HTTP with."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
 
 
 def accept_value(key):
-    """What answers a key (RFC 6455 §4.2.2), computed apart from the library."""
+    """The answer to a key (RFC 6455 §4.2.2), computed independently of the library."""
     digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
     return base64.b64encode(digest).decode()
 
@@ -62,7 +62,7 @@ def parse_head(data):
 
 
 def read_head(sock):
-    """Read a request or response up to its empty line, and not further."""
+    """Read a request or response up to its empty line, and no further."""
     data = b""
     while not data.endswith(b"\r\n\r\n"):
         byte = sock.recv(1)
@@ -85,13 +85,13 @@ def read_all(sock):
 
 @contextlib.contextmanager
 def raw_client(server):
-    """A socket connected to a server of ours."""
+    """A socket connected to one of our servers."""
     with socket.create_connection(server.sockets[0].getsockname()[:2], timeout=SOON) as sock:
         yield sock
 
 
 def exchange(server, data):
-    """Send this; return first line, headers and rest of all that comes back."""
+    """Send this; return the first line, the headers and the rest of what comes back."""
     with raw_client(server) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
@@ -102,7 +102,7 @@ def exchange(server, data):
 
 
 class ScriptedServer:
-    """Listens, and has each connection go by the script, one after the other."""
+    """A listener that runs its script for one connection after the other."""
 
     def __init__(self, script, context):
         self._script = script
@@ -145,7 +145,7 @@ class ScriptedServer:
 
 @contextlib.contextmanager
 def scripted_server(script, context=None):
-    """A server that does to each connection what ``script(sock)`` says."""
+    """A server that calls ``script(sock)`` for each connection."""
     server = ScriptedServer(script, context)
     try:
         yield server
@@ -154,7 +154,7 @@ def scripted_server(script, context=None):
 
 
 def says(*pieces):
-    """A script: read a request, send this (a function makes it of the request), read to the end."""
+    """A script: read a request, send this (or what it makes of the request), read to the end."""
 
     def script(sock):
         request = read_head(sock)
@@ -173,7 +173,7 @@ def silent(sock):
 
 
 def mute_after(*pieces):
-    """A script: read a request, send this, and then nothing, not even the end."""
+    """A script: read a request, send this, and then nothing, not even the end of the stream."""
 
     def script(sock):
         request = read_head(sock)
@@ -189,7 +189,7 @@ def mute_after(*pieces):
 
 @contextlib.contextmanager
 def nothing_left():
-    """Fail if descriptors or threads are left behind by the block."""
+    """Fail if the block leaves descriptors or threads behind."""
     gc.collect()
     descriptors = len(os.listdir("/proc/self/fd"))
     threads = set(threading.enumerate())

@@ -1,4 +1,4 @@
-"""Servers for tests: on loopback, with messages in the log."""
+"""Servers for tests, on loopback, and what they log."""
 
 import contextlib
 
@@ -14,26 +14,26 @@ def echo(ws):
 
 @contextlib.contextmanager
 def serving(handler=echo, host="127.0.0.1", **kwargs):
-    """A server that serves; closed at the end, within a deadline."""
+    """A running server, closed at the end within a deadline."""
     with serve(handler, host, **kwargs) as server:
         yield server
         server.close(timeout=SOON)
 
 
 def the_connection(server):
-    """The only connection of a server, which it may not know yet when its client does."""
+    """The only connection of a server. The client may know of it before the server does."""
     wait_until(lambda: server.connections)
     (connection,) = server.connections
     return connection
 
 
 def assert_works(ws):
-    """Have a connection to an echo server echo, and close it."""
+    """Check that an echo server answers on this connection, and close it."""
     with ws:
         ws.send("hello")
         assert ws.recv(SOON) == "hello"
 
 
 def messages(caplog, level="INFO"):
-    """What was logged at this level."""
+    """The messages that were logged at this level."""
     return [record.getMessage() for record in caplog.records if record.levelname == level]

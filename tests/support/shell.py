@@ -1,4 +1,4 @@
-"""The command line for tests: in this process, or as a program of its own."""
+"""The command line, run in this process or as a program of its own."""
 
 import codecs
 import contextlib
@@ -52,7 +52,7 @@ def program(*args, env=None, **kwargs):
 
 
 def end(process):
-    """The exit status and what is on standard error, once the program has ended."""
+    """Wait for the program to end; return its exit status and standard error."""
     status = process.wait(DEADLINE)
     return status, process.stderr.read()
 
@@ -81,7 +81,7 @@ def serving(handler, **kwargs):
 
 
 class Recorder:
-    """A handler that runs another, and remembers how the connection was closed."""
+    """A handler that calls another and remembers how the connection was closed."""
 
     def __init__(self, handler):
         self.handler = handler
@@ -118,7 +118,7 @@ class Terminal:
         os.write(self._master, text if isinstance(text, bytes) else text.encode())
 
     def expect(self, pattern):
-        """Wait until something is printed, after what was expected before; return the match."""
+        """Wait for output, after what was expected before, that matches; return the match."""
         deadline = Deadline(DEADLINE)
         while True:
             found = re.compile(pattern).search(self.output, self._read)
@@ -128,21 +128,21 @@ class Terminal:
             assert self._receive(deadline), f"no {pattern!r} in {self.output[self._read :]!r}"
 
     def end_input(self):
-        """Type Ctrl-D, once the program takes keys one by one: before, it would be lost."""
+        """Type Ctrl-D once the program reads single keys; before that it would be lost."""
         deadline = Deadline(DEADLINE)
         while not re.search(r"(> |\x1b\[\d+B)$", self.output):
             assert self._receive(deadline), f"no prompt at the end of {self.output!r}"
         self.type("\x04")
 
     def interrupt(self):
-        """Press Ctrl-C, until it is seen: just before readline waits for a key it isn't."""
+        """Press Ctrl-C until it is noticed: just before readline waits for a key, it isn't."""
         while self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
 
     def end(self):
-        """The exit status, once the program has ended, and all that it printed is there."""
+        """Wait for the program to end and for all its output; return the exit status."""
         deadline = Deadline(DEADLINE)
         while self._receive(deadline):
             pass
@@ -152,7 +152,7 @@ class Terminal:
         ready, _, _ = select.select([self._master], [], [], deadline.remaining())
         try:
             data = os.read(self._master, 65536) if ready else b""
-        except OSError:  # nobody has the terminal any more
+        except OSError:  # the terminal isn't open anywhere any more
             data = b""
         self.output += self._decode(data)
         return bool(data)

@@ -14,12 +14,12 @@ from syncws import connect
 
 MIB = 1 << 20
 
-#: Seconds in which a bystander must have each echo, on a machine that is busy.
+#: Seconds within which the bystander must get each echo, on a busy machine.
 IN_TIME = 5
 
 
 class Bystander:
-    """A client that sends numbers, one after the other, and must get each back at once."""
+    """A client that sends numbers one by one, and must get each back at once."""
 
     def __init__(self, uri, **kwargs):
         self._ws = connect_to(uri, **kwargs)
@@ -53,7 +53,7 @@ class Bystander:
 
 
 def connect_to(uri, **kwargs):
-    """Connect to a server on this machine, as to localhost: that is in its certificate."""
+    """Connect to a server on this machine by the name localhost, which its certificate has."""
     if uri.startswith("wss:"):
         kwargs["ssl"] = contexts()[1]
     uri = uri.replace("127.0.0.1", "localhost") + "bystander"
@@ -64,8 +64,8 @@ def connect_to(uri, **kwargs):
 def besieged(caplog, handler=echo, *, failures=0, failure="connection handler failed", **kwargs):
     """A server with a bystander, and a handler for all others.
 
-    At the end the bystander is still served, and the log has as many tracebacks as there were
-    failures of the program's functions: what peers do is none.
+    At the end the bystander must still be served, and the log must have one traceback for each
+    failure of the program's functions, and none for what peers do.
     """
     caplog.set_level("INFO")
 
@@ -84,19 +84,19 @@ def address(server):
 
 
 def others(server):
-    """The connections but the bystander's."""
+    """All connections but the bystander's."""
     return [ws for ws in server.connections if ws.path != "/bystander"]
 
 
 def works(server, **kwargs):
-    """Tell whether a new client is served."""
+    """Return whether a new client is served."""
     with connect_to(server.uri, **kwargs) as ws:
         ws.send("hello")
         return ws.recv(IN_TIME) == "hello"
 
 
 def ends(sock, seconds=SOON):
-    """Read until the server ends the connection; return whether it does so in time."""
+    """Read until the server ends the connection; return whether it did so in time."""
     deadline = time.monotonic() + seconds
     try:
         while True:
@@ -110,7 +110,7 @@ def ends(sock, seconds=SOON):
 
 
 def trickle(sock, data, seconds, interval=0.02):
-    """Send bytes one by one, and close; return whether the server ended it, in time."""
+    """Send bytes one by one and close; return whether the server ended it first, in time."""
     deadline = time.monotonic() + seconds
     with sock:
         for byte in data:
@@ -126,7 +126,7 @@ def trickle(sock, data, seconds, interval=0.02):
 
 
 def pour(sock, block, size):
-    """Send a block again and again; return how many bytes went until the server ended it."""
+    """Send a block again and again; return how many bytes went out before the server ended it."""
     sent = 0
     view = memoryview(block)
     try:
@@ -138,21 +138,21 @@ def pour(sock, block, size):
 
 
 def drop(sock):
-    """Make one's end of a connection vanish: no FIN, no RST. Needs privileges, on Linux."""
+    """Make this end of a connection vanish, without FIN or RST. Needs privileges, on Linux."""
     repair = getattr(socket, "TCP_REPAIR", 19)
     sock.setsockopt(socket.IPPROTO_TCP, repair, 1)
     sock.close()
 
 
 class Memory:
-    """What Python's allocator had at most, above what there was at first."""
+    """The peak of Python's allocator, above what it had at first."""
 
     peak = 0
 
 
 @contextlib.contextmanager
 def measured_memory():
-    """Measure the block's memory; slow."""
+    """Measure the memory that the block takes. Slow."""
     memory = Memory()
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""A network that is slow, as a thread between two sockets."""
+"""A slow network, made of threads between two sockets."""
 
 import contextlib
 import socket
@@ -8,13 +8,13 @@ import time
 
 @contextlib.contextmanager
 def slow_link(port, rate, *, rate_back=None, buffer=1 << 14):
-    """Forward to a port of this machine, and back.
+    """Forward to a port of this machine and back; yield the port to connect to.
 
     Args:
-        port: where to.
-        rate: bytes a second, ``None`` is as fast as it goes.
-        rate_back: the same, of what comes back.
-        buffer: bytes that the kernel may keep at each end.
+        port: the port to forward to.
+        rate: bytes a second; ``None`` is unlimited.
+        rate_back: the same, for the other direction.
+        buffer: bytes that the kernel may buffer at each end.
     """
     threads, sockets = [], []
     stopped = threading.Event()
@@ -44,7 +44,7 @@ def slow_link(port, rate, *, rate_back=None, buffer=1 << 14):
                     threads[-1].start()
 
     listener = socket.create_server(("127.0.0.1", 0))
-    # Before it listens: what is accepted inherits it.
+    # On the listener: accepted sockets inherit it.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     acceptor = threading.Thread(target=accept)
     acceptor.start()

@@ -1,6 +1,6 @@
 """The programs of the documentation, run as readers would run them.
 
-In docs/ each block of Python follows a line ``<!-- name -->``, and is run by the test
+In docs/ and README.md each block of Python follows a line ``<!-- name -->``, and is run by the test
 ``test_<page>_<name>`` in tests/docs: see test_pages.py.
 """
 
@@ -18,19 +18,19 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
-#: The port that all programs of the documentation use; here it becomes a free one.
+#: The port in all programs of the documentation; it is replaced by a free one.
 PORT = "8765"
 
 BLOCK = re.compile(
     r"(?:^<!-- (?P<name>[a-z0-9-]+) -->\n)?^```python\n(?P<code>.*?)^```$", re.M | re.S
 )
 
-#: Seconds after which a program hangs.
+#: Seconds after which a program counts as hanging.
 PATIENCE = 30
 
 
 def blocks(page):
-    """The names and texts of a page's blocks; page is a path below docs, without suffix."""
+    """The names and texts of a page's blocks; page is a path from docs, without suffix."""
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     return [(found["name"], found["code"]) for found in BLOCK.finditer(text)]
 
@@ -46,7 +46,7 @@ def free_port():
 
 
 class Program:
-    """A block that runs in a process of its own; its output is read line by line."""
+    """A block running in a process of its own; its output is read line by line."""
 
     def __init__(self, code, port=PORT, warnings="error"):
         self.process = subprocess.Popen(
@@ -59,7 +59,7 @@ class Program:
         )
 
     def __enter__(self):
-        self._timer = threading.Timer(PATIENCE, self.process.kill)  # what hangs fails
+        self._timer = threading.Timer(PATIENCE, self.process.kill)  # which fails the test
         self._timer.start()
         return self
 
@@ -72,19 +72,19 @@ class Program:
         return self.process.stdout.readline().rstrip("\n")
 
     def finish(self):
-        """Wait for its end; return its output, after asserting that nothing went wrong."""
+        """Wait for its end; check that nothing went wrong, and return its output."""
         output, errors = self.process.communicate()
         assert (self.process.returncode, errors) == (0, "")
         return output
 
     def interrupt(self):
-        """Press Ctrl-C; return the rest of its output and what it complained about."""
+        """Press Ctrl-C; return the rest of its output, and its errors."""
         self.process.send_signal(signal.SIGINT)
         return self.process.communicate()
 
 
 def wait_for_port(port, program):
-    """Return once something listens there."""
+    """Wait until something listens there."""
     deadline = time.monotonic() + PATIENCE
     while True:
         assert program.process.poll() is None, program.process.stderr.read()
@@ -97,7 +97,7 @@ def wait_for_port(port, program):
 
 @contextlib.contextmanager
 def running_server(code, **options):
-    """A program that serves; gives its port and the program."""
+    """A program that serves; yields its port and the program."""
     port = free_port()
     with Program(code, port, **options) as program:
         wait_for_port(port, program)
@@ -105,6 +105,6 @@ def running_server(code, **options):
 
 
 def run(code, port=PORT, **options):
-    """Run a program that ends by itself; return its output."""
+    """Run a program to its end; return its output."""
     with Program(code, port, **options) as program:
         return program.finish()

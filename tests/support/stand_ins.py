@@ -1,4 +1,4 @@
-"""Programs in interpreters of their own, where this library stands in for others."""
+"""Programs in their own interpreters, where this library stands in for others."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def python(*arguments, cwd=None, status=0, **kwargs):
-    """Run Python with these arguments; return what it printed, or what it complained of."""
+    """Run Python with these arguments; return its output, or its errors."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -28,11 +28,11 @@ def python(*arguments, cwd=None, status=0, **kwargs):
 
 
 def run(source, *arguments, cwd=None):
-    """Run a program until it ends; return what it printed, or fail with what it complained of."""
+    """Run a program to its end; return its output, or fail with its errors."""
     return python("-W", "error", "-c", textwrap.dedent(source), *arguments, cwd=cwd)
 
 
 def run_as(libraries, source, *arguments, **kwargs):
-    """The same after install_as() with these libraries, with spaces between."""
+    """The same after install_as() for these libraries, separated by spaces."""
     first = f"import syncws\nsyncws.install_as(*{libraries.split()!r})\n"
     return run(first + textwrap.dedent(source), *arguments, **kwargs)

@@ -1,7 +1,7 @@
-"""Runs a program that tells what happens to it, perhaps with this library in place of others.
+"""Run a program that tells what happens to it, perhaps with this library in place of others.
 
-The program finds what it is to know in ``settings``, and calls ``tell``; what it tells goes to
-standard output, an event a line. Nothing but the standard library is imported before it.
+The program reads ``settings`` and calls ``tell``, which prints one event a line. Nothing but
+the standard library is imported before it.
 """
 
 import hashlib
@@ -10,14 +10,14 @@ import runpy
 import sys
 import threading
 
-#: What the test says: addresses, files, and the like.
+#: What the test passes: addresses, files, and so on.
 settings = {}
 
 _lock = threading.Lock()
 
 
 def tell(*event):
-    """Print an event: its name, and what there is to know. Any thread may call it."""
+    """Print an event: its name and its values. Any thread may call it."""
     line = json.dumps(event, default=_describe) + "\n"
     with _lock:
         sys.__stdout__.write(line)
@@ -25,7 +25,7 @@ def tell(*event):
 
 
 def at_once(*functions):
-    """Call functions, each in a thread of its own: what they tell is sorted by its name later."""
+    """Call functions, each in a thread of its own; what they tell is sorted by name later."""
     threads = [threading.Thread(target=function) for function in functions]
     for thread in threads:
         thread.start()
@@ -44,7 +44,7 @@ def attempt(name, function, *args, **kwargs):
 
 
 def _describe(value):
-    """What JSON has no form for."""
+    """Convert what JSON can't represent."""
     if isinstance(value, BaseException):
         return type(value).__name__
     if isinstance(value, (bytes, bytearray)):
@@ -53,13 +53,13 @@ def _describe(value):
 
 
 def mark(message):
-    """A large message, in short."""
+    """A large message, abbreviated."""
     data = message.encode() if isinstance(message, str) else message
     return [type(message).__name__, len(message), hashlib.sha1(data).hexdigest()]
 
 
 def main(text, program):
-    """Run the program of a file, with these settings, in JSON."""
+    """Run the program in a file, with these settings, given as JSON."""
     settings.update(json.loads(text))
     threading.excepthook = lambda args: tell("a thread failed", args.exc_value)
     if settings["stand in"]:

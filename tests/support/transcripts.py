@@ -1,7 +1,7 @@
-"""The transcripts of the documentation: what happens in some terminals, played again.
+"""The transcripts in the documentation: sessions in several terminals, played again.
 
-In docs/ a transcript is a block of text that follows a line ``<!-- name -->``. Its lines are
-in the order of time, each with the terminal that it is in::
+In docs/ a transcript is a block of text that follows a line ``<!-- name -->``. Its lines are in
+chronological order, each with the name of its terminal::
 
     server | $ python server.py
     server | Ready.
@@ -11,9 +11,9 @@ in the order of time, each with the terminal that it is in::
     ann    | ^D
     server | ^C
 
-``$`` starts a program: a block of Python of the same page, or a module of Python's. ``»`` is a line
-that is typed, ``^C`` and ``^D`` are pressed there; everything else was printed. ``...`` stands for
-any text, alone on a line for any lines.
+``$`` starts a program: a block of Python on the same page, or one of Python's modules. ``»`` is a
+line that is typed, ``^C`` and ``^D`` are keys; everything else is printed. ``...`` stands for any
+text; alone on a line, for any lines.
 
 By the end of the transcript each program has ended, with status 0 unless it printed a traceback,
 and printed nothing else.
@@ -42,12 +42,12 @@ SUFFIXES = {"python": ".py", "html": ".html"}
 
 
 def read(page):
-    """The text of a page, a path below docs without suffix."""
+    """The text of a page, given as a path below docs without suffix."""
     return (DOCS / f"{page}.md").read_text(encoding="utf-8")
 
 
 def transcripts(page):
-    """The transcripts of a page, by name; other blocks of text aren't among them."""
+    """The transcripts of a page by name, without other blocks of text."""
     found = {match["name"]: match["text"] for match in BLOCK.finditer(read(page))}
     return {name: text for name, text in found.items() if LINE.match(text)}
 
@@ -59,14 +59,14 @@ def programs(page, name):
 
 
 def write_files(page, directory, port):
-    """Write the programs of a page, and what else they need, where a reader would save them."""
+    """Write the programs of a page, and the files they need, where a reader would save them."""
     for match in FILE.finditer(read(page)):
         name = match["name"].replace("-", "_") + SUFFIXES[match["kind"]]
         (directory / name).write_text(match["text"].replace(PORT, str(port)), encoding="utf-8")
 
 
 class Terminal:
-    """A program that runs, and the lines that it prints, errors among them."""
+    """A running program, and the lines that it prints, errors included."""
 
     def __init__(self, arguments, directory):
         self.printed = []
@@ -89,7 +89,7 @@ class Terminal:
         self._lines.put(None)
 
     def expect(self, wanted, *, anywhere=False):
-        """Take the next line, or lines up to the one that is wanted."""
+        """Take the next line, or all lines up to the expected one."""
         pattern = ".*".join(map(re.escape, wanted.split("...")))
         while True:
             line = self.take()
@@ -99,7 +99,7 @@ class Terminal:
                 raise AssertionError(f"printed {line!r} instead of {wanted!r}")
 
     def take(self):
-        """The next line; None at the end."""
+        """The next line, or None at the end."""
         try:
             line = self._lines.get(timeout=PATIENCE)
         except queue.Empty:
@@ -117,7 +117,7 @@ class Terminal:
             self.process.stdin.flush()
 
     def finish(self, *, anything=False):
-        """See the program end as it should."""
+        """Check that the program ends as it should."""
         while (line := self.take()) is not None:
             assert anything, f"printed {line!r} besides"
         self.process.wait(PATIENCE)
@@ -135,12 +135,12 @@ class Terminal:
 
 
 def play(page, name, directory):
-    """Do what a transcript of a page says, and see that what it shows comes."""
+    """Do what a transcript of a page says, and check that what it shows is printed."""
     port = free_port()
     write_files(page, directory, port)
     text = transcripts(page)[name].replace(PORT, str(port))
     terminals = {}
-    leaps = set()  # terminals in which any lines may come next
+    leaps = set()  # terminals where any lines may come next
     try:
         for number, line in enumerate(text.splitlines(), 1):
             found = LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""Servers for the style of websocket-client, and its clients."""
+"""Servers and clients for the tests of the websocket-client style."""
 
 import threading
 
@@ -11,17 +11,17 @@ from syncws.styles import WebSocketApp
 
 
 def connecting(server, **options):
-    """A connection of the style, with a timeout."""
+    """A connection of that style, with a timeout."""
     return websocket.create_connection(server.uri, **{"timeout": SOON, **options})
 
 
 def sends(*frames):
-    """A server that sends frames, after the handshake, and then nothing."""
+    """A server that sends frames after the handshake, and then nothing."""
     return scripted_server(mute_after(build_response, build_frames(frames)))
 
 
 def sends_and_ends(*frames):
-    """A server that sends frames, after the handshake, and ends the connection."""
+    """A server that sends frames after the handshake, and ends the connection."""
     return scripted_server(says(build_response, build_frames(frames)))
 
 
@@ -32,7 +32,7 @@ def forever(function, *args):
 
 
 class Watched(WebSocketApp):
-    """An application that notes what happens."""
+    """An application that records what happens."""
 
     def __init__(self, uri, **functions):
         self.events = []
@@ -54,7 +54,7 @@ class Watched(WebSocketApp):
 
 
 class Recorder:
-    """Functions for an application, which note that they were called, and with what."""
+    """Callbacks for an application that record their calls and arguments."""
 
     def __init__(self, *names):
         self.calls = []

@@ -1,15 +1,15 @@
-"""The bytes of frames (RFC 6455 §5.2), written apart from the library: tests check it by this."""
+"""The bytes of frames (RFC 6455 §5.2), independent of the library, which tests check by this."""
 
 KEY = b"\x37\xfa\x21\x3d"
 
 
 def mask(payload, key=KEY):
-    """Mask, or unmask, the payload."""
+    """Mask or unmask the payload."""
     return bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
 
 
 def build_frame(first, payload=b"", key=None):
-    """The bytes of a frame, masked if there is a key."""
+    """The bytes of a frame, masked if a key is given."""
     size = len(payload)
     bit = 0 if key is None else 0x80
     if size < 126:
@@ -27,7 +27,7 @@ def build_frames(frames, key=None):
 
 
 def parse_frames(data, *, masked):
-    """The frames in data, as (first byte, payload); they must be whole, and strictly valid."""
+    """The frames in data, as (first byte, payload), which must be whole and strictly valid."""
     frames, pos = [], 0
     while pos < len(data):
         first, second = data[pos : pos + 2]

@@ -1,4 +1,4 @@
-"""A WSGI application for all servers: handlers that behave and that don't, and plain pages.
+"""A WSGI application for all servers: handlers that behave, some that don't, and plain pages.
 
 Run as a program it starts a server of its own: ``wsgi_app.py KIND [CERTIFICATE]``.
 """
@@ -11,12 +11,12 @@ import sys
 import threading
 
 from syncws.exceptions import InvalidHandshake
-from syncws.integrations import taken_over, wsgi
+from syncws.integrations import wsgi, wsgi_roster
 from syncws.integrations.takeover import sinks
 
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s %(message)s")
 
-taken_over.INTERVAL = 0.05  # the tests wait for what is left of connections
+wsgi_roster.INTERVAL = 0.05  # the tests wait until nothing is left of connections
 
 PAGE = b"<!doctype html><title>page</title>"
 
@@ -40,7 +40,7 @@ def hold(ws):
 
 
 def respond_late(environ, start_response):
-    """Returns a page after all, which nobody reads."""
+    """Returns a page after all, although nobody reads it."""
     ws = wsgi.accept(environ)
     gateway.handle(ws, echo)
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -74,12 +74,12 @@ def show_nothing(environ, start_response):
 
 
 def show_status(environ, start_response):
-    """What this process has: of that nothing may grow."""
+    """What this process holds, none of which may grow."""
     status = {
         "pid": os.getpid(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": sorted(thread.name for thread in threading.enumerate()),
-        "open": len(taken_over.taken_over),
+        "open": len(wsgi_roster.roster),
         "sinks": len(sinks),
     }
     body = json.dumps(status).encode()
@@ -119,7 +119,7 @@ def app(environ, start_response):
     return PAGES.get(environ["PATH_INFO"], show_nothing)(environ, start_response)
 
 
-# --- servers that aren't started by a command of their own -----------------------
+# --- servers without a command of their own -----------------------
 
 
 def say(port):

@@ -1,4 +1,4 @@
-"""Requests of WSGI applications, made without a server."""
+"""Requests to WSGI applications, made without a server."""
 
 import contextlib
 import io
@@ -9,8 +9,8 @@ from support.pairs import SOON, socket_pair, wait_until
 
 from syncws import InvalidHandshake
 from syncws.integrations import wsgi
-from syncws.integrations.taken_over import taken_over
 from syncws.integrations.takeover import sinks
+from syncws.integrations.wsgi_roster import roster
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -50,7 +50,7 @@ def make_environ(sock, path="/", **changes):
 
 
 class Started:
-    """What start_response() was called with."""
+    """Keeps what start_response() was called with."""
 
     def __init__(self):
         self.status = self.headers = None
@@ -62,18 +62,18 @@ class Started:
 
 @contextlib.contextmanager
 def request_pair(monkeypatch):
-    """The two ends of a request's connection, client and server; nothing may be left of it."""
-    monkeypatch.setattr("syncws.integrations.taken_over.INTERVAL", 0.01)
+    """Both ends of a request's connection, client and server, of which nothing may be left."""
+    monkeypatch.setattr("syncws.integrations.wsgi_roster.INTERVAL", 0.01)
     client, server = socket_pair()
     client.settimeout(SOON)
     with client, server:
         yield client, server
-    wait_until(lambda: not (len(taken_over) or len(sinks)))
+    wait_until(lambda: not (len(roster) or len(sinks)))
 
 
 @contextlib.contextmanager
 def taken(pair, gateway=None, **changes):
-    """A connection that was taken over, and the client's socket after the response."""
+    """A connection that was taken over, and the client's socket after the response head."""
     client, server = pair
     ws = (gateway or wsgi.Gateway(compression=None)).accept(make_environ(server, **changes))
     response = b""
@@ -88,7 +88,7 @@ def taken(pair, gateway=None, **changes):
 
 
 def say_goodbye(client, code=b""):
-    """Answer a close frame, or send the first one; nothing comes after it."""
+    """Answer a close frame, or send the first one; check that nothing follows."""
     client.sendall(b"\x88%c\0\0\0\0" % (0x80 + len(code)) + code)
     client.shutdown(socket.SHUT_WR)
 

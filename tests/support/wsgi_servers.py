@@ -19,7 +19,7 @@ from syncws import connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-#: Arguments of gunicorn, by what the tests call that.
+#: Arguments of gunicorn, by the name that tests give them.
 GUNICORN = {
     "gunicorn-gthread": ["--worker-class", "gthread", "--threads", "3"],
     "gunicorn-sync": ["--worker-class", "sync"],
@@ -27,15 +27,15 @@ GUNICORN = {
     "gunicorn-gevent-pywsgi": ["--worker-class", "gevent_pywsgi"],
 }
 
-#: All from which connections can be taken over.
+#: All servers from which connections can be taken over.
 KINDS = [*GUNICORN, "werkzeug", "cheroot", "pywsgi", "wsgiref"]
 
-#: What no log may have.
+#: What must not be in any log.
 BAD = re.compile(
     r'Traceback|" 500 |\bERROR\b|\bCRITICAL\b|Exception|Invalid|invalid|BadStatus|Bad request', re.I
 )
 
-#: Runs a module as a program, monkey-patched.
+#: Runs a module as a monkey-patched program.
 PATCHED = """
 from gevent import monkey
 monkey.patch_all()
@@ -51,8 +51,8 @@ class WsgiServer:
     Args:
         kind: one of KINDS, or "waitress".
         folder: where to put its log.
-        options: further arguments of gunicorn.
-        tls: whether to serve by TLS.
+        options: more arguments for gunicorn.
+        tls: whether to serve over TLS.
     """
 
     def __init__(self, kind, folder, *options, tls=False):
@@ -95,7 +95,7 @@ class WsgiServer:
         return self._port
 
     def get(self, path, headers=()):
-        """The status and the body that a plain request gets."""
+        """The status and body of the answer to a plain request."""
         scheme = "https" if self.secure else "http"
         request = urllib.request.Request(
             f"{scheme}://127.0.0.1:{self.port}{path}", headers=dict(headers)
@@ -120,7 +120,7 @@ class WsgiServer:
         return connect(f"{scheme}://127.0.0.1:{self.port}{path}", max_size=None, **options)
 
     def terminate(self):
-        """Ask it to end; return its status, and the seconds that it took."""
+        """Ask it to end; return its exit status and how many seconds it took."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(SOON), time.monotonic() - start
@@ -147,7 +147,7 @@ def _certificate(folder):
 
 
 def wait_for(condition, server):
-    """Return once it holds, which another process sees to."""
+    """Wait for a condition that another process brings about."""
     deadline = time.monotonic() + SOON
     while not condition():
         assert server.process.poll() is None, server.log
@@ -157,7 +157,7 @@ def wait_for(condition, server):
 
 @contextlib.contextmanager
 def running(kind, folder, *options, **kwargs):
-    """One server; its processes end with the block."""
+    """A server whose processes end with the block."""
     server = WsgiServer(kind, folder, *options, **kwargs)
     try:
         yield server

@@ -1,37 +1,18 @@
 """A signal handler that raises while a thread collects what it sends."""
 
-import sys
-
+from support.interrupting import Bomb, Interrupted
 from support.pairs import SOON, connection_pair
 
 from syncws import ConnectionClosed
 
-MODULES = ("batch.py", "connection.py", "core.py", "protocol.py", "transport.py", "writer.py")
-
-
-class Interrupted(BaseException):
-    """What the handler raises."""
-
 
 def interrupt_at(number, call):
     """Raise at the Nth point where handlers run; return whether there is one."""
-    left = number
-
-    def profile(frame, event, _):
-        nonlocal left
-        if event in ("call", "c_return") and frame.f_code.co_filename.endswith(MODULES):
-            left -= 1
-            if left == 0:
-                sys.setprofile(None)
-                raise Interrupted
-
-    sys.setprofile(profile)
     try:
-        call()
+        with Bomb(number):
+            call()
     except Interrupted:
         return True
-    finally:
-        sys.setprofile(None)
     return False
 
 

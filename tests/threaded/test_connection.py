@@ -10,6 +10,7 @@ from support.pairs import (
     connection_pair,
     receive_exactly,
     run,
+    send_reset,
     wait_until,
 )
 
@@ -267,7 +268,7 @@ def test_peer_that_resets_breaks_a_send_with_the_cause_chained():
     with connection_and_socket() as (connection, peer):
         sender = run(connection.send, HUGE)
         receive_exactly(peer, 1000)
-        peer.close()
+        send_reset(peer)
         with pytest.raises(ConnectionClosedError) as caught:
             sender.result()
         assert isinstance(caught.value.__cause__, OSError)
@@ -441,12 +442,12 @@ def test_log_records_carry_the_connection(pair, caplog):
     assert caplog.records[-1].name == "syncws.client"
 
 
-def no_thread(*_):
+def no_thread(*_, **__):
     raise RuntimeError("can't start new thread")
 
 
 def test_connection_that_gets_no_reader_thread_when_it_needs_one_is_closed(monkeypatch):
-    monkeypatch.setattr("syncws.threaded.receiving.start_reader", no_thread)
+    monkeypatch.setattr("syncws.threaded.reader.threading.Thread", no_thread)
     with connection_pair() as (client, server):
         client.ping()
         assert client.wait_closed(SOON)

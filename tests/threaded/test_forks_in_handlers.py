@@ -82,14 +82,25 @@ PROGRAM = """
             "state_lock": with_the_state_lock_taken,
             "inbox": with_the_inbox_taken,
         }
+        def after_the_child(function):
+            '''Call a function once the child is over, or should be.'''
+            def wait():
+                try:
+                    wait_until(lambda: pid and os.waitid(os.P_PID, pid, OVER), 10)
+                finally:
+                    function()
+
+            threading.Thread(target=wait, daemon=True).start()
+
+        OVER = os.WEXITED | os.WNOHANG | os.WNOWAIT
         signal.signal(signal.SIGUSR1, fork)
         main = threading.main_thread().ident
-        threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+        threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1)).start()
         if call in ("recv", "iterate", "stream", "wait", "inbox"):
             # The parent's call ends, too, once there is something.
-            threading.Timer(1, lambda: peer.send("x") or peer.close()).start()
+            after_the_child(lambda: peer.send("x") or peer.close())
         elif call in ("send", "wait_closed", "close", "ping"):
-            threading.Timer(1, ws.abort).start()
+            after_the_child(ws.abort)
         try:
             calls[call]()
         except ConnectionClosed as exc:

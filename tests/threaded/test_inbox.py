@@ -3,19 +3,19 @@
 import pytest
 from support.pairs import SOON, run, wait_until
 
-from syncws.accel import Channel
 from syncws.sansio.state import State
+from syncws.threaded.connection import Connection
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.fragments import MAX_PIECES
 from syncws.threaded.inbox import Inbox, Waiter
-from syncws.threaded.receiving import Receiving
+from syncws.threaded.reading import Reading
 
 
-class Caller(Receiving):
+class Caller(Connection):
     """Waits for what others put in: it never reads by itself."""
 
     def __new__(cls, inbox):
-        self = Channel.__new__(cls)
+        self = super().__new__(cls)
         # With somebody else at the socket, whoever finds nothing waits.
         assert self._take_role()
         return self
@@ -23,10 +23,9 @@ class Caller(Receiving):
     def __init__(self, inbox):
         self._inbox = inbox
         self._queue = inbox.queue
+        self._reading = Reading(self)
         self.protocol = Protocol()
-
-    def _flush_batch(self):
-        """It sends nothing."""
+        self._transport = Plain()
 
     def _close_exc(self):
         return EOFError()
@@ -35,6 +34,11 @@ class Caller(Receiving):
 class Protocol:
     parser_exc = None
     state = State.OPEN
+
+
+class Plain:
+    def is_interrupted(self):
+        return False
 
 
 def receive(inbox, timeout=0, decode=None):

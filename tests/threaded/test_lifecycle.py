@@ -1,22 +1,29 @@
 """The process's edges, called by hand; test_process.py has them for real."""
 
+import contextlib
+import errno
+import signal
 import threading
 
 import pytest
+from support.interrupting import Interrupted
 from support.pairs import (
     SOON,
     connection_and_socket,
     connection_pair,
     receive_exactly,
+    run,
     socket_pair,
     wait_until,
 )
 
 from syncws import ConnectionClosedError
+from syncws.accel import IMPLEMENTATION
 from syncws.options import Options
 from syncws.sansio.protocol import Protocol
 from syncws.sansio.state import Role
-from syncws.threaded import core, lifecycle, timekeeper
+from syncws.threaded import connection as connection_module
+from syncws.threaded import lifecycle, timekeeper
 from syncws.threaded.connection import Connection
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.watch import unwatch, watch
@@ -91,6 +98,68 @@ def test_exit_cuts_what_does_not_answer():
         assert connection.wait_closed(SOON)
 
 
+@contextlib.contextmanager
+def handled_while_reading(handler):
+    """Have a signal handler run while the main thread reads, as it does at exit."""
+    before = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+reads_in_one_call = pytest.mark.skipif(
+    IMPLEMENTATION == "pure" or not hasattr(signal, "setitimer"),
+    reason="handlers run between the steps of a read only in the accelerator",
+)
+
+
+@reads_in_one_call
+@pytest.mark.parametrize("exception", [TimeoutError(), OSError(errno.EIO, "x"), Interrupted()])
+def test_handler_that_raises_at_exit_leaves_the_role_to_the_thread_that_has_it(exception):
+    with connection_pair() as (client, server):
+
+        def handler():
+            assert run(client._take_role).result()
+            raise exception
+
+        with handled_while_reading(handler), pytest.raises(type(exception)) as caught:
+            client._reading.read_here(Deadline(SOON), lambda: False)
+        assert caught.value is exception
+        assert not client._role_is_free
+        assert not client.closed
+        client._give_up_role()
+        server.send("x")
+        assert client.recv(SOON) == "x"
+
+
+@reads_in_one_call
+def test_handler_that_raises_in_a_child_at_exit_is_not_ignored(caplog):
+    with connection_pair() as (client, _server):
+
+        def handler():
+            client.after_fork()
+            raise Interrupted
+
+        with handled_while_reading(handler), pytest.raises(Interrupted):
+            client._reading.read_here(Deadline(SOON), lambda: False)
+        assert not caplog.records
+        assert client.closed
+
+
+@reads_in_one_call
+def test_role_that_was_lost_once_is_not_taken_for_lost_the_next_time(caplog):
+    with connection_pair() as (client, _server):
+        with handled_while_reading(lambda: run(client._take_role).result()):
+            client._reading.read_here(Deadline(SOON), lambda: False)
+        client._give_up_role()
+        client._reading.read_here(Deadline(SOON), lambda: 1 // 0)
+        assert client.wait_closed(SOON)
+        assert "reading failed" in caplog.text
+
+
 def test_copy_of_a_connection_in_a_child_is_closed_and_says_nothing():
     with connection_and_socket(Role.SERVER, ping_interval=None) as (connection, peer):
         inbox = connection._inbox
@@ -140,10 +209,10 @@ def test_connection_ends_once_whatever_interrupts_the_start(monkeypatch, reading
             enders.append(threading.current_thread()),
             finish(cause),
         )
-        monkeypatch.setattr(core, "watch", interrupted)
+        monkeypatch.setattr(connection_module, "watch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             connection._start()
         assert connection.wait_closed(SOON)
         assert len(enders) == 1
         if reading:  # who reads has the last word
-            assert enders == [connection._reader]
+            assert enders == [connection._reading.reader.thread]

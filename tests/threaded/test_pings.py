@@ -138,7 +138,7 @@ def test_only_the_newest_pong_waits_for_a_writer():
 
 
 def test_peer_that_sends_pings_and_does_not_read_costs_no_memory(monkeypatch):
-    monkeypatch.setattr("syncws.threaded.core.MAX_CHEAP_FRAMES", 1_000_000)
+    monkeypatch.setattr("syncws.threaded.floods.MAX_CHEAP_FRAMES", 1_000_000)
     with connection_and_socket(Role.SERVER, close_timeout=1) as (connection, peer):
         burst = b"\x89\xfd\0\0\0\0" + b"x" * 125
         for _ in range(200):

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import socket
 import threading
 
 import pytest
@@ -219,9 +220,14 @@ def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(pair, 
         assert may_leave.wait(SOON)
         leave(waiter)
 
+    def take_role():
+        server.send("now")
+        assert client.recv(SOON) == "now"  # the reader thread, if it has begun, leaves it to us
+        return client._take_role()
+
     monkeypatch.setattr(client, "_look", lambda: None)  # which would help, but later
+    wait_until(take_role)
     monkeypatch.setattr(client._inbox, "leave", leave_later)
-    assert client._take_role()
     impatient = run(client.recv, 0.01)
     assert leaving.wait(SOON)  # its time is over
     patient = run(client.recv)
@@ -452,6 +458,7 @@ def test_message_cut_anywhere_is_received_whole(pair):
 def test_messages_before_a_violation_are_received_first(kind, where, violation):
     with kind_and_socket(kind) as (connection, peer):
         peer.sendall(build_frames([(TEXT, b"one"), (BINARY, b"two")]) + violation)
+        answered = run(lambda: (receive_exactly(peer, 8), peer.shutdown(socket.SHUT_WR)))
 
         def receive():
             received = [connection.recv(SOON), connection.recv(SOON)]
@@ -464,7 +471,7 @@ def test_messages_before_a_violation_are_received_first(kind, where, violation):
             wait_until(lambda: not connection.open)
         received = run(receive).result() if where == "another thread" else receive()
         assert received == ["one", b"two"]
-        assert receive_exactly(peer, 8)[:1] == b"\x88"
+        assert answered.result()[0][:1] == b"\x88"
 
 
 @pytest.mark.parametrize("where", ["main thread", "another thread"])

@@ -17,13 +17,14 @@ from support.pairs import (
     connection_pair,
     receive_exactly,
     run,
+    send_reset,
     socket_pair,
     wait_until,
 )
 from support.wire import parse_frames
 
 from syncws import ConcurrencyError, ConnectionClosedError
-from syncws.accel import pure_channel
+from syncws.accel import pure
 from syncws.sansio.state import Role
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.transport import Transport
@@ -51,7 +52,7 @@ def wait_until_full(connection):
 @pytest.fixture(params=["c", "pure"])
 def channel(request):
     """The base of a connection, which notes how it sends."""
-    module = pure_channel if request.param == "pure" else import_c()
+    module = pure if request.param == "pure" else import_c()
 
     class Connection(module.Channel):
         def __init__(self):
@@ -138,8 +139,7 @@ def test_sends_to_a_peer_that_does_not_read_block_and_then_go_on_in_order(role, 
 @pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 def test_peer_that_resets_ends_sending_with_its_error_as_the_cause(role, size):
     with connection_and_socket(role) as (connection, peer):
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        send_reset(peer)
 
         def send():
             while True:
@@ -163,8 +163,7 @@ def test_peer_that_resets_ends_a_send_that_waits_for_it():
 
         sender = run(send)
         wait_until_full(connection)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        send_reset(peer)
         with pytest.raises(ConnectionClosedError) as caught:
             sender.result()
         assert isinstance(caught.value.__cause__, OSError)
@@ -375,7 +374,7 @@ def test_time_that_is_up_in_the_middle_is_an_error(write):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("syncws.threaded.transport.select", select_nothing)
         with pytest.raises(TimeoutError, match="timed out while sending"):
-            transport.send_apart(HEADER, PAYLOAD, Deadline(SOON))
+            transport.send_apart(HEADER, PAYLOAD, Deadline(0.1))
     assert transport.bytes_sent == 5
 
 

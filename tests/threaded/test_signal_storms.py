@@ -9,6 +9,7 @@ from support.kinds import KINDS
 from support.programs import ROOT
 
 pytestmark = [
+    pytest.mark.stress,
     pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
     pytest.mark.skipif(
         sys.version_info < (3, 10),
@@ -16,11 +17,12 @@ pytestmark = [
     ),
 ]
 
-#: Of those that are sent, as a handler may raise in the few instructions before recv() returns.
-MAX_LOST = 1
+#: Of those that are sent, as a handler may raise in the few instructions before recv() returns:
+#: mostly none, one or two on a busy machine. Where the library takes a message off its queue and
+#: then has the interpreter look for signals, 25 and more whole messages are lost.
+MAX_LOST = 5
 
-#: A busy machine may stop the thread just there, now and then. What the library loses is lost in
-#: each run.
+#: What the library loses is lost in each run.
 RUNS = 3
 
 PROGRAM = """
@@ -31,6 +33,7 @@ PROGRAM = """
     kind, role, fragmented = sys.argv[1], sys.argv[2], sys.argv[3] == "fragmented"
     COUNT, BURST = int(sys.argv[4]), 20
     armed, interruptions = False, 0
+    sys.setswitchinterval(0.0005)  # between the threads that compute and receive
 
     class Interrupted(BaseException):
         pass
@@ -84,10 +87,57 @@ PROGRAM = """
 """
 
 
-def run_storm(*args):
-    """Return how many messages were lost, and how often receiving was interrupted."""
+ECHOES = """
+    import signal, sys, threading
+    sys.path.insert(0, "tests")
+    from support.kinds import pair_of
+    from syncws import ConcurrencyError
+
+    kind, role = sys.argv[1:3]
+    COUNT = int(sys.argv[3])
+    sent = {"main": 0, "handler": 0}
+    received = {"main": 0, "handler": 0}
+
+    def echo(ws):
+        for message in ws:
+            ws.send(message)
+
+    def send(whose):
+        number = sent[whose]
+        sent[whose] += 1
+        try:
+            ws.send(f"{whose} {number} " + "x" * (number % 300))
+        except ConcurrencyError:
+            sent[whose] -= 1  # it has interrupted a send; nothing was sent
+
+    def receive():
+        whose, number, rest = ws.recv(10).split(" ")
+        assert int(number) == received[whose], f"{whose}: {number}, not {received[whose]}"
+        assert rest == "x" * (int(number) % 300)
+        received[whose] += 1
+        return whose
+
+    with pair_of(kind, ping_interval=None) as pair:
+        ws, peer = pair if role == "client" else pair[::-1]
+        threading.Thread(target=echo, args=(peer,), daemon=True).start()
+        signal.signal(signal.SIGALRM, lambda *_: send("handler"))
+        signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+        for _ in range(COUNT):
+            send("main")
+            while receive() != "main":
+                pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        while received != sent:
+            receive()
+        ws.close()
+    print(COUNT - received["main"], received["handler"])
+"""
+
+
+def run_storm(*args, program=PROGRAM):
+    """Return how many messages were lost, and how often handlers ran."""
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), *args],
+        [sys.executable, "-c", textwrap.dedent(program), *args],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -112,3 +162,11 @@ def test_a_storm_of_handlers_that_raise_loses_next_to_nothing(kind, role, fragme
         if least <= MAX_LOST:
             break
     assert least <= MAX_LOST
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_storm_of_handlers_that_send_loses_no_echo(kind, role):
+    lost, handled = run_storm(kind, role, "3000", program=ECHOES)
+    assert lost == 0
+    assert handled > 100

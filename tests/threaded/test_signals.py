@@ -10,60 +10,27 @@ import contextlib
 import operator
 import os
 import signal
-import sys
 import threading
 import time
 
 import pytest
 from support.certificates import contexts
+from support.interrupting import Bomb, Interrupted
 from support.kinds import wait_for_callers
-from support.pairs import SOON, connection_and_socket, connection_pair, run, wait_until
+from support.pairs import (
+    SOON,
+    connect_protocol,
+    connection_and_socket,
+    connection_pair,
+    cut_at_the_end,
+    run,
+    transport_pair,
+    wait_until,
+)
 
 from syncws import ConcurrencyError, ConnectionClosed, ConnectionClosedError, wait
 from syncws.accel import IMPLEMENTATION
-
-MODULES = (
-    "connection.py",
-    "core.py",
-    "deadline.py",
-    "inbox.py",
-    "pings.py",
-    "protocol.py",
-    "pure_channel.py",
-    "reader.py",
-    "receiving.py",
-    "timekeeper.py",
-    "transport.py",
-    "wait.py",
-    "watch.py",
-    "writer.py",
-)
-
-
-class Interrupted(BaseException):
-    """What the handler raises."""
-
-
-class Bomb:
-    """Raises at the Nth point, in the library, that the calling thread reaches."""
-
-    def __init__(self, fuse):
-        self.left = fuse
-        self.exploded = False
-
-    def __enter__(self):
-        sys.setprofile(self._profile)
-
-    def __exit__(self, *_):
-        sys.setprofile(None)
-
-    def _profile(self, frame, event, arg):
-        if event in ("call", "c_return") and frame.f_code.co_filename.endswith(MODULES):
-            self.left -= 1
-            if self.left == 0:
-                self.exploded = True
-                sys.setprofile(None)
-                raise Interrupted
+from syncws.sansio.state import Role
 
 
 def assert_no_lock_is_held(connection):
@@ -151,8 +118,8 @@ def test_nothing_is_lost_where_waiting_is_interrupted(kind):
             assert_nothing_is_left(client)
             return bomb.exploded
 
-        # Over plain TCP the accelerator waits and reads without a point in between.
-        every_point(call, has_points=kind == "tls" or IMPLEMENTATION == "pure")
+        # The accelerator waits and reads without a point in between.
+        every_point(call, has_points=IMPLEMENTATION == "pure")
 
 
 @pytest.mark.parametrize("message", ["there", "on its way", "none"])
@@ -286,6 +253,7 @@ def test_interrupted_send_leaves_the_connection_whole_or_failed(message):
 def test_interrupted_ping_and_close_end_with_the_connection():
     def call(bomb):
         with connection_pair(close_timeout=1) as (client, server):
+            server._ensure_reading()  # at once, and not when nobody has for a while
             try:
                 with bomb:
                     client.ping()
@@ -431,3 +399,54 @@ def test_interrupted_fragmented_message_keeps_nobody_waiting():
             return bomb.exploded
 
     every_point(call)
+
+
+def test_handler_can_not_wait_for_messages_in_the_middle_of_tls():
+    near, far = transport_pair(contexts())
+    caught = []
+
+    class Tls:
+        """A TLS object, for Python code, whose write() a signal handler interrupts."""
+
+        def __init__(self, tls):
+            self._tls = tls
+            self.read, self.unwrap = tls.read, tls.unwrap
+
+        def write(self, data):
+            with pytest.raises(ConcurrencyError, match="interrupts TLS") as raised:
+                client.recv()
+            caught.append(raised)
+            return self._tls.write(data)
+
+    near.ssl_object = Tls(near.ssl_object)
+    client = connect_protocol(near, Role.CLIENT)
+    server = connect_protocol(far, Role.SERVER)
+    with cut_at_the_end(client, server):
+        client.send("x")
+        assert server.recv(SOON) == "x"
+        assert caught
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_handler_that_receives_is_told_the_end_at_once():
+    took = []
+    with connection_and_socket(Role.SERVER, close_timeout=10 * SOON) as (connection, peer):
+
+        def handler(*_):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            peer.close()
+            started = time.monotonic()
+            with pytest.raises(ConnectionClosedError):
+                connection.recv()
+            took.append(time.monotonic() - started)
+
+        before = signal.signal(signal.SIGALRM, handler)
+        # And again: what comes just before a wait does not end it.
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.05)
+        try:
+            with pytest.raises(ConnectionClosedError):
+                connection.send(bytes(30_000_000))  # until the handler has the peer leave
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert took[0] < SOON

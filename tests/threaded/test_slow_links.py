@@ -29,6 +29,7 @@ def payload(size):
     return random.Random(5).randbytes(size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_client_that_uploads_over_a_slow_link_gets_its_answer(tls, compression):
@@ -60,6 +61,7 @@ def test_client_that_uploads_over_a_slow_link_gets_its_answer(tls, compression):
             assert ws.ping().wait(SOON)
 
 
+@pytest.mark.slow
 def test_server_that_sends_over_a_slow_link_is_not_closed():
     def handle(ws):
         ws.send(payload(SIZE))

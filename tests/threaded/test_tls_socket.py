@@ -1,6 +1,7 @@
 """TLS that somebody else has begun: what the transport does with such a socket."""
 
 import socket
+import ssl
 import threading
 
 import pytest
@@ -10,7 +11,8 @@ from support.pairs import SOON, connect_protocol, cut_at_the_end, run, socket_pa
 from syncws.sansio.state import Role
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.tls_socket import TlsSocketTransport
-from syncws.threaded.transport import TlsTransport, Transport
+from syncws.threaded.tls_transport import TlsTransport
+from syncws.threaded.transport import Transport
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def receive(transport, count):
 def test_bytes_go_both_ways(pair):
     transport, client = pair
     assert transport.secure
-    assert transport.descriptor is None
+    assert transport.descriptor == transport.sock.fileno()
     transport.send_all(b"to the client")
     assert receive(client, 13) == b"to the client"
     client.send_all(b"to the server")
@@ -154,3 +156,24 @@ def test_connections_send_and_receive_at_the_same_time(pair):
         run(client.close).result()
         assert server.wait_closed(SOON)
         assert server.close_code == 1000
+
+
+def test_what_a_handler_has_made_of_the_result_is_tried_again(pair, monkeypatch):
+    transport, client = pair
+    send = transport.sock.send
+    tried = []
+
+    def interrupted(data):
+        tried.append(bytes(data))
+        if len(tried) == 1:  # as Python tells where a handler has used the object meanwhile
+            raise ssl.SSLError(10, "Invalid error code")
+        if len(tried) == 2:
+            raise ssl.SSLError(1, "something else")
+        return send(data)
+
+    monkeypatch.setattr(transport.sock, "send", interrupted)
+    with pytest.raises(ssl.SSLError, match="something else"):
+        transport.send_all(b"hello", Deadline(SOON))
+    transport.send_all(b"hello", Deadline(SOON))
+    assert receive(client, 5) == b"hello"
+    assert tried == [b"hello"] * 3

@@ -5,10 +5,19 @@ import threading
 
 import pytest
 from support.certificates import contexts
-from support.pairs import SOON, receive_exactly, run, socket_pair, transport_pair, wait_until
+from support.pairs import (
+    SOON,
+    receive_exactly,
+    run,
+    send_reset,
+    socket_pair,
+    transport_pair,
+    wait_until,
+)
 
 from syncws.threaded.deadline import Deadline
-from syncws.threaded.transport import TlsTransport, Transport
+from syncws.threaded.tls_transport import TlsTransport
+from syncws.threaded.transport import Transport
 
 NOW = Deadline(0)
 HUGE = b"x" * (32 << 20)
@@ -160,8 +169,7 @@ def test_backlog_is_waited_for(pair):
 
 def test_broken_connection_is_an_os_error(pair):
     client, server = pair
-    server.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    server.close()
+    send_reset(server.sock)
     with pytest.raises(ConnectionResetError):
         client.recv()
 

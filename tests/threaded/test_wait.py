@@ -15,7 +15,8 @@ from support.wire import build_frame, build_frames
 
 import syncws
 from syncws import ConnectionClosed, State, wait
-from syncws.threaded import core, watch
+from syncws.threaded import connection as connection_module
+from syncws.threaded import watch
 
 TEXT, CONT, FIN, CLOSE, PING = 0x01, 0x00, 0x80, 0x88, 0x89
 
@@ -69,7 +70,10 @@ def test_looking_finds_what_receiving_without_waiting_would(pair, where):
         server.send(str(number))
         if client._direct or (where == "another thread" and client._role_is_free):
             # At once, unless the test was held up, and the reader thread reads meanwhile.
-            assert call(where, wait, [client], 0) == [client] or client._reader is not None
+            assert (
+                call(where, wait, [client], 0) == [client]
+                or client._reading.reader.thread is not None
+            )
         wait_until(lambda: call(where, wait, [client], 0) == [client])
         assert client.recv(0) == str(number)
 
@@ -238,7 +242,7 @@ def test_messages_before_the_end_come_first(pair):
 @pytest.mark.parametrize("where", WHERE)
 def test_messages_before_a_violation_come_first(no_look, monkeypatch, kind, where):
     # The program gets time to answer them, but it comes back for more: no need to use that up.
-    monkeypatch.setattr(core, "FAILURE_GRACE", 10 * SOON)
+    monkeypatch.setattr(connection_module, "FAILURE_GRACE", 10 * SOON)
     with kind_and_socket(kind) as (connection, peer):
         received = {connection: []}
         peer.sendall(build_frames([(FIN | TEXT, b"one"), (FIN | TEXT, b"two")]) + b"\x83\x00")

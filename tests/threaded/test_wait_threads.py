@@ -14,7 +14,7 @@ from support.pairs import SOON, connection_pair, run, wait_until
 from support.waiting import WHERE, assert_nothing_is_left, bells, call, receive_all
 
 from syncws import ConnectionClosed, ConnectionClosedOK, wait
-from syncws.threaded import core, watch
+from syncws.threaded import closing_handshake, watch
 from syncws.threaded.inbox import Bell, Inbox
 
 
@@ -272,7 +272,7 @@ def test_streamed_message_that_takes_the_room_only_delays(no_look, kind, end):
 
 
 def test_failing_while_a_streamed_message_takes_the_room_ends_the_wait(no_look, pair, monkeypatch):
-    monkeypatch.setattr(core, "LINGER_TIMEOUT", 10 * SOON)
+    monkeypatch.setattr(closing_handshake, "LINGER_TIMEOUT", 10 * SOON)
     client, server = pair
     server._ensure_reading()
     sender = run(server.send, (os.urandom(1000) for _ in range(1000)))

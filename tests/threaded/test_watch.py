@@ -7,8 +7,17 @@ import time
 import warnings
 
 import pytest
-from support.pairs import SOON, connection_pair, wait_until
+from support.pairs import (
+    SOON,
+    connect_protocol,
+    connection_pair,
+    run,
+    transport_pair,
+    wait_until,
+)
 
+from syncws.sansio.state import Role
+from syncws.threaded import connection as connection_module
 from syncws.threaded import watch
 
 
@@ -54,9 +63,9 @@ def timers(monkeypatch, own_watch):
 
     monkeypatch.setattr(watch, "call_later", call_later)
     yield timers
-    own_watch._connections.clear()
-    for timer in timers:
-        timer()
+    while timers:
+        own_watch._connections.clear()
+        timers.pop()()
 
 
 def test_connection_is_looked_at_again_and_again(own_watch):
@@ -224,3 +233,17 @@ def test_forked_child_watches_none_of_its_parents_connections(own_watch):
         pass
     assert looked.looks.acquire(timeout=SOON)  # the parent goes on
     watch.unwatch(looked)
+
+
+def test_a_connection_that_ends_before_it_is_watched_is_not_watched(monkeypatch):
+    def end_first(connection):
+        assert run(connection._take_role).result()
+        run(connection._finish, None).result()
+        watch.watch(connection)
+
+    monkeypatch.setattr(connection_module, "watch", end_first)
+    client, server = transport_pair()
+    connection = connect_protocol(client, Role.CLIENT)
+    assert connection.closed
+    assert connection not in watch._watch._connections
+    server.close()

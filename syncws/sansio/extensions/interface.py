@@ -8,7 +8,7 @@ extensions in reverse order of the agreement, frames that are sent in order.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 from ..frames import Frame
 
@@ -35,10 +35,13 @@ class Extension:
     #: is no such method.
     share_key: Hashable = None
 
+    #: What the accelerator needs to do the same by itself; ``None`` where it can't.
+    compression: tuple[Any, ...] | None = None
+
     def encode_apart(self, frame: Frame) -> Frame:
         """Return what is sent for the frame of a whole message by all with the same share_key.
 
-        It depends on nothing that was sent before, and changes nothing here: who sends it calls
+        It depends on nothing that was sent before, and changes nothing here: whoever sends it calls
         :meth:`forget`.
         """
         raise NotImplementedError  # pragma: no cover

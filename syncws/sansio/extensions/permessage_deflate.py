@@ -8,19 +8,19 @@ compressed data promises.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Callable
 
+from ...accel import CompressorBudget, Deflater, Inflater
 from ...exceptions import (
     DuplicateParameter,
     InvalidParameterName,
     InvalidParameterValue,
     NegotiationError,
-    PayloadTooBig,
     ProtocolError,
 )
 from ...options import Deflate
+from ..failures import as_exception
 from ..frames import Frame, Opcode
 from ..state import Role
 from .interface import (
@@ -29,7 +29,7 @@ from .interface import (
     ExtensionParameters,
     ServerExtensionFactory,
 )
-from .zlib_backend import zlib
+from .zlib_backend import compressor_size, zlib
 
 __all__ = [
     "ClientPerMessageDeflateFactory",
@@ -39,15 +39,9 @@ __all__ = [
 
 NAME = "permessage-deflate"
 
-#: What ends the compressed data of a message, and does not travel (§7.2.1).
-EMPTY_BLOCK = b"\x00\x00\xff\xff"
-
 #: zlib has no window of 8 bits for raw deflate. One of 9 is the same on the wire: zlib never
 #: looks back more than 262 bytes less than its window, 250, which fits the 256 of 8 bits.
 MIN_ZLIB_WINDOW_BITS = 9
-
-#: Streams that may begin within one frame; more are an attack: each costs a new inflater.
-MAX_STREAMS = 16
 
 
 class PerMessageDeflate(Extension):
@@ -71,14 +65,31 @@ class PerMessageDeflate(Extension):
         server = (agreement.server_no_context_takeover, agreement.server_max_window_bits or 15)
         client = (agreement.client_no_context_takeover, agreement.client_max_window_bits or 15)
         local, remote = (server, client) if role is Role.SERVER else (client, server)
-        self._forget_sent, bits = local
-        self._forget_received, self._inflate_bits = remote
+        forget_sent, bits = local
+        forget_received, inflate_bits = remote
         self._compress_bits = max(min(bits, settings.compress_window_bits), MIN_ZLIB_WINDOW_BITS)
         self._settings = settings
-        self._inflater: Any = None
-        self._deflater: Any = None
+        make_inflater = functools.partial(
+            zlib.decompressobj, -max(inflate_bits, MIN_ZLIB_WINDOW_BITS)
+        )
+        self.inflater: Inflater = Inflater(make_inflater, zlib.error, forget_received)
+        self.budget: CompressorBudget = _budget(settings.memory_limit)
+        self.deflater: Deflater = Deflater(
+            self._make_compressor(),
+            zlib.Z_SYNC_FLUSH,
+            self.budget,
+            compressor_size(self._compress_bits, settings.memory_level),
+            forget_sent,
+        )
         self._receiving = False  # a compressed message is under way
         self._sending = False
+
+    @property
+    def compression(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+        """What the accelerator needs to do the same by itself."""
+        if type(self) is not PerMessageDeflate:
+            return None
+        return self.inflater, self.deflater, self._settings.min_size
 
     def __repr__(self) -> str:
         params = ", ".join(
@@ -108,39 +119,13 @@ class PerMessageDeflate(Extension):
             self._receiving = frame.rsv1
         if not self._receiving:
             return frame
-        data = self._inflate(frame.data + EMPTY_BLOCK if frame.fin else frame.data, max_size)
-        if frame.fin:
-            self._receiving = False
-            if self._forget_received:
-                self._inflater = None
+        data = self.inflater.inflate(frame.data, frame.fin, max_size)
+        if isinstance(data, tuple):
+            error = as_exception(data)
+            assert error is not None
+            raise error
+        self._receiving = not frame.fin
         return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
-
-    def _inflate(self, data: bytes, max_size: int | None) -> bytes:
-        pieces: list[bytes] = []
-        size = streams = 0
-        while data:
-            if self._inflater is None:
-                if data in (EMPTY_BLOCK, b"\x00" + EMPTY_BLOCK):
-                    break  # nothing, and not worth an inflater
-                streams += 1
-                if streams > MAX_STREAMS:
-                    raise ProtocolError("compressed data has too many final blocks")
-                self._inflater = zlib.decompressobj(-max(self._inflate_bits, MIN_ZLIB_WINDOW_BITS))
-            # One byte over the limit tells "at the limit" from "above it"; 0 is no limit.
-            room = 0 if max_size is None else min(max_size - size + 1, sys.maxsize)
-            try:
-                piece = self._inflater.decompress(data, room)
-            except zlib.error as exc:
-                raise ProtocolError(f"compressed data is broken: {exc}") from exc
-            pieces.append(piece)
-            size += len(piece)
-            if max_size is not None and size > max_size:
-                raise PayloadTooBig(None, max_size)
-            # A block with BFINAL ends the stream; what follows starts a new one (§7.2.3.4).
-            data = self._inflater.unused_data
-            if self._inflater.eof:
-                self._inflater = None
-        return b"".join(pieces)
 
     # --- sending ---
 
@@ -150,13 +135,14 @@ class PerMessageDeflate(Extension):
             self._sending = self._worthwhile(frame) if compress is None else compress
         if not self._sending:
             return frame
-        data = self._deflate(frame.data)
-        if frame.fin:
-            # An empty block, as nothing is what zlib makes of nothing (§7.2.3.6).
-            data = data[:-4] if frame.data else b"\x00"
-            self._sending = False
-            if self._forget_sent:
-                self._deflater = None
+        if compress is None and frame.fin and frame.opcode is not Opcode.CONT:
+            message = self.deflater.deflate_message(frame.data)
+            if message is None:
+                return frame
+            data = message
+        else:
+            data = self.deflater.deflate(frame.data, frame.fin)
+        self._sending = not frame.fin
         rsv1 = frame.opcode is not Opcode.CONT
         return Frame(frame.opcode, data, frame.fin, rsv1, frame.rsv2, frame.rsv3)
 
@@ -170,32 +156,35 @@ class PerMessageDeflate(Extension):
         """Return the frame of a message, compressed without regard to those before it."""
         if not frame.data or not self._worthwhile(frame):
             return frame
-        deflater = self._make_deflater()
-        data = deflater.compress(frame.data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        compressor = self._make_compressor()()
+        data = compressor.compress(frame.data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        if len(data) - 4 >= len(frame.data):
+            return frame
         return Frame(frame.opcode, data[:-4], True, True, frame.rsv2, frame.rsv3)
 
     def forget(self) -> None:
         """Don't refer to messages sent so far: the peer has seen others since (§7.1.1)."""
-        self._deflater = None
+        self.deflater.forget()
 
-    def _make_deflater(self) -> Any:
+    def _make_compressor(self) -> Callable[[], Any]:
         settings = self._settings
-        return zlib.compressobj(
-            settings.level, zlib.DEFLATED, -self._compress_bits, settings.memory_level
+        return functools.partial(
+            zlib.compressobj,
+            settings.level,
+            zlib.DEFLATED,
+            -self._compress_bits,
+            settings.memory_level,
         )
-
-    def _deflate(self, data: bytes) -> bytes:
-        if not data:
-            return b""
-        if self._deflater is None:
-            self._deflater = self._make_deflater()
-        compressed: bytes = self._deflater.compress(data)
-        compressed += self._deflater.flush(zlib.Z_SYNC_FLUSH)
-        return compressed
 
     def _worthwhile(self, frame: Frame) -> bool:
         # Of a fragmented message we only know the beginning: assume that it gets long.
         return not frame.fin or len(frame.data) >= self._settings.min_size
+
+
+@functools.cache
+def _budget(megabytes: float) -> CompressorBudget:
+    """What all connections share whose settings have the same limit."""
+    return CompressorBudget(int(megabytes * 2**20))
 
 
 # --- negotiation -------------------------------------------------------------------
@@ -254,7 +243,7 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
     name = NAME
 
     def __init__(self, settings: Deflate | None = None) -> None:
-        self.settings = settings or Deflate()
+        self.settings: Deflate = settings or Deflate()
 
     def get_request_params(self) -> list[tuple[str, str | None]]:
         """Return the parameters of the offer."""
@@ -296,15 +285,15 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
     """Accepts offers of permessage-deflate (§7.1).
 
     Args:
-        settings: what is asked for; by default windows of 12 bits both ways, where the
-            client can limit its own.
+        settings: what is asked for; by default that the client's window has 12 bits, if it can
+            limit it: a server keeps that window for each client that sends.
         required: decline where the client can't limit its window as asked.
     """
 
     name = NAME
 
     def __init__(self, settings: Deflate | None = None, *, required: bool = False) -> None:
-        self.settings = settings or Deflate(server_max_window_bits=12, client_max_window_bits=12)
+        self.settings: Deflate = settings or Deflate(client_max_window_bits=12)
         self.required = required
 
     def process_request_params(

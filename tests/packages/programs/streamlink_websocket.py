@@ -34,6 +34,9 @@ class Client(WebsocketClient):
         self._happens("open", wsapp is self.ws, wsapp.url)
 
     def on_error(self, wsapp, error):
+        is_original = type(wsapp).__module__ == "websocket._app"
+        if is_original and isinstance(error, AttributeError) and self.told not in SERVER_CLOSES:
+            return  # its thread may be reading, and find no socket, when another has closed it
         self._happens("error", error, getattr(error, "status_code", None))
 
     def on_close(self, wsapp, status, message):

@@ -4,6 +4,7 @@ import zlib
 
 import pytest
 
+from syncws.accel.pure.inflating import MAX_STREAMS
 from syncws.exceptions import (
     DuplicateParameter,
     InvalidParameterName,
@@ -81,7 +82,7 @@ def test_both_ends_understand_each_other(agreement):
     for sender, receiver in ((client, server), (server, client)) * 2:
         for payload in payloads:
             frame = Frame(Opcode.BINARY, payload)
-            sent = sender.encode(frame)
+            sent = sender.encode(frame, compress=True)
             assert sent.rsv1
             assert receiver.decode(sent, max_size=len(payload)) == frame
 
@@ -168,7 +169,7 @@ def test_broken_data_is_refused(data):
 def test_reference_behind_a_smaller_window_is_refused():
     random = os.urandom(600)
     sender = PerMessageDeflate(Role.CLIENT, Deflate(), Deflate(compress_window_bits=15))
-    sent = [sender.encode(Frame(Opcode.BINARY, random)) for _ in range(2)]
+    sent = [sender.encode(Frame(Opcode.BINARY, random), compress=True) for _ in range(2)]
     for bits_received, understood in ((15, True), (10, True), (9, False), (8, False)):
         _, server = pair(Deflate(client_max_window_bits=bits_received))
         assert server.decode(sent[0]).data == random
@@ -185,7 +186,7 @@ def test_window_of_8_bits_is_never_exceeded_by_what_is_sent():
     history = b""
     for distance in (200, 249, 250, 251, 255, 256, 257, 300, 500):
         block = os.urandom(distance)
-        data = client.encode(Frame(Opcode.BINARY, block * 3)).data + TAIL
+        data = client.encode(Frame(Opcode.BINARY, block * 3), compress=True).data + TAIL
         # An inflater that knows no more than the last 256 bytes.
         inflater = (
             zlib.decompressobj(-9, zdict=history[-256:]) if history else (zlib.decompressobj(-9))
@@ -223,7 +224,7 @@ def test_final_blocks_do_not_get_around_the_limit():
 
 def test_flood_of_final_blocks_is_refused(zlib_objects):
     _, server = pair()
-    limit = permessage_deflate.MAX_STREAMS
+    limit = MAX_STREAMS
     assert server.decode(Frame(Opcode.TEXT, FINAL * limit, rsv1=True)).data == b"x" * limit
     zlib_objects["inflaters"].clear()
     with pytest.raises(ProtocolError, match="too many final blocks"):
@@ -282,7 +283,7 @@ def test_zlib_objects_are_made_on_first_use_and_kept(zlib_objects):
     assert zlib_objects == {"inflaters": [], "deflaters": []}
     for _ in range(3):
         server.decode(client.encode(Frame(Opcode.TEXT, TEXT)))
-    assert zlib_objects == {"inflaters": [15], "deflaters": [(3, 12, 4)]}
+    assert zlib_objects == {"inflaters": [15], "deflaters": [(3, 15, 4)]}
 
 
 def test_zlib_objects_are_made_anew_without_context_takeover(zlib_objects):
@@ -298,10 +299,11 @@ def test_zlib_objects_are_made_anew_without_context_takeover(zlib_objects):
     ("agreement", "settings", "deflated", "inflated"),
     [
         (Deflate(), Deflate(compress_window_bits=15), 15, 15),
-        (Deflate(), Deflate(), 12, 15),
+        (Deflate(), Deflate(), 15, 15),
+        (Deflate(), Deflate(compress_window_bits=12), 12, 15),
         (Deflate(client_max_window_bits=10), Deflate(), 10, 10),
         (Deflate(client_max_window_bits=8), Deflate(), 9, 9),
-        (Deflate(server_max_window_bits=8), Deflate(), 12, 15),
+        (Deflate(server_max_window_bits=8), Deflate(), 15, 15),
         (Deflate(client_max_window_bits=14), Deflate(compress_window_bits=13), 13, 14),
     ],
 )
@@ -309,7 +311,31 @@ def test_windows_are_as_agreed(agreement, settings, deflated, inflated, zlib_obj
     client, server = pair(agreement, settings)
     server.decode(client.encode(Frame(Opcode.TEXT, TEXT)))
     assert zlib_objects["inflaters"] == [inflated]
-    assert zlib_objects["deflaters"] == [(-1, deflated, 5)]
+    assert zlib_objects["deflaters"] == [(1, deflated, 8)]
+
+
+def test_a_message_that_does_not_shrink_goes_out_as_it_is():
+    client, server = pair()
+    assert server.decode(client.encode(Frame(Opcode.BINARY, TEXT))).data == TEXT
+    noise = Frame(Opcode.BINARY, os.urandom(500))
+    assert server.decode(client.encode(noise)) is noise
+    assert server.decode(client.encode(Frame(Opcode.BINARY, TEXT))).data == TEXT
+
+
+def test_a_shared_message_that_does_not_shrink_goes_out_as_it_is():
+    client, server = pair()
+    for payload, shrinks in ((TEXT, True), (os.urandom(500), False)):
+        sent = client.encode_apart(Frame(Opcode.BINARY, payload))
+        assert sent.rsv1 == shrinks
+        assert server.decode(sent).data == payload
+
+
+def test_an_extension_derived_from_it_is_left_to_itself():
+    class Mine(PerMessageDeflate):
+        pass
+
+    assert Mine(Role.CLIENT, Deflate()).compression is None
+    assert PerMessageDeflate(Role.CLIENT, Deflate()).compression is not None
 
 
 def test_extension_shows_what_was_agreed_on():
@@ -443,8 +469,8 @@ def test_client_refuses_an_answer_that_does_not_fit(settings, answer, error, mat
         (Deflate(client_max_window_bits=10), [bits("client", None)], [bits("client", "10")]),
         (Deflate(client_max_window_bits=10), [bits("client", "9")], [bits("client", "9")]),
         (Deflate(client_max_window_bits=10), [bits("client", "15")], [bits("client", "10")]),
-        (None, [], [bits("server", "12")]),
-        (None, [bits("client", None)], [bits("server", "12"), bits("client", "12")]),
+        (None, [], []),
+        (None, [bits("client", None)], [bits("client", "12")]),
     ],
 )
 def test_server_answers_an_offer(settings, offer, answer):

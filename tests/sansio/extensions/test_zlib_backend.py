@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+import tracemalloc
 import types
 import zlib
 
@@ -40,6 +41,28 @@ def test_zlib_is_used_without_zlib_ng(monkeypatch):
 
 def test_the_extension_uses_what_was_chosen():
     assert permessage_deflate.zlib is zlib_backend.zlib
+
+
+@pytest.mark.parametrize("name", ["zlib", "zlib_ng.zlib_ng"])
+@pytest.mark.parametrize("bits", [9, 12, 15])
+@pytest.mark.parametrize("memory_level", [1, 5, 8, 9])
+def test_size_of_a_compressor_is_what_it_takes(name, bits, memory_level):
+    implementation = pytest.importorskip(name)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        compressor = implementation.compressobj(1, zlib.DEFLATED, -bits, memory_level)
+        compressor.compress(b"x" * 100)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = zlib_backend.compressor_size(bits, memory_level, implementation)
+    assert size == pytest.approx(after - before, abs=4 << 10)
+
+
+def test_compressors_of_zlib_ng_are_larger(zlib_ng):
+    sizes = [zlib_backend.compressor_size(15, 8, module) for module in (zlib, zlib_ng)]
+    assert [size >> 10 for size in sizes] == [262, 343]
 
 
 def inflated(implementation, bits, pieces, limit):

@@ -1,0 +1,111 @@
+"""The connections that this process has taken over: how many, and the end of their server."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import InvalidHandshake, ServerBusy
+from ..sansio.close import CloseCode
+from ..server.admission import RETRY_AFTER, Refusal
+from ..threaded.timekeeper import call_later
+from .takeover import sinks
+
+if TYPE_CHECKING:
+    from .wsgi_connection import WsgiConnection
+    from .wsgi_servers import Found
+
+__all__ = ["WsgiRoster", "roster"]
+
+#: Seconds between two looks at the servers.
+INTERVAL = 0.2
+
+#: The same while a server writes what no client reads: a page after a connection.
+BUSY_INTERVAL = 0.01
+
+
+class WsgiRoster:
+    """Connections, from when they are let in until they are closed and their handlers return.
+
+    While there are some, the timekeeper looks a few times a second whether their servers stop.
+    """
+
+    def __init__(self) -> None:
+        # Guards all below, for a few instructions. Re-entrant, because a signal handler may
+        # close connections while the main thread does.
+        self._lock = threading.RLock()
+        self._connections: dict[WsgiConnection, Found] = {}
+        self._armed = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def enter(self, connection: WsgiConnection, found: Found, limit: int | None) -> Refusal | None:
+        """Let a connection in, unless that would be one too many; return why not."""
+        if found.is_stopping():
+            return Refusal("shutdown", InvalidHandshake("the server is shutting down"))
+        with self._lock:
+            if limit is not None and len(self._connections) >= limit:
+                return Refusal("full", ServerBusy(limit, RETRY_AFTER))
+            self._connections[connection] = found
+            arm, self._armed = not self._armed, True
+        if arm:
+            self._look_later(INTERVAL)
+        return None
+
+    def leave(self, connection: WsgiConnection) -> None:
+        """Forget a connection. Idempotent."""
+        with self._lock:
+            self._connections.pop(connection, None)
+
+    def after_fork(self) -> None:
+        """Forget the parent's, in the child."""
+        self._lock = threading.RLock()
+        self._connections = {}
+        self._armed = False
+
+    def _look_later(self, delay: float) -> None:
+        try:
+            call_later(delay, self._look)
+        except BaseException:  # no thread is available
+            self._armed = False
+            raise
+
+    def _look(self) -> None:
+        """Close the connections of servers that stop. In the timekeeper's thread."""
+        busy = False
+        try:
+            with self._lock:
+                connections = list(self._connections.items())
+            for connection, found in connections:
+                if connection.open and found.is_stopping():
+                    _close(connection, found.grace)
+            busy = sinks.empty()
+        finally:
+            with self._lock:
+                self._armed = bool(self._connections or len(sinks))
+            if self._armed:
+                self._look_later(BUSY_INTERVAL if busy else INTERVAL)
+
+
+def _close(connection: WsgiConnection, grace: float | None) -> None:
+    timeout = connection.options.close_timeout
+    if grace is not None:  # leave some of it to the handler
+        timeout = grace / 2 if timeout is None else min(timeout, grace / 2)
+    try:
+        connection._begin_close(CloseCode.GOING_AWAY, "", timeout)
+    except Exception:  # one connection's trouble must not keep others open
+        connection.logger.exception("closing a connection failed")
+
+
+roster = WsgiRoster()
+
+
+def _after_fork(*_: Any) -> None:
+    roster.after_fork()
+    sinks.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,139 @@
+"""Letting connections in: each gets a thread as long as there is room; others are refused."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..aliases import LoggerLike
+from ..sansio.plain_responses import build_response
+from ..threaded.transport import Transport
+from .admission import RETRY_AFTER, Admission, Refusal
+from .doorkeeper import Doorkeeper
+from .handling import Handling
+from .refusal_log import RefusalLog
+from .responses import http_date
+from .roster import Job, Roster
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ["Entrance"]
+
+
+class Entrance:
+    """What becomes of connections that a server accepts.
+
+    Args:
+        admission: how many connections there may be.
+        roster: where they are entered.
+        handling: what their threads do.
+        refusal_log: counts and logs who isn't let in.
+        ssl: certificates and rules, for TLS.
+        server_header: value of Server in what refuses them; ``None`` sends none.
+        limited_by: what limits their number, if that is a limit of the process.
+        logger: where to log.
+
+    Attributes:
+        doorkeeper: tells those who aren't let in.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        roster: Roster,
+        handling: Handling,
+        refusal_log: RefusalLog,
+        *,
+        ssl: ssl_module.SSLContext | None,
+        server_header: str | None,
+        limited_by: str | None,
+        logger: LoggerLike,
+    ) -> None:
+        self._admission = admission
+        self._roster = roster
+        self._handling = handling
+        self._refusal_log = refusal_log
+        self._server_header = server_header
+        self._limited_by = limited_by
+        self._logger = logger
+        self.doorkeeper = Doorkeeper(
+            ssl, self._build_refusal, self._answer_plain, self._refused, logger
+        )
+
+    def accepted(self, sock: socket.socket) -> None:
+        """Run a connection in a thread of its own, or refuse it. On the accepting thread.
+
+        Raises:
+            OSError: no thread is available.
+        """
+        key, job = self._admission.find_key(sock), Job()
+        thread = self._make_thread(sock, job)
+        refusal = self._roster.admit(thread, job, key)
+        if refusal is None:
+            self._launch(thread)
+            return
+        if refusal.reason == "full" and self._limited_by is not None:
+            why, self._limited_by = self._limited_by, None  # this is logged once
+            message = "the server is full: %s; max_connections= says otherwise"
+            self._logger.warning(message, why)
+        self.doorkeeper.refuse(sock, refusal)
+
+    def _make_thread(
+        self, sock: socket.socket | Transport, job: Job, head: bytes = b""
+    ) -> threading.Thread:
+        return threading.Thread(
+            target=self._handling.run, args=(sock, job, head), name="syncws-handler", daemon=True
+        )
+
+    def _launch(self, thread: threading.Thread) -> None:
+        """Start a connection's thread.
+
+        Raises:
+            OSError: none is available.
+        """
+        try:
+            thread.start()
+        except BaseException as exc:
+            self._roster.end(thread)
+            if isinstance(exc, RuntimeError):  # a peer's doing rather than a defect
+                raise OSError(errno.EAGAIN, str(exc)) from exc
+            raise
+
+    # --- called by the doorkeeper, on its thread ---
+
+    def _refused(self, address: Any, refusal: Refusal) -> None:
+        """Count and log a connection that was not let in."""
+        self._refusal_log.refuse(
+            refusal.reason,
+            logging.WARNING,
+            "connection from %s refused: %s",
+            address,
+            refusal.exc,
+            ws_remote_address=address,
+            ws_path=None,
+            ws_status=503,
+        )
+
+    def _build_refusal(self, refusal: Refusal) -> bytes:
+        text = f"Failed to open a WebSocket connection: {refusal.exc}.\n"
+        headers = {"Retry-After": str(RETRY_AFTER), "Date": http_date(time.time())}
+        if self._server_header is not None:
+            headers["Server"] = self._server_header
+        return build_response(503, text, headers).serialize()
+
+    def _answer_plain(self, transport: Transport, head: bytes, refusal: Refusal) -> bool:
+        """Have the program answer a request that doesn't ask for a WebSocket, if it wants to."""
+        job = Job(refusal)
+        thread = self._make_thread(transport, job, head)
+        if not self._roster.admit_plain(thread, job):
+            return False
+        try:
+            self._launch(thread)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Watching a connection from outside: its bytes, taken apart. For the shell and the demo."""
