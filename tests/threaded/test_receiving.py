@@ -210,7 +210,15 @@ def test_who_leaves_by_its_timeout_has_another_caller_read(pair):
         assert patient.result() == str(number)
 
 
-def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(pair, monkeypatch):
+@pytest.fixture
+def nobody_looks(monkeypatch):
+    """The timekeeper starts no reader thread: before ``pair``, or it may have started one."""
+    monkeypatch.setattr(Connection, "_look", lambda self: None)
+
+
+def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(
+    nobody_looks, pair, monkeypatch
+):
     client, server = pair
     leaving, may_leave = threading.Event(), threading.Event()
     leave = client._inbox.leave
@@ -220,13 +228,7 @@ def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(pair, 
         assert may_leave.wait(SOON)
         leave(waiter)
 
-    def take_role():
-        server.send("now")
-        assert client.recv(SOON) == "now"  # the reader thread, if it has begun, leaves it to us
-        return client._take_role()
-
-    monkeypatch.setattr(client, "_look", lambda: None)  # which would help, but later
-    wait_until(take_role)
+    assert client._take_role()
     monkeypatch.setattr(client._inbox, "leave", leave_later)
     impatient = run(client.recv, 0.01)
     assert leaving.wait(SOON)  # its time is over
