@@ -13,6 +13,7 @@ from typing import Callable
 from ..aliases import LoggerLike
 from ..threaded.blocking import forget_owner
 from ..threaded.deadline import Deadline
+from ..threaded.lifecycle import start_thread
 from .wakeable_selector import WakeableSelector
 
 __all__ = ["Acceptor"]
@@ -77,7 +78,7 @@ class Acceptor:
                 sock.setblocking(False)
             self._listen(not self.paused)
             self.thread = thread
-            thread.start()
+            start_thread(thread)
         except Exception:
             self.thread = None
             self._release()

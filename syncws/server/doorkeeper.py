@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
 from ..threaded.deadline import Deadline, clock
+from ..threaded.lifecycle import start_thread
 from ..threaded.tls_transport import TlsTransport
 from ..threaded.transport import Transport
 from .admission import Refusal
@@ -161,7 +162,7 @@ class Doorkeeper:
         try:
             self._selector = WakeableSelector()
             thread = threading.Thread(target=self._run, name="syncws-refuse", daemon=True)
-            thread.start()
+            start_thread(thread)
         except BaseException:
             self._release()
             raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
 from ..sansio.plain_responses import build_response
+from ..threaded.lifecycle import start_thread
 from ..threaded.transport import Transport
 from .admission import RETRY_AFTER, Admission, Refusal
 from .doorkeeper import Doorkeeper
@@ -97,7 +98,7 @@ class Entrance:
             OSError: none is available.
         """
         try:
-            thread.start()
+            start_thread(thread)
         except BaseException as exc:
             self._roster.end(thread)
             if isinstance(exc, RuntimeError):  # a peer's doing rather than a defect

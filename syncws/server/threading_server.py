@@ -397,7 +397,7 @@ class ThreadingServer(Base):
         """
         check_stop(**kwargs)
         thread = threading.Thread(target=self.close, kwargs=kwargs, name="syncws-stop", daemon=True)
-        thread.start()
+        lifecycle.start_thread(thread)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the server is closed, at most ``timeout`` seconds; return whether it is."""

@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from .guarded_logger import GuardedLogger
+from .lifecycle import start_thread
 from .timekeeper import call_later
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class _Flusher:
         try:
             if self._bell < 0:
                 self._ear, self._bell = _make_pipe()
-            threading.Thread(target=self._run, name="syncws-flusher", daemon=True).start()
+            start_thread(threading.Thread(target=self._run, name="syncws-flusher", daemon=True))
         except (OSError, RuntimeError):  # no descriptor or thread is available: later, perhaps
             call_later(RETRY_INTERVAL, self._start)
 

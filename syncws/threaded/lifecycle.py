@@ -31,6 +31,7 @@ __all__ = [
     "is_exiting",
     "opening",
     "register",
+    "start_thread",
     "stay_at_exit",
     "unregister",
 ]
@@ -42,6 +43,10 @@ EXIT_TIMEOUT = 0.5
 #: Seconds that a daemon thread stays at the interpreter's exit. That doesn't take so long, unless
 #: somebody waits for the thread's end, or for a lock of the program's that it has.
 STAY_TIMEOUT = 1.0
+
+
+#: Seconds that the interpreter's exit waits for a thread that is being started.
+START_TIMEOUT = 1.0
 
 
 class Mortal(Interface):
@@ -58,6 +63,14 @@ class Mortal(Interface):
 
 
 _exiting = False
+
+# Whether no thread may start any more; true from the end of our part in the exit.
+_no_threads = False
+
+# Held by threads other than the main thread while they start one, so that the exit can wait for
+# that: before Python 3.12, a thread that begins while the interpreter ends may use what is gone.
+# The main thread doesn't take it until the exit: a signal handler that raises could leave it held.
+_starting = threading.Lock()
 
 # The set's methods are atomic.
 _alive: set[Mortal] = set()
@@ -79,8 +92,23 @@ def alive() -> list[Mortal]:
 
 
 def is_exiting() -> bool:
-    """Tell whether the interpreter ends: threads that start now may crash it."""
+    """Tell whether the interpreter ends, and all connections with it."""
     return _exiting
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread, unless the interpreter ends. Any thread may call it.
+
+    Raises:
+        RuntimeError: no thread is available, or the interpreter ends.
+    """
+    if is_main_thread():
+        thread.start()
+        return
+    with _starting:
+        if _no_threads:
+            raise RuntimeError("can't start new thread: the interpreter ends")
+        thread.start()
 
 
 class _Opening:
@@ -142,9 +170,14 @@ def stay_at_exit() -> None:
 
 
 def _exit() -> None:
-    global _exiting
+    global _exiting, _no_threads
     _exiting = True
-    _at_exit()
+    try:
+        _at_exit()
+    finally:
+        _no_threads = True
+        if _starting.acquire(timeout=START_TIMEOUT):
+            _starting.release()
 
 
 def _at_exit() -> None:
@@ -157,6 +190,8 @@ def _at_exit() -> None:
 
 
 def _in_child() -> None:
+    global _starting
+    _starting = threading.Lock()  # a thread that isn't here may have had it
     left = list(_alive)
     _alive.clear()
     for mortal in left:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..sansio.state import State
 from .blocking import release
-from .lifecycle import is_exiting
+from .lifecycle import is_exiting, start_thread
 from .timekeeper import call_later
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ class ReaderThread:
             name = f"syncws-reader-{connection.side}-{connection.number}"
             try:
                 thread = threading.Thread(target=self._run, name=name, daemon=True)
-                thread.start()
-            except RuntimeError as exc:  # no thread is available
-                connection._give_up(exc)
+                start_thread(thread)
+            except RuntimeError as exc:
+                if not is_exiting():  # no thread is available
+                    connection._give_up(exc)
                 return
             self.thread = thread
         release(self._wakeup)

@@ -13,6 +13,7 @@ from typing import Any, Callable
 from .blocking import release
 from .deadline import clock
 from .guarded_logger import GuardedLogger
+from .lifecycle import start_thread
 
 __all__ = ["Timer", "call_later"]
 
@@ -74,7 +75,7 @@ class _Timekeeper:
         return timer
 
     def _start(self) -> None:
-        threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True).start()
+        start_thread(threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True))
 
     def _run(self) -> None:
         """Run timers until there are none; start another thread if this one ends before."""

@@ -51,6 +51,61 @@ def alive(monkeypatch):
     return alive
 
 
+@pytest.fixture
+def own_exit(alive, monkeypatch):
+    """An exit without the connections of others, and undone afterwards."""
+    monkeypatch.setattr(lifecycle, "_exiting", False)
+    monkeypatch.setattr(lifecycle, "_no_threads", False)
+
+
+class Slow(threading.Thread):
+    """A thread that takes its time to start."""
+
+    def __init__(self):
+        super().__init__(target=lambda: None)
+        self.starting, self.may_start = threading.Event(), threading.Event()
+
+    def start(self):
+        self.starting.set()
+        assert self.may_start.wait(SOON)
+        super().start()
+
+
+def test_exit_waits_for_a_thread_that_another_thread_starts(own_exit, monkeypatch):
+    monkeypatch.setattr(lifecycle, "START_TIMEOUT", SOON)
+    slow = Slow()
+    starting = run(lifecycle.start_thread, slow)
+    assert slow.starting.wait(SOON)
+    exiting = run(lifecycle._exit)
+    wait_until(lambda: lifecycle._no_threads)
+    assert not exiting.done()
+    slow.may_start.set()
+    starting.result()
+    exiting.result()
+    slow.join(SOON)
+
+
+def test_exit_does_not_wait_long_for_a_thread_that_does_not_start(own_exit, monkeypatch):
+    monkeypatch.setattr(lifecycle, "START_TIMEOUT", 0.01)
+    slow = Slow()
+    starting = run(lifecycle.start_thread, slow)
+    assert slow.starting.wait(SOON)
+    lifecycle._exit()
+    assert not starting.done()
+    slow.may_start.set()
+    starting.result()
+    slow.join(SOON)
+
+
+def test_only_the_main_thread_starts_threads_after_the_exit(own_exit):
+    lifecycle._exit()
+    late = threading.Thread(target=lambda: None)
+    with pytest.raises(RuntimeError, match="can't start new thread: the interpreter ends"):
+        run(lifecycle.start_thread, late).result()
+    lifecycle.start_thread(late)
+    late.join(SOON)
+
+
 def test_exit_asks_all_before_it_waits_for_any(alive):
     first, second, gone = Mortal(), Mortal(), Mortal()
     order = []
