@@ -27,6 +27,7 @@ __all__ = [
     "apply_mask",
     "serialize_frame",
     "serialize_messages",
+    "unattended",
 ]
 
 #: Which implementation is in use: ``"c"`` or ``"pure"``.
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         apply_mask,
         serialize_frame,
         serialize_messages,
+        unattended,
     )
 else:
     if os.environ.get("SYNCWS_PURE", "0") in ("", "0"):
@@ -61,6 +63,7 @@ else:
                 renew_turnstile,
                 serialize_frame,
                 serialize_messages,
+                unattended,
             )
         except ImportError:  # there was no compiler
             pass
@@ -82,4 +85,5 @@ else:
             apply_mask,
             serialize_frame,
             serialize_messages,
+            unattended,
         )

@@ -100,6 +100,18 @@ def test_one_timer_serves_all_connections(timers):
     assert len(timers) == 1
 
 
+@pytest.mark.parametrize(("count", "times"), [(1, 1), (1000, 1), (2500, 2.5)])
+def test_looks_at_many_are_as_much_rarer(monkeypatch, own_watch, count, times):
+    delays = []
+    monkeypatch.setattr(watch, "LOOKS_FOR", 1000)
+    monkeypatch.setattr(watch, "call_later", lambda delay, callback: delays.append(delay))
+    for _ in range(count):
+        watch.watch(Looked())
+    own_watch._arm()
+    assert delays[-1] == pytest.approx(times * watch.LOOK_INTERVAL)
+    own_watch._armed = False
+
+
 def test_connection_that_is_unwatched_is_not_looked_at(timers):
     stays, leaves = Looked(), Looked()
     watch.watch(stays)

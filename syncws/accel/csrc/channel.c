@@ -83,6 +83,60 @@ channel_was_active(Channel *self, PyObject *ignored)
     return PyBool_FromLong(active);
 }
 
+#ifdef HAVE_DIRECT_IO
+/* Whether Connection._look() would find something to do; it asks again. */
+static int
+needs_look(Channel *self)
+{
+    if (!self->direct || PyList_GET_SIZE(self->output) || PyByteArray_GET_SIZE(self->backlog) ||
+        (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
+        (self->queue->waiting && self->queue->count)) {
+        return 1;
+    }
+    if (protocol_has(self, self->state->str_state, self->open_state) != 1) {
+        PyErr_Clear();
+        return 1;
+    }
+    int active;
+    LOCK(self);
+    active = self->active || self->role != FREE;
+    if (active) {
+        self->active = self->role == HELD;
+    }
+    UNLOCK();
+    return !active;
+}
+#endif
+
+/* Return those of a list of connections that _look() is to be called for. */
+static PyObject *
+unattended(PyObject *module, PyObject *connections)
+{
+    if (!PyList_Check(connections)) {
+        PyErr_SetString(PyExc_TypeError, "unattended() takes a list");
+        return NULL;
+    }
+    PyObject *found = PyList_New(0);
+#ifdef HAVE_DIRECT_IO
+    PyTypeObject *type = ((State *)PyModule_GetState(module))->channel_type;
+#else
+    (void)module;
+#endif
+    for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(connections); i++) {
+        PyObject *connection = Py_NewRef(PyList_GET_ITEM(connections, i));
+#ifdef HAVE_DIRECT_IO
+        int needs = !PyObject_TypeCheck(connection, type) || needs_look((Channel *)connection);
+#else
+        int needs = 1;
+#endif
+        if (needs && PyList_Append(found, connection) < 0) {
+            Py_CLEAR(found);
+        }
+        Py_DECREF(connection);
+    }
+    return found;
+}
+
 static PyObject *
 channel_feed_method(Channel *self, PyObject *data)
 {

@@ -25,6 +25,9 @@ static int channel_emit(Channel *self, PyObject *event);
 
 static PyType_Spec channel_spec, iterator_spec;
 
+/* A function of the module. */
+static PyObject *unattended(PyObject *module, PyObject *connections);
+
 /* --- reading --- */
 
 static int take_role(Channel *self);
@@ -77,6 +80,9 @@ enum {
     SENT_IN_PART,
 };
 
+/* Whether an attribute of the protocol is this object; -1 on error. */
+static int protocol_has(Channel *self, PyObject *name, PyObject *wanted);
+
 #ifdef HAVE_DIRECT_IO
 /* Write what the kernel takes of a frame without waiting; the rest becomes the backlog. If that is
  * all of it, nothing is done, unless it must be kept. The caller has the write lock, and there is
@@ -116,6 +122,9 @@ static int tls_is_interrupted(Channel *self);
 
 /* Complete the interrupted step, and give up the role. An exception on its way stays. */
 static void tls_settle(Channel *self);
+
+/* Bytes that a buffer in memory has. An exception on its way stays. */
+static Py_ssize_t buffered(Channel *self, PyObject *buffer);
 
 static int tls_is_open(Channel *self);
 static int tls_decrypt(Channel *self, const uint8_t *data, size_t size);

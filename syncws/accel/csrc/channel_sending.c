@@ -18,7 +18,6 @@
 
 #ifdef HAVE_DIRECT_IO
 
-/* Whether an attribute of the protocol is this object; -1 on error. */
 static int
 protocol_has(Channel *self, PyObject *name, PyObject *wanted)
 {

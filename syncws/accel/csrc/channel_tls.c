@@ -60,7 +60,6 @@ as_size(PyObject *number)
     return size;
 }
 
-/* Bytes that a buffer in memory has. An exception on its way stays. */
 static Py_ssize_t
 buffered(Channel *self, PyObject *buffer)
 {

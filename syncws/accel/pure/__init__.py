@@ -17,7 +17,7 @@ writing to it, is done in C only. Text is checked by :mod:`syncws.accel.utf8`, w
 implementations use.
 """
 
-from .channel import Channel
+from .channel import Channel, unattended
 from .deflating import CompressorBudget, Deflater
 from .frame_parser import FrameParser
 from .inflating import Inflater
@@ -37,4 +37,5 @@ __all__ = [
     "apply_mask",
     "serialize_frame",
     "serialize_messages",
+    "unattended",
 ]

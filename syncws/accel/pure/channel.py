@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 from ...aliases import DataLike
 from .message_queue import Message, MessageQueue, convert, message_cost
 
-__all__ = ["Channel", "ChannelIterator"]
+__all__ = ["Channel", "ChannelIterator", "unattended"]
 
 Self = TypeVar("Self", bound="Channel")
+T = TypeVar("T")
 
 now = time.monotonic
 
@@ -235,6 +236,14 @@ class Channel:
         active = self._active or not self._role_is_free
         self._active = False
         return active
+
+
+def unattended(connections: list[T]) -> list[T]:
+    """Return those of a list of connections that ``_look()`` is to be called for.
+
+    That are all but those which C code can tell, by a glance, to need nothing.
+    """
+    return connections
 
 
 class ChannelIterator:
