@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ BACK_OFF = 0.1
 #: The client went away before it was accepted, or there was none.
 HARMLESS = {errno.ECONNABORTED, errno.EAGAIN, errno.EWOULDBLOCK, errno.EPROTO, errno.EINTR}
 
+#: The process, or the system, has as many descriptors as it may.
+NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
+
 
 class Acceptor:
     """Accepts connections on several sockets, in one thread.
@@ -34,6 +38,8 @@ class Acceptor:
         logger: where to log errors.
         log_often: called in place of the logger's ``log`` for errors that may come in numbers;
             its first argument, before the level, names the kind of error.
+        lacking: called with the socket of a connection for which there is no descriptor but one
+            that was kept for this, and with the error; is to close it soon, and must not block.
         ended: called if the thread ends by itself, which only a defect can cause.
 
     Attributes:
@@ -47,13 +53,16 @@ class Acceptor:
         accepted: Callable[[socket.socket], None],
         logger: LoggerLike,
         log_often: Callable[..., None] | None = None,
+        lacking: Callable[[socket.socket, OSError], None] = lambda sock, exc: sock.close(),
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._sockets = sockets
         self._accepted = accepted
         self._logger = logger
         self._log_often = log_often or (lambda kind, *args: logger.log(*args))
+        self._lacking = lacking
         self._ended = ended
+        self._spare: int | None = None  # a descriptor, for telling a client that there is none
         self._stopping = False
         self.paused = False
         self._listening = False  # whether the selector looks at the sockets
@@ -74,6 +83,7 @@ class Acceptor:
         thread = threading.Thread(target=self._run, name="syncws-accept", daemon=True)
         try:
             self._selector = WakeableSelector()
+            self._spare = _open_spare()
             for sock in self._sockets:
                 sock.setblocking(False)
             self._listen(not self.paused)
@@ -127,6 +137,12 @@ class Acceptor:
     def _release(self) -> None:
         if self._selector is not None:
             self._selector.close()
+        self._give_up_spare()
+
+    def _give_up_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
 
     def _run(self) -> None:
         try:
@@ -160,17 +176,39 @@ class Acceptor:
         self._listening = listening
 
     def _accept(self, listener: socket.socket) -> None:
+        shortage: OSError | None = None
+        try:
+            sock = self._take(listener)
+        except OSError as exc:
+            if exc.errno not in NO_DESCRIPTOR or self._spare is None:
+                raise
+            shortage = exc
+            self._give_up_spare()
+            sock = self._take(listener)
+        try:
+            if sock is not None:
+                self._hand_over(sock, shortage)
+        finally:
+            if self._spare is None:
+                with contextlib.suppress(OSError):  # the client is still being told
+                    self._spare = _open_spare()
+
+    def _take(self, listener: socket.socket) -> socket.socket | None:
+        """Return the socket of a client, or ``None`` if there is none by now."""
         try:
             with self._lock:
-                if self.paused:
-                    return
-                sock, _ = listener.accept()
+                return None if self.paused else listener.accept()[0]
         except OSError as exc:
             if exc.errno in HARMLESS or isinstance(exc, (BlockingIOError, ConnectionError)):
-                return
+                return None
             raise
+
+    def _hand_over(self, sock: socket.socket, shortage: OSError | None) -> None:
         try:
-            self._accepted(sock)
+            if shortage is None:
+                self._accepted(sock)
+            else:
+                self._lacking(sock, shortage)
         except BaseException:
             sock.close()
             raise
@@ -184,3 +222,7 @@ class Acceptor:
             self._logger.error(what, exc_info=exc)
         assert self._selector is not None
         self._selector.sleep(BACK_OFF)
+
+
+def _open_spare() -> int:
+    return os.open(os.devnull, os.O_RDONLY)

@@ -43,13 +43,15 @@ class Refusal:
     Attributes:
         reason: a key of :data:`.refusal_log.REASONS`.
         exc: what to say.
+        detail: what to log as well, which isn't for the client.
     """
 
-    __slots__ = ("exc", "reason")
+    __slots__ = ("detail", "exc", "reason")
 
-    def __init__(self, reason: str, exc: InvalidHandshake) -> None:
+    def __init__(self, reason: str, exc: InvalidHandshake, detail: str = "") -> None:
         self.reason = reason
         self.exc = exc
+        self.detail = detail
 
 
 class Admission:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-__all__ = ["find_capacity"]
+__all__ = ["find_capacity", "find_shortage"]
 
 #: What a connection takes at most: its handler's thread, and one that reads.
 THREADS = 2
 
 #: Memory mappings of a thread: its stack, and the guard below that.
 MAPPINGS = 2
+
+#: Where Linux has limits of the whole system.
+THREADS_MAX = "/proc/sys/kernel/threads-max"
+MAX_MAP_COUNT = "/proc/sys/vm/max_map_count"
+
+#: What limits are.
+GROUP = "its control group may have {} threads (pids.max)"
+SYSTEM = "the system may have {} threads (threads-max)"
+MAPPED = "it may have {} memory mappings (max_map_count)"
+ADDRESSES = "it may have {} bytes of memory (ulimit -v)"
+
+#: The part of a limit from which on it may be what something has failed for: others use it, too.
+NEARLY = 0.9
 
 
 def find_capacity() -> tuple[int | None, str]:
@@ -24,6 +37,51 @@ def find_capacity() -> tuple[int | None, str]:
     if not found:
         return None, "no limit is known"
     return min(found)
+
+
+def find_shortage(what: str) -> str:
+    """Return which limits may be why a descriptor, a thread or memory isn't available; or ``""``.
+
+    Without a descriptor no file can be read, so that only what the process itself knows is told.
+
+    Args:
+        what: ``"descriptor"``, ``"thread"`` or ``"memory"``.
+    """
+    if what == "descriptor":
+        return next((text for _, each, text in _limits() if each == 1), "")
+    reached = [text for used, limit, text in _used() if used >= NEARLY * limit]
+    if not reached and what == "thread":
+        reached = [text for _, _, text in _limits() if "ulimit -u" in text]
+    return " or ".join(reached)
+
+
+def _used() -> Iterator[tuple[int, int, str]]:
+    """Yield what is used of limits that are known, these, and what they are."""
+    group = _find_group()
+    running = _read("/proc/loadavg").split()[3:4] or [""]
+    for used, limit, text in (
+        (_read_number(group.replace("pids.max", "pids.current")), _read_number(group), GROUP),
+        (_number(running[0].partition("/")[2]), _read_number(THREADS_MAX), SYSTEM),
+        (_read("/proc/self/maps").count("\n"), _read_number(MAX_MAP_COUNT), MAPPED),
+        (_find_address_space(), _find_address_limit(), ADDRESSES),
+    ):
+        if used is not None and limit is not None:
+            yield used, limit, text.format(limit)
+
+
+def _find_address_space() -> int | None:
+    """Return how many bytes of addresses the process uses."""
+    pages = _number(_read("/proc/self/statm").partition(" ")[0])
+    return None if pages is None else pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _find_address_limit() -> int | None:
+    try:
+        import resource
+    except ImportError:  # pragma: no cover  # Windows has no limits of this kind
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _spare(limit: int) -> int:
@@ -44,9 +102,9 @@ def _limits() -> Iterator[tuple[int, int, str]]:
         if threads != resource.RLIM_INFINITY:
             yield threads, THREADS, f"its user may have {threads} threads (ulimit -u)"
     for path, each, text in (
-        (_find_group(), THREADS, "its control group may have {} threads (pids.max)"),
-        ("/proc/sys/kernel/threads-max", THREADS, "the system may have {} threads (threads-max)"),
-        ("/proc/sys/vm/max_map_count", THREADS * MAPPINGS, "it may have {} memory mappings"),
+        (_find_group(), THREADS, GROUP),
+        (THREADS_MAX, THREADS, SYSTEM),
+        (MAX_MAP_COUNT, THREADS * MAPPINGS, MAPPED),
     ):
         limit = _read_number(path)
         if limit is not None:
@@ -70,8 +128,20 @@ def _find_group() -> str:
 
 
 def _read_number(path: str) -> int | None:
+    return _number(_read(path))
+
+
+def _read(path: str) -> str:
+    """Return what is in a file; ``""`` if it isn't there."""
     try:
         with open(path, encoding="utf-8") as file:
-            return int(file.read())
-    except (OSError, ValueError):  # not there; or "max", which is none
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:  # "max", which is none
         return None

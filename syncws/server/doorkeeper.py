@@ -107,6 +107,7 @@ class Doorkeeper:
             told = self._is_affordable() and self._add(_Client(transport, refusal))
         except Exception:  # no descriptor or no thread is available
             told = False
+            self._tell_at_once(transport, refusal)
         if not told:
             transport.close()
             _safely(self._refused, transport.remote_address, refusal)
@@ -130,6 +131,14 @@ class Doorkeeper:
         for client in (*self._clients, *self._new):
             client.transport.after_fork()
         self._release()
+
+    def _tell_at_once(self, transport: Transport, refusal: Refusal) -> None:
+        """Answer a request that may not have come yet, as nobody can wait for it."""
+        if self._ssl is None:
+            with contextlib.suppress(OSError):  # nothing has come, or the client went away
+                transport.send_now(self._build_answer(refusal))
+                transport.finish_sending()
+                transport.recv(Deadline(0))  # what is unread would reset the connection
 
     def _is_affordable(self) -> bool:
         now = clock()

@@ -10,10 +10,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
+from ..exceptions import InvalidHandshake
 from ..sansio.plain_responses import build_response
 from ..threaded.lifecycle import start_thread
 from ..threaded.transport import Transport
+from .accepting import NO_DESCRIPTOR
 from .admission import RETRY_AFTER, Admission, Refusal
+from .capacity import find_shortage
 from .doorkeeper import Doorkeeper
 from .handling import Handling
 from .refusal_log import RefusalLog
@@ -37,6 +40,7 @@ class Entrance:
         ssl: certificates and rules, for TLS.
         server_header: value of Server in what refuses them; ``None`` sends none.
         limited_by: what limits their number, if that is a limit of the process.
+        stack_size: bytes of their threads' stacks; ``None`` is what threads have by default.
         logger: where to log.
 
     Attributes:
@@ -53,6 +57,7 @@ class Entrance:
         ssl: ssl_module.SSLContext | None,
         server_header: str | None,
         limited_by: str | None,
+        stack_size: int | None,
         logger: LoggerLike,
     ) -> None:
         self._admission = admission
@@ -61,28 +66,33 @@ class Entrance:
         self._refusal_log = refusal_log
         self._server_header = server_header
         self._limited_by = limited_by
+        self._stack_size = stack_size
         self._logger = logger
         self.doorkeeper = Doorkeeper(
             ssl, self._build_refusal, self._answer_plain, self._refused, logger
         )
 
     def accepted(self, sock: socket.socket) -> None:
-        """Run a connection in a thread of its own, or refuse it. On the accepting thread.
-
-        Raises:
-            OSError: no thread is available.
-        """
+        """Run a connection in a thread of its own, or refuse it. On the accepting thread."""
         key, job = self._admission.find_key(sock), Job()
         thread = self._make_thread(sock, job)
         refusal = self._roster.admit(thread, job, key)
         if refusal is None:
-            self._launch(thread)
-            return
+            try:
+                self._launch(thread)
+                return
+            except (OSError, MemoryError) as exc:
+                refusal = _lack(exc)
         if refusal.reason == "full" and self._limited_by is not None:
             why, self._limited_by = self._limited_by, None  # this is logged once
             message = "the server is full: %s; max_connections= says otherwise"
             self._logger.warning(message, why)
         self.doorkeeper.refuse(sock, refusal)
+
+    def lacking(self, sock: socket.socket, exc: OSError) -> None:
+        """Refuse a connection for which there is no descriptor. On the accepting thread."""
+        self._roster.note_accepted()
+        self.doorkeeper.refuse(sock, _lack(exc))
 
     def _make_thread(
         self, sock: socket.socket | Transport, job: Job, head: bytes = b""
@@ -98,7 +108,7 @@ class Entrance:
             OSError: none is available.
         """
         try:
-            start_thread(thread)
+            start_thread(thread, self._stack_size)
         except BaseException as exc:
             self._roster.end(thread)
             if isinstance(exc, RuntimeError):  # a peer's doing rather than a defect
@@ -111,10 +121,11 @@ class Entrance:
         """Count and log a connection that was not let in."""
         self._refusal_log.refuse(
             refusal.reason,
-            logging.WARNING,
-            "connection from %s refused: %s",
+            logging.ERROR if refusal.reason == "resources" else logging.WARNING,
+            "connection from %s refused: %s%s",
             address,
             refusal.exc,
+            f" ({refusal.detail})" if refusal.detail else "",
             ws_remote_address=address,
             ws_path=None,
             ws_status=503,
@@ -138,3 +149,15 @@ class Entrance:
         except OSError:
             return False
         return True
+
+
+def _lack(exc: OSError | MemoryError) -> Refusal:
+    """Return the refusal of a connection for which the process lacks something."""
+    number = errno.ENOMEM if isinstance(exc, MemoryError) else exc.errno
+    if number in NO_DESCRIPTOR:
+        what = "descriptor"
+    else:
+        what = "memory" if number == errno.ENOMEM else "thread"
+    text = f"no {what} is available; try again in {RETRY_AFTER} s"
+    detail = ": ".join(filter(None, [str(exc), find_shortage(what)]))
+    return Refusal("resources", InvalidHandshake(text), detail)

@@ -32,6 +32,7 @@ REFUSAL, REFUSALS = "refusal", "refusals"
 REASONS = {
     "full": "the server is full",
     "address": "an address has too many connections",
+    "resources": "the process has no thread, descriptor or memory left",
     "shutdown": "the server is shutting down",
     "origin": "the origin isn't accepted",
     "host": "the host isn't served here",

@@ -100,6 +100,11 @@ class Roster:
                 self.running[thread] = job
         return refusal
 
+    def note_accepted(self) -> None:
+        """Count a connection that was accepted and can't be admitted."""
+        with self.lock:
+            self.accepted += 1
+
     def admit_plain(self, thread: threading.Thread, job: Job) -> bool:
         """Enter a thread that only gives a plain answer; return whether there was room for it."""
         with self.lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Literal
 
@@ -67,6 +68,7 @@ def serve(
     max_body_size: int | None = 2**16,
     max_connections: int | Literal["process"] | None = "process",
     max_connections_per_address: int | None = None,
+    stack_size: int | None = None,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
     create_protocol: Callable[..., ServerConnection] | None = None,
@@ -152,6 +154,10 @@ def serve(
         max_connections_per_address: connections of one client at the same time: of an IPv4
             address, or of the first 64 bits of an IPv6 address; Unix sockets don't count. Where
             a trusted proxy says who the client is, the connection counts for that address.
+        stack_size: bytes of the stack of each connection's thread, at least 32 KiB; ``None`` is
+            what threads have (``threading.stack_size()``; mostly 8 MiB, of which only what is used
+            takes memory). More is for handlers that recurse, less for where the sum is limited
+            (``ulimit -v``); what overflows its stack crashes the process.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`ServerConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.
@@ -170,6 +176,7 @@ def serve(
     check_limit(open_timeout, "open_timeout")
     limit, limited_by = _find_limit(max_connections)
     _check_limits(limit, max_connections_per_address)
+    _check_stack_size(stack_size)
     router, run = find_router(handler)
     settings = make_settings(router=router, **given)
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
@@ -187,6 +194,7 @@ def serve(
         max_connections=limit,
         limited_by=limited_by,
         max_connections_per_address=max_connections_per_address,
+        stack_size=stack_size,
         create_connection=create or ServerConnection,
         logger=logger,
     )
@@ -271,3 +279,17 @@ def _check_limits(max_connections: int | None, max_connections_per_address: int 
     ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}")
+
+
+def _check_stack_size(stack_size: int | None) -> None:
+    if stack_size is None:
+        return
+    if type(stack_size) is not int:
+        raise TypeError(f"stack_size is a number of bytes, not {stack_size!r}")
+    if stack_size == 0:
+        raise ValueError("stack_size must be positive; None is what threads have")
+    try:
+        before = threading.stack_size(stack_size)
+    except ValueError as exc:
+        raise ValueError(f"stack_size={stack_size!r} can't be set: {exc}") from None
+    threading.stack_size(before)

@@ -24,7 +24,8 @@ class ServerStats:
         bytes_received: bytes read from the network, with headers and TLS.
         bytes_sent: bytes written to the network.
         refusals: connections refused so far, by reason: ``"full"``, ``"address"`` (it has
-            ``max_connections_per_address``), ``"shutdown"``, ``"origin"``, ``"host"``,
+            ``max_connections_per_address``), ``"resources"`` (no thread, descriptor or memory was
+            left), ``"shutdown"``, ``"origin"``, ``"host"``,
             ``"authentication"`` (401), ``"status"`` (another HTTP error, by the program or its
             router), ``"request"`` (not a valid opening handshake), ``"failure"`` (ours), ``"tls"``,
             ``"timeout"``, ``"lost"`` (the client went away). Those that never occurred are absent.

@@ -67,6 +67,7 @@ class ThreadingServer(Base):
         max_connections: connections at the same time; ``None`` is unlimited.
         limited_by: what limits their number, if that is a limit of the process.
         max_connections_per_address: the same, of one address.
+        stack_size: bytes of the stack of a connection's thread; ``None`` is what threads have.
         create_connection: makes connections.
         logger: where to log.
 
@@ -88,6 +89,7 @@ class ThreadingServer(Base):
         max_connections: int | None = None,
         limited_by: str | None = None,
         max_connections_per_address: int | None = None,
+        stack_size: int | None = None,
         create_connection: Callable[..., ServerConnection] = ServerConnection,
         logger: LoggerLike | None = None,
     ) -> None:
@@ -129,6 +131,7 @@ class ThreadingServer(Base):
             ssl=ssl,
             server_header=self._upgrade.server_header,
             limited_by=limited_by,
+            stack_size=stack_size,
             logger=guarded_logger,
         )
         self._acceptor = acceptor = Acceptor(
@@ -136,6 +139,7 @@ class ThreadingServer(Base):
             entrance.accepted,
             guarded_logger,
             refusal_log.log,
+            entrance.lacking,
             self._accepting_ended,
         )
         self._shutdown = Shutdown(

@@ -96,19 +96,35 @@ def is_exiting() -> bool:
     return _exiting
 
 
-def start_thread(thread: threading.Thread) -> None:
+def start_thread(thread: threading.Thread, stack_size: int | None = None) -> None:
     """Start a thread, unless the interpreter ends. Any thread may call it.
+
+    Args:
+        thread: the thread.
+        stack_size: bytes of its stack. ``threading.stack_size()`` is for the whole process: a
+            thread that the program starts at the same moment may get such a stack, too.
 
     Raises:
         RuntimeError: no thread is available, or the interpreter ends.
     """
     if is_main_thread():
-        thread.start()
+        _start(thread, stack_size)
         return
     with _starting:
         if _no_threads:
             raise RuntimeError("can't start new thread: the interpreter ends")
+        _start(thread, stack_size)
+
+
+def _start(thread: threading.Thread, stack_size: int | None) -> None:
+    if stack_size is None:
         thread.start()
+        return
+    before = threading.stack_size(stack_size)
+    try:
+        thread.start()
+    finally:
+        threading.stack_size(before)
 
 
 class _Opening:

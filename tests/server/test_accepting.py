@@ -13,7 +13,7 @@ from support.scripted import nothing_left
 from support.serving import echo, messages, serving
 
 from syncws import connect, serve
-from syncws.server import accepting, entrance
+from syncws.server import accepting
 from syncws.server.accepting import Acceptor
 from syncws.server.wakeable_selector import WakeableSelector
 from syncws.threaded.deadline import Deadline
@@ -133,27 +133,6 @@ def test_clients_that_reset_before_they_are_accepted_are_survived():
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with server:
         assert_works(server)
-
-
-def test_no_thread_for_a_connection_closes_that_one_only(caplog, monkeypatch):
-    class Thread(threading.Thread):
-        def start(self):
-            if self.name == "syncws-handler" and failures:
-                raise failures.pop()
-            super().start()
-
-    monkeypatch.setattr(accepting, "BACK_OFF", 0.01)
-    failures = [RuntimeError("can't start new thread")]
-    with serving(max_connections=1) as server:
-        monkeypatch.setattr(entrance.threading, "Thread", Thread)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as client:
-            assert client.recv(1) == b""
-        wait_until(lambda: not server._roster.running)
-        assert_works(server)
-    (error,) = messages(caplog, "ERROR")
-    assert error.startswith("accepting a connection failed: ")
-    assert "can't start new thread" in error
-    assert "Traceback" not in caplog.text
 
 
 # --- starting and stopping ---

@@ -136,7 +136,7 @@ def test_more_than_can_be_told_in_a_second_are_just_closed(monkeypatch):
         assert exchange(server, build_request())[0].startswith("HTTP/1.1 503 ")
 
 
-def test_without_threads_to_be_had_they_are_just_closed(monkeypatch):
+def test_without_a_thread_they_are_told_before_they_ask(monkeypatch):
     def no_more(thread):
         if thread.name == "syncws-refuse":
             raise RuntimeError("can't start new thread")
@@ -146,7 +146,9 @@ def test_without_threads_to_be_had_they_are_just_closed(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", no_more)
     with nothing_left(), serving(max_connections=1) as server, connect(server.uri) as ws:
         with raw_client(server) as sock:
-            assert read_all(sock) == b""
+            answer = read_all(sock)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"server has its 1 connections" in answer
         monkeypatch.undo()
         refused_as_full(server)
         assert_works(ws)

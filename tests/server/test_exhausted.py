@@ -1,15 +1,20 @@
 """No descriptors, or no threads, left: those that have some go on, and others come in later."""
 
+import contextlib
 import os
 import threading
 import time
 
 import pytest
 from support.attacks import dial
+from support.certificates import contexts
 from support.pairs import wait_until
 from support.programs import Program
+from support.scripted import build_request, read_head
+from support.serving import assert_works, messages
 from support.sieges import Bystander, address, besieged, connect_to, ends, works
 
+from syncws import InvalidStatus
 from syncws.server import accepting
 
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
@@ -27,7 +32,12 @@ def echo(ws):
     for message in ws:
         ws.send(message)
 
-with serve(echo, "127.0.0.1") as server:
+with serve(echo, "127.0.0.1", max_connections=None) as server:
+    if not {spare}:
+        def open_none():
+            raise OSError("none")
+        accepting._open_spare = open_none
+        server._acceptor._give_up_spare()
     print(server.port, flush=True)
     sys.stdin.read()
 """
@@ -45,8 +55,9 @@ def starve(program, seconds):
 
 
 @needs_proc
-def test_without_descriptors_the_server_waits_and_recovers():
-    with Program(STARVING.format(back_off=accepting.BACK_OFF)) as program:
+@pytest.mark.parametrize("spare", [True, False], ids=["one to tell with", "none at all"])
+def test_without_descriptors_the_server_waits_and_recovers(spare):
+    with Program(STARVING.format(back_off=accepting.BACK_OFF, spare=spare)) as program:
         with Bystander(program.uri) as bystander:
             share = starve(program, 1)
             assert bystander.is_served()
@@ -65,28 +76,87 @@ def test_without_descriptors_the_server_waits_and_recovers():
 @needs_proc
 def test_without_descriptors_and_without_a_pause_the_server_is_busy():
     """A control: accepting again at once would show."""
-    with Program(STARVING.format(back_off=0)) as program, Bystander(program.uri) as bystander:
+    program = Program(STARVING.format(back_off=0, spare=False))
+    with program, Bystander(program.uri) as bystander:
         assert starve(program, 1) > 0.2
         assert bystander.is_served()
 
 
-def test_without_threads_connections_are_closed_and_others_go_on(caplog, monkeypatch):
+@needs_proc
+def test_without_descriptors_clients_are_told_so():
+    with Program(STARVING.format(back_off=accepting.BACK_OFF, spare=True)) as program:
+        told = 0
+        with contextlib.ExitStack() as stack:
+            while not told:  # as many as there are descriptors for, then one by one
+                try:
+                    stack.enter_context(connect_to(program.uri))
+                except InvalidStatus as exc:
+                    told += 1
+                    response = exc.response
+            assert response.status_code == 503
+            assert response.headers["Retry-After"] == "5"
+            assert b"no descriptor is available; try again in 5 s" in response.body
+        program.process.stdin.close()
+        program.process.stdin = None
+        _, errors, _ = program.end()
+    assert "it may have 40 descriptors (ulimit -n)" in errors
+    assert "Traceback" not in errors
+
+
+def no_thread(names):
+    """A ``Thread.start`` for which there is no thread of these names."""
     start = threading.Thread.start
 
     def fail(thread):
-        if thread.name == "syncws-handler":
+        if thread.name.startswith(names):
             raise RuntimeError("can't start new thread")
         start(thread)
+
+    return fail
+
+
+@pytest.mark.parametrize("lacking", [("syncws-handler",), ("syncws-handler", "syncws-refuse")])
+def test_without_threads_clients_are_told_so_and_others_go_on(caplog, monkeypatch, lacking):
+    with besieged(caplog) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread(lacking))
+            for _ in range(3):
+                with dial(address(server)) as sock:
+                    sock.sendall(build_request())
+                    answer = read_head(sock)
+                    assert ends(sock)
+                assert answer.startswith(b"HTTP/1.1 503 ")
+                assert b"\r\nRetry-After: 5\r\n" in answer
+        wait_until(lambda: len(server._roster.running) == 1)
+        assert works(server)
+        assert server.stats().refusals["resources"] == 3
+    (error,) = [text for text in messages(caplog, "ERROR") if "more" not in text]
+    assert "refused: no thread is available; try again in 5 s (" in error
+    assert "can't start new thread" in error
+
+
+def test_without_memory_for_a_thread_the_client_is_told_so(caplog, monkeypatch):
+    def fail(thread):
+        raise MemoryError
 
     with besieged(caplog) as server:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", fail)
-            for _ in range(3):
-                with dial(address(server)) as sock:
-                    assert ends(sock)
-        wait_until(lambda: len(server._roster.running) == 1)
+            with dial(address(server)) as sock:
+                sock.sendall(build_request())
+                assert read_head(sock).startswith(b"HTTP/1.1 503 ")
         assert works(server)
-    assert "can't start new thread" in caplog.text
+    assert "no memory is available" in caplog.text
+
+
+def test_over_tls_a_client_that_nobody_can_tell_is_just_closed(caplog, monkeypatch):
+    server_context, _ = contexts()
+    with besieged(caplog, ssl=server_context) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread(("syncws-handler", "syncws-refuse")))
+            with dial(address(server)) as sock:
+                assert ends(sock)
+        assert_works(connect_to(server.uri))
 
 
 def test_readers_that_can_not_start_end_their_connection_only(caplog, monkeypatch):
