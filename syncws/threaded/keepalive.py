@@ -23,9 +23,11 @@ within ``ping_interval + ping_timeout``.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..sansio.close import CloseCode
+from . import lifecycle
 from .deadline import clock
 from .timekeeper import Timer, call_later
 
@@ -53,11 +55,20 @@ ASSUMED_TIMEOUTS = 10
 #: Bytes that the ping itself takes, at most, with TLS; not in front of it.
 PING_SIZE = 256
 
+#: Connections of a process above which the first ping of each further one comes up to half an
+#: interval early, so that those that open at the same time don't all ping at the same time.
+SPREAD_ABOVE = 100
+
+#: How much of that half: the golden ratio's multiples lie evenly, however many there are.
+SPREAD_STEP = (5**0.5 - 1) / 2
+
 #: Looks at the peer within ``ping_timeout``.
 LOOKS = 4
 
 #: Close code and reason of a connection whose peer does not answer.
 FAILURE = (CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+
+_numbers = itertools.count(1)
 
 
 class Vitals(NamedTuple):
@@ -196,7 +207,10 @@ class Keepalive:
 
     def start(self) -> None:
         """Start with the first interval."""
-        self._schedule(self._interval)
+        early = 0.0
+        if lifecycle.count_alive() > SPREAD_ABOVE:
+            early = next(_numbers) * SPREAD_STEP % 1 / 2
+        self._schedule(self._interval * (1 - early))
 
     def stop(self) -> None:
         """Stop. Idempotent; any thread may call it."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Mortal",
     "alive",
+    "count_alive",
     "handles_end",
     "is_exiting",
     "opening",
@@ -89,6 +90,11 @@ def unregister(mortal: Mortal) -> None:
 def alive() -> list[Mortal]:
     """Return what is looked after, as of now: open connections, and servers that were started."""
     return list(_alive)
+
+
+def count_alive() -> int:
+    """Return how many there are of these."""
+    return len(_alive)
 
 
 def is_exiting() -> bool:

@@ -88,6 +88,25 @@ def test_ping_is_sent_each_interval_while_it_is_answered(clock):
         assert ws.open
 
 
+def first_pings(clock, monkeypatch, count, alive):
+    """When connections that open at the same time ping for the first time, with so many others."""
+    monkeypatch.setattr(keepalive.lifecycle, "count_alive", lambda: alive)
+    for _ in range(count):
+        Keepalive(None, 20, 20).start()
+    return sorted(timer.when - clock.now for timer in clock.timers)
+
+
+def test_few_connections_ping_after_an_interval(clock, monkeypatch):
+    assert first_pings(clock, monkeypatch, 10, alive=keepalive.SPREAD_ABOVE) == [20] * 10
+
+
+def test_first_pings_of_many_lie_evenly_in_the_second_half_of_the_interval(clock, monkeypatch):
+    pings = first_pings(clock, monkeypatch, 1000, alive=keepalive.SPREAD_ABOVE + 1)
+    assert 10 <= pings[0] < 10.1
+    assert 19.9 < pings[-1] <= 20
+    assert max(later - earlier for earlier, later in zip(pings, pings[1:])) < 0.03
+
+
 @pytest.mark.parametrize(("interval", "timeout"), [(20, 5), (5, 20), (20, 20)])
 def test_peer_that_does_not_answer_is_failed_after_the_timeout(clock, interval, timeout):
     with connection_and_socket(Role.SERVER, ping_interval=interval, ping_timeout=timeout) as (
