@@ -28,6 +28,9 @@ from .tracing import trace_handshake
 
 __all__ = ["WebSocket", "create_connection", "getdefaulttimeout", "setdefaulttimeout"]
 
+#: Seconds to answer the server's close frame, if the object goes away just then.
+ANSWER_TIMEOUT = 1.0
+
 _default_timeout: float | None = None
 
 
@@ -277,11 +280,12 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
 
 
 def _drop(connection: FrameConnection) -> None:
-    """Cut a connection whose ``WebSocket`` is gone."""
+    """Cut a connection whose ``WebSocket`` is gone: soon, if it is closing, else at once."""
     if not (connection.closed or is_exiting()):
         # Not here: objects are freed at any point of any thread, with any lock held. The timekeeper
         # is running, as it looks after open connections, so no thread has to be started.
-        call_later(0, connection.abort)
+        is_closing = connection.protocol.state is State.CLOSING  # its close frame is on its way
+        call_later(ANSWER_TIMEOUT if is_closing else 0, connection.abort)
 
 
 Self = TypeVar("Self", bound=WebSocket)

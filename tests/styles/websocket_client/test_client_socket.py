@@ -18,8 +18,11 @@ from support.websockets import connecting, sends, sends_and_ends
 from support.wire import build_frame, parse_frames
 
 from syncws import styles as websocket
+from syncws.sansio.state import State
 from syncws.styles import ABNF, WebSocket, WebSocketApp
 from syncws.styles.websocket_client.client_socket import ClientSocket
+from syncws.threaded.timekeeper import call_later
+from syncws.threaded.writer import Writer
 
 KINDS = ["plain", "tls", "compressed"]
 
@@ -486,6 +489,37 @@ def test_connection_of_an_object_that_goes_away_is_cut(polls, receives):
         assert gone() is None
         assert remote.wait_closed(SOON)
         assert remote.close_code == 1006
+
+
+def test_object_that_goes_away_while_the_server_s_close_frame_is_answered_lets_it_be(monkeypatch):
+    answering, may_answer = threading.Event(), threading.Event()
+
+    def answer_later(writer):
+        is_reader = threading.current_thread().name.startswith("syncws-reader-client")
+        if is_reader and writer._protocol.state is State.CLOSING:
+            answering.set()
+            assert may_answer.wait(SOON)
+        drain(writer)
+
+    def close(ws):
+        remotes.append(ws)
+        ws.close()
+
+    drain, remotes = Writer.drain, []
+    with serving(close) as server, nothing_left():
+        monkeypatch.setattr(Writer, "drain", answer_later)
+        ws = connecting(server)
+        assert answering.wait(SOON)
+        assert not ws.connected
+        del ws
+        gc.collect()
+        done = threading.Event()
+        call_later(0, done.set)  # after what the end of the object has asked for
+        assert done.wait(SOON)
+        may_answer.set()
+        (remote,) = remotes
+        assert remote.wait_closed(SOON)
+        assert remote.close_code == 1000
 
 
 def test_connection_is_the_program_s_once_it_was_asked_for():
