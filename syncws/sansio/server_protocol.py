@@ -79,6 +79,11 @@ class ServerProtocol(Protocol):
     subprotocol: str | None
     handshake_exc: Exception | None
 
+    # Of the class where they don't change: see Protocol.
+    forwarded_host: str | None = None
+    _select_subprotocol: SelectSubprotocol | None = None
+    _continued = False
+
     def __init__(
         self,
         *,
@@ -98,17 +103,16 @@ class ServerProtocol(Protocol):
             validate_subprotocols(subprotocols)
         self.origins: tuple[OriginRule, ...] | None = validate_origins(origins)
         self.hosts: tuple[HostRule, ...] | None = validate_hosts(hosts)
-        self.forwarded_host: str | None = None
         self._checked: Headers | None = None  # the request's, once its host is one of ours
         self.available_extensions: list[ServerExtensionFactory] = list(extensions or ())
         self.available_subprotocols: list[str] = list(subprotocols or ())
-        self._select_subprotocol = select_subprotocol
+        if select_subprotocol is not None:
+            self._select_subprotocol = select_subprotocol
         check_limit(max_body_size, "max_body_size")
         self.max_header_size = max_header_size
         self._parser: RequestParser | None = RequestParser(
             max_header_size, plain=True, max_body_size=max_body_size
         )
-        self._continued = False
 
     @property
     def subprotocols(self) -> list[str]:

@@ -69,12 +69,13 @@ class Groups:
         # groups while the main thread does.
         self._lock = threading.RLock()
         self._members: dict[str, set[ServerConnection]] = {}
-        self._names: dict[ServerConnection, set[str]] = {}  # of the server's open connections
+        # Of the server's open connections. The empty set, which most have, is there once.
+        self._names: dict[ServerConnection, frozenset[str]] = {}
 
     def enter(self, connection: ServerConnection) -> None:
         """Let a connection join groups from now on."""
         with self._lock:
-            self._names.setdefault(connection, set())
+            self._names.setdefault(connection, frozenset())
 
     def end(self, connection: ServerConnection) -> None:
         """Let a connection leave all groups for good. Idempotent."""
@@ -97,7 +98,7 @@ class Groups:
         with self._lock:
             names = self._names.get(connection)
             if names is not None:
-                names.add(name)
+                self._names[connection] = names | {name}
                 self._members.setdefault(name, set()).add(connection)
             elif not connection.closed:
                 raise ValueError("the connection isn't one of this server's")
@@ -105,9 +106,9 @@ class Groups:
     def leave(self, name: str, connection: ServerConnection) -> None:
         """Remove a connection from a group. Idempotent."""
         with self._lock:
-            names = self._names.get(connection, set())
+            names = self._names.get(connection, frozenset())
             if name in names:
-                names.remove(name)
+                self._names[connection] = names - {name}
                 self._remove(name, connection)
 
     def after_fork(self) -> None:

@@ -163,19 +163,27 @@ def opening(transport: Transport) -> Iterator[None]:
         unregister(mortal)
 
 
-# Of each thread: whether it runs code of the program for us, and we see to what that raises.
-_local = threading.local()
+# Threads that run code of the program for us, where we see to what that raises. The set's methods
+# are atomic, and each thread adds and removes only itself.
+_handlers: set[int] = set()
 
 
-@contextlib.contextmanager
-def handles_end() -> Iterator[None]:
-    """Let this thread raise at the interpreter's exit, as its caller deals with that."""
-    before = getattr(_local, "handles_end", False)
-    _local.handles_end = True
-    try:
-        yield
-    finally:
-        _local.handles_end = before
+class handles_end:  # used like a function
+    """Let this thread raise at the interpreter's exit, as its caller deals with that.
+
+    A context manager; not a generator, since each handler's thread has one as long as it runs.
+    """
+
+    __slots__ = ("_is_outermost",)
+
+    def __enter__(self) -> None:
+        thread = threading.get_ident()
+        self._is_outermost = thread not in _handlers
+        _handlers.add(thread)
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_outermost:
+            _handlers.discard(threading.get_ident())
 
 
 def stay_at_exit() -> None:
@@ -183,7 +191,7 @@ def stay_at_exit() -> None:
 
     Blocks :data:`STAY_TIMEOUT` seconds at most, then returns.
     """
-    if not _exiting or is_main_thread() or getattr(_local, "handles_end", False):
+    if not _exiting or is_main_thread() or threading.get_ident() in _handlers:
         return
     if threading.current_thread().daemon:
         lock = threading.Lock()
@@ -214,6 +222,7 @@ def _at_exit() -> None:
 def _in_child() -> None:
     global _starting
     _starting = threading.Lock()  # a thread that isn't here may have had it
+    _handlers.intersection_update({threading.get_ident()})
     left = list(_alive)
     _alive.clear()
     for mortal in left:
