@@ -6,6 +6,7 @@ here. The fixture below waits for threads before a test is over, so that the rig
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sys
@@ -81,6 +82,9 @@ def no_threads_left():
     """
     before = library_threads()
     yield
+    # A handler that raised in the middle of Python's own logging has left its lock held.
+    while logging._lock._is_owned():
+        logging._lock.release()
     deadline = time.monotonic() + THREADS_TIMEOUT
     while left := library_threads() - before:
         for thread in left:

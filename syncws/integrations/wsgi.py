@@ -20,7 +20,6 @@ connection is closed. From which servers connections can be taken over, and how,
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
@@ -42,7 +41,7 @@ from ..server.settings import find_router, make_settings, select_settings
 from ..server.url_maps import UrlMap
 from ..threaded import lifecycle
 from ..threaded.deadline import clock
-from ..threaded.guarded_logger import GuardedLogger
+from ..threaded.guarded_logger import LOGGERS, GuardedLogger
 from .takeover import PendingTransport, check_socket
 from .wsgi_connection import TAKEN, WsgiConnection
 from .wsgi_request import wsgi_headers, wsgi_status
@@ -141,7 +140,7 @@ class Gateway:
         elif max_connections is not None and max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
         self._max_connections = max_connections
-        self.logger: LoggerLike = logger or logging.getLogger("syncws.server")
+        self.logger: LoggerLike = logger or LOGGERS["server"]
         self._create_connection = create_connection or WsgiConnection
         self._refusal_log = RefusalLog(GuardedLogger(self.logger))
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)

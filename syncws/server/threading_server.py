@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from ..sansio.server_protocol import ServerProtocol
 from ..threaded import lifecycle
 from ..threaded.absent import LOOP, Base, explain_absence
 from ..threaded.deadline import Deadline, clock
-from ..threaded.guarded_logger import GuardedLogger
+from ..threaded.guarded_logger import LOGGERS, GuardedLogger
 from ..threaded.transport import Transport
 from .accepting import Acceptor
 from .admission import Admission
@@ -94,7 +93,7 @@ class ThreadingServer(Base):
         logger: LoggerLike | None = None,
     ) -> None:
         self.handler = handler
-        self.logger = logger or logging.getLogger("syncws.server")
+        self.logger = logger or LOGGERS["server"]
         self.options = options or Options()
         self.max_connections = max_connections
         self._make_protocol = make_protocol

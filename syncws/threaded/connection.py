@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import threading
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -35,7 +34,7 @@ from .blocking import Lock, forget_owner
 from .closing_handshake import ClosingHandshake
 from .deadline import Deadline
 from .floods import FLOOD, CheapFrames
-from .guarded_logger import GuardedLogger
+from .guarded_logger import LOGGERS, GuardedLogger
 from .inbox import Inbox
 from .keepalive import Keepalive
 from .latch import Latch
@@ -110,7 +109,7 @@ class Connection(Channel, Attributes):
         self.options: Options = options or Options()
         self.number: int = next(_numbers)
         self.logger: GuardedLogger = GuardedLogger(
-            logger or logging.getLogger(f"syncws.{self.side}"), {"websocket": self}
+            logger or LOGGERS[self.side], {"websocket": self}
         )
         self.request: Request | None = None
         self.response: Response | None = None

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import LoggerLike
 from .blocking import is_main_thread
 
-__all__ = ["GuardedLogger"]
+__all__ = ["LOGGERS", "GuardedLogger"]
+
+#: The loggers of both sides. Looking one up takes a lock of all loggers, and a signal handler that
+#: raises could leave it held; so connections don't.
+LOGGERS = {side: logging.getLogger(f"syncws.{side}") for side in ("client", "server")}
 
 #: Makes records name the line that logs, rather than ours: frames of logging itself count before
 #: Python 3.11.

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import os
 import pathlib
 import random
@@ -15,7 +16,7 @@ import warnings
 
 import pytest
 from support.interrupting import Bomb, Interrupted
-from support.pairs import SOON, wait_until
+from support.pairs import SOON, run, wait_until
 from support.scripted import (
     build_response,
     mute_after,
@@ -25,6 +26,7 @@ from support.scripted import (
     says,
     scripted_server,
 )
+from support.serving import serving
 
 import syncws
 from syncws import connect, reconnect
@@ -392,6 +394,20 @@ finally:
 
 
 #: There handlers run between any two bytecodes, also before a new socket is kept anywhere.
+def test_no_connection_takes_the_lock_of_all_loggers():
+    """A handler that raises just after logging has taken it leaves it held."""
+
+    def exchange():
+        with connect(server.uri) as ws:
+            ws.send("hello")
+            return ws.recv(SOON)
+
+    with serving() as server:
+        assert exchange() == "hello"  # by now logging knows which levels are enabled
+        with logging._lock:
+            assert run(exchange).result() == "hello"
+
+
 any_bytecode = pytest.mark.skipif(sys.version_info < (3, 10), reason="signals of Python 3.9")
 
 
