@@ -20,6 +20,10 @@ LOOK_INTERVAL = 0.1
 LOOKS_FOR = 1000
 
 
+#: Looks of which one also finds what a signal handler, by raising, has left half done.
+THOROUGH = 10
+
+
 class Watched(Interface):
     """What is looked after."""
 
@@ -37,6 +41,7 @@ class _Watch:
         # Whether a timer is set. Only the timekeeper's thread sets one, and changes this: where
         # signal handlers run, one that raises could leave it wrong, and nobody would look.
         self._armed = False
+        self._looks = 0
 
     def add(self, connection: Watched) -> None:
         self._connections.add(connection)
@@ -55,7 +60,9 @@ class _Watch:
 
     def _look(self) -> None:
         try:
-            for connection in unattended(list(self._connections)):
+            self._looks += 1
+            thoroughly = self._looks % THOROUGH == 0
+            for connection in unattended(list(self._connections), thoroughly):
                 try:
                     connection._look()
                 except Exception:  # one connection's trouble must not blind us to the others

@@ -84,36 +84,39 @@ channel_was_active(Channel *self, PyObject *ignored)
 }
 
 #ifdef HAVE_DIRECT_IO
-/* Whether Connection._look() would find something to do; it asks again. */
+/* Whether Connection._look() would find something to do; it asks again. A glance is all that most
+ * connections need, as a thread reads from them: among ten thousand, looking costs what is fetched
+ * from memory. The rest are things that a signal handler, by raising, may have left half done. */
 static int
-needs_look(Channel *self)
+needs_look(Channel *self, int thoroughly)
 {
-    if (!self->direct || PyList_GET_SIZE(self->output) || PyByteArray_GET_SIZE(self->backlog) ||
-        (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
-        (self->queue->waiting && self->queue->count)) {
-        return 1;
-    }
-    if (protocol_has(self, self->state->str_state, self->open_state) != 1) {
-        PyErr_Clear();
-        return 1;
-    }
     int active;
     LOCK(self);
-    active = self->active || self->role != FREE;
+    active = self->direct && (self->active || self->role != FREE);
     if (active) {
         self->active = self->role == HELD;
     }
     UNLOCK();
-    return !active;
+    if (!active || !thoroughly) {
+        return !active;
+    }
+    if (PyList_GET_SIZE(self->output) || PyByteArray_GET_SIZE(self->backlog) ||
+        (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
+        (self->queue->waiting && self->queue->count)) {
+        return 1;
+    }
+    int is_open = protocol_has(self, self->state->str_state, self->open_state);
+    PyErr_Clear();
+    return is_open != 1;
 }
 #endif
 
-/* Return those of a list of connections that _look() is to be called for. */
 static PyObject *
-unattended(PyObject *module, PyObject *connections)
+unattended(PyObject *module, PyObject *args)
 {
-    if (!PyList_Check(connections)) {
-        PyErr_SetString(PyExc_TypeError, "unattended() takes a list");
+    PyObject *connections;
+    int thoroughly;
+    if (!PyArg_ParseTuple(args, "O!p:unattended", &PyList_Type, &connections, &thoroughly)) {
         return NULL;
     }
     PyObject *found = PyList_New(0);
@@ -125,7 +128,8 @@ unattended(PyObject *module, PyObject *connections)
     for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(connections); i++) {
         PyObject *connection = Py_NewRef(PyList_GET_ITEM(connections, i));
 #ifdef HAVE_DIRECT_IO
-        int needs = !PyObject_TypeCheck(connection, type) || needs_look((Channel *)connection);
+        int needs = !PyObject_TypeCheck(connection, type) ||
+                    needs_look((Channel *)connection, thoroughly);
 #else
         int needs = 1;
 #endif

@@ -26,7 +26,7 @@ static int channel_emit(Channel *self, PyObject *event);
 static PyType_Spec channel_spec, iterator_spec;
 
 /* A function of the module. */
-static PyObject *unattended(PyObject *module, PyObject *connections);
+static PyObject *unattended(PyObject *module, PyObject *args);
 
 /* --- reading --- */
 

@@ -46,8 +46,8 @@ static PyMethodDef module_methods[] = {
      "forget_masking_keys($module, /)\n--\n\nDrop the masking keys that were drawn."},
     {"renew_turnstile", renew_turnstile, METH_NOARGS,
      "renew_turnstile($module, /)\n--\n\nForget, in a forked child, threads of the parent's."},
-    {"unattended", unattended, METH_O,
-     "unattended($module, connections, /)\n--\n\n"
+    {"unattended", unattended, METH_VARARGS,
+     "unattended($module, connections, thoroughly, /)\n--\n\n"
      "Return those of a list of connections that ``_look()`` is to be called for."},
     {NULL, NULL, 0, NULL},
 };

@@ -238,10 +238,15 @@ class Channel:
         return active
 
 
-def unattended(connections: list[T]) -> list[T]:
+def unattended(connections: list[T], thoroughly: bool) -> list[T]:
     """Return those of a list of connections that ``_look()`` is to be called for.
 
-    That are all but those which C code can tell, by a glance, to need nothing.
+    That are all but those which C code can tell to need nothing.
+
+    Args:
+        connections: the connections.
+        thoroughly: whether to look for more than for somebody who reads: for what a signal
+            handler, by raising, may have left half done.
     """
     return connections
 
