@@ -25,6 +25,9 @@ BACK_OFF = 0.1
 #: The client went away before it was accepted, or there was none.
 HARMLESS = {errno.ECONNABORTED, errno.EAGAIN, errno.EWOULDBLOCK, errno.EPROTO, errno.EINTR}
 
+#: Clients that are accepted on a socket before the next socket's turn.
+BATCH = 64
+
 #: The process, or the system, has as many descriptors as it may.
 NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
 
@@ -160,8 +163,7 @@ class Acceptor:
                 if self._listening is self.paused:
                     self._listen(not self.paused)
                 for key in self._selector.select():
-                    if not self._stopping:
-                        self._accept(key.fileobj)  # type: ignore[arg-type]  # one of ours
+                    self._accept_some(key.fileobj)  # type: ignore[arg-type]  # one of ours
             except BaseException as exc:  # whatever it is, the next client deserves an answer
                 self._trouble(exc)
 
@@ -175,7 +177,14 @@ class Acceptor:
                 self._selector.unregister(sock)
         self._listening = listening
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept_some(self, listener: socket.socket) -> None:
+        """Accept those that wait, but not so many that other sockets would have to wait long."""
+        for _ in range(BATCH):
+            if self._stopping or not self._accept(listener):
+                return
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """Accept a client; return whether there was one."""
         shortage: OSError | None = None
         try:
             sock = self._take(listener)
@@ -188,6 +197,7 @@ class Acceptor:
         try:
             if sock is not None:
                 self._hand_over(sock, shortage)
+            return sock is not None
         finally:
             if self._spare is None:
                 with contextlib.suppress(OSError):  # the client is still being told

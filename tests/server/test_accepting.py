@@ -1,4 +1,5 @@
 import errno
+import logging
 import os
 import resource
 import selectors
@@ -48,6 +49,34 @@ class Listener(socket.socket):
 @pytest.fixture
 def listener():
     return Listener()
+
+
+def test_clients_that_wait_are_accepted_in_turns_of_several(monkeypatch):
+    turns = []
+    accept_some = Acceptor._accept_some
+
+    def note(acceptor, listener):
+        before = len(accepted)
+        accept_some(acceptor, listener)
+        turns.append((listener, len(accepted) - before))
+
+    def listening():
+        sock = socket.create_server(("127.0.0.1", 0))
+        clients.extend(socket.create_connection(sock.getsockname()) for _ in range(10))
+        return sock
+
+    monkeypatch.setattr(Acceptor, "_accept_some", note)
+    monkeypatch.setattr(accepting, "BATCH", 4)
+    clients, accepted = [], []
+    listeners = [listening(), listening()]
+    acceptor = Acceptor(listeners, accepted.append, logging.getLogger())
+    acceptor.start()
+    wait_until(lambda: len(accepted) == 20)
+    acceptor.stop(Deadline(SOON))
+    for sock in (*clients, *accepted):
+        sock.close()
+    assert [number for _, number in turns[:6]] == [4, 4, 4, 4, 2, 2]
+    assert {listener for listener, _ in turns[:2]} == set(listeners)
 
 
 @pytest.mark.parametrize(
