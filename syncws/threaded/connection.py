@@ -88,7 +88,6 @@ class Connection(Channel, Attributes):
 
     # Of the class until they change: an object with more than 30 attributes of its own takes
     # 1.3 KiB more.
-    latency: float = 0.0
     _id: uuid.UUID | None = None
     _cause: BaseException | None = None  # why we cut it; first one wins
     _is_finished = False
@@ -114,6 +113,7 @@ class Connection(Channel, Attributes):
         self.request: Request | None = None
         self.response: Response | None = None
         self.data: dict[Any, Any] = {}
+        self.latency: float = 0.0
         # Guards the protocol (all but its decoder), the pings and the close timer, for calls that
         # compute. Taken after the write lock, never before. Re-entrant, because a signal
         # handler may close the connection while the main thread has it.

@@ -54,7 +54,7 @@ def test_connections_open_are_handled_counted_and_closed(handler):
                     ws.send("hello")
                     assert ws.recv(SOON) == "hello"
                     assert ws.wait_closed(SOON)
-            wait_until(lambda: server.stats().threads <= 3)
+            wait_until(lambda: not server._roster.running)
         assert server.is_serving()
     assert any("open" in message for message in handler.messages)
 

@@ -40,6 +40,7 @@ channel_go_direct(Channel *self, PyObject *args)
     self->lock = (WriteLock *)Py_NewRef(lock);
     self->output = Py_NewRef(output);
     self->backlog = Py_NewRef(backlog);
+    self->deep = 1;
     self->direct = 1;
 #endif
     return PyBool_FromLong(self->direct);
@@ -164,6 +165,7 @@ channel_take_pending(Channel *self, PyObject *ignored)
     PyObject *pending = self->pending;
     self->pending = NULL;
     self->has_pending = 0;
+    self->deep = 1;
     return pending == NULL ? PyList_New(0) : pending;
 }
 

@@ -7,9 +7,12 @@
 
 #include "frame_parser.h"
 #include "message_queue.h"
+#include "stack.h"
 
-/* Bytes read at once. The small buffer is on the stack; the large one is for connections that have
- * much to read. */
+/* Bytes read at once. The small buffers are on the stack, where a thread that waits has it all the
+ * time: the first one while what comes is small. The large one is for connections that have much to
+ * read. */
+#define FIRST_READ 1024
 #define SMALL_READ 4096
 #define LARGE_READ 65536
 /* Bytes of one large payload that are read at once, to their place. */
@@ -193,6 +196,10 @@ begin_wait(Channel *self, double timeout)
 {
     Wait wait = {timeout, timeout > 0 ? now() + timeout : 0,
                  PyThread_get_thread_ident() == self->main_thread, 1};
+    if (self->deep && !wait.is_main && timeout != 0) {
+        self->deep = 0;
+        trim_stack();
+    }
     if (wait.is_main && timeout < 0 && !self->has_signal_interval) {
         struct timeval interval = {0, (long)(SIGNAL_INTERVAL * 1e6)};
         setsockopt(self->fd, SOL_SOCKET, SO_RCVTIMEO, &interval, sizeof interval);
@@ -254,6 +261,7 @@ static void
 note_received(Channel *self, ssize_t count, size_t filled)
 {
     self->bytes_received += (unsigned long long)count;
+    self->roomy = count > FIRST_READ / 2;
     self->hungry = (size_t)count - filled == SMALL_READ || count > LARGE_READ / 4;
 }
 
@@ -288,7 +296,7 @@ channel_read_tls_itself(Channel *self, Wait *wait)
 static int
 channel_read_tls(Channel *self, Wait *wait)
 {
-    uint8_t small[SMALL_READ];
+    uint8_t small[self->roomy ? SMALL_READ : FIRST_READ];
     uint8_t *large = NULL;
     int result = READ_SOME;
     if (self->tls->more && tls_is_open(self)) {
@@ -322,21 +330,13 @@ channel_read_tls(Channel *self, Wait *wait)
     return result;
 }
 
-/* Read once, and parse. When this returns, what was read is in the queue, or pending. The caller
- * has the role, and still has it afterwards unless wait->has_role is 0. */
+/* Receive once, and parse. Return as channel_read does. */
 static int
-channel_read(Channel *self, Wait *wait)
+channel_read_plain(Channel *self, Wait *wait)
 {
-    uint8_t small[SMALL_READ];
+    uint8_t small[self->roomy ? SMALL_READ : FIRST_READ];
     uint8_t *large = NULL;
     int result = READ_SOME;
-    if (holds(self)) {
-        channel_release_held(self);
-        return READ_SOME;
-    }
-    if (self->tls != NULL) {
-        return channel_read_tls(self, wait);
-    }
     ssize_t count;
     do {
         Parser *parser = self->parser;
@@ -377,6 +377,18 @@ channel_read(Channel *self, Wait *wait)
     } while (wait_for_bytes(self, count, wait, &result));
     PyMem_RawFree(large);
     return result;
+}
+
+/* Read once, and parse. When this returns, what was read is in the queue, or pending. The caller
+ * has the role, and still has it afterwards unless wait->has_role is 0. */
+static int
+channel_read(Channel *self, Wait *wait)
+{
+    if (holds(self)) {
+        channel_release_held(self);
+        return READ_SOME;
+    }
+    return self->tls != NULL ? channel_read_tls(self, wait) : channel_read_plain(self, wait);
 }
 
 static int

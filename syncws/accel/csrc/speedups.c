@@ -18,6 +18,7 @@
 #include "frame_header.c"
 #include "frame_parser.c"
 #include "message_queue.c"
+#include "stack.c"
 #include "turnstile.c"
 #include "write_lock.c"
 #include "inflating.c"

@@ -11,6 +11,7 @@
  *   message_queue        MessageQueue: the messages that nobody has taken yet
  *   write_lock           WriteLock: a re-entrant lock that C code takes without a call
  *   turnstile            how threads come back to the interpreter after a call that blocks
+ *   stack                the stack of a thread that waits
  *   inflating            Inflater: compressed payloads in, what they mean out
  *   deflating            Deflater: payloads in, compressed ones out; CompressorBudget
  *   channel              Channel, the base of a connection; its parts are
@@ -281,6 +282,8 @@ typedef struct Channel {
     int fd, error_number;
     char role, active, direct, ended, has_pending, hungry, batching, masked, has_signal_interval;
     char has_output; /* reading has left something to be written, by TLS */
+    char roomy;      /* what was read last was not small */
+    char deep;       /* Python code of ours has run since its thread waited: see stack.c */
 } Channel;
 
 #endif

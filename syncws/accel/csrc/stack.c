@@ -1,0 +1,60 @@
+/* The stack of a thread that waits. A thread for each connection makes stacks a third of what an idle
+ * connection takes: its opening handshake has gone deeper than waiting for messages does, and what
+ * was used once stays. So the pages below are given back before the thread waits for the first time,
+ * and after each control frame, which Python code deals with. That takes some 2 us; a page that is
+ * needed again is there again, empty, at its first use. It saves 4 KiB of 31. Green threads (greenlet) copy what they need
+ * of a stack that another one uses, so nothing of theirs is lost. */
+
+#include "stack.h"
+
+/* AddressSanitizer keeps an eye on what a stack has had. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
+#if defined(__linux__) && defined(HAVE_DIRECT_IO) && !defined(__SANITIZE_ADDRESS__)
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Bytes below this function's frame that may be in use: its own, and the system call's. */
+#define IN_USE 1024
+
+/* Pages that are given back: what lies deeper was hardly ever used. */
+#define DEEPEST ((uintptr_t)1 << 17)
+
+static void
+trim_stack(void)
+{
+    pthread_attr_t attributes;
+    void *lowest = NULL;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
+        return;
+    }
+    int unknown = pthread_attr_getstack(&attributes, &lowest, &size);
+    pthread_attr_destroy(&attributes);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t first = (uintptr_t)lowest, end = (here - IN_USE) & ~(page - 1);
+    if (unknown || here < first || here - first > size) { /* a stack of the program's own */
+        return;
+    }
+    if (end > first + DEEPEST) {
+        first = end - DEEPEST;
+    }
+    if (first < end) {
+        madvise((void *)first, end - first, MADV_DONTNEED);
+    }
+}
+
+#else
+
+static void
+trim_stack(void)
+{
+}
+
+#endif
