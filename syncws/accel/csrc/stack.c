@@ -2,19 +2,23 @@
  * connection takes: its opening handshake has gone deeper than waiting for messages does, and what
  * was used once stays. So the pages below are given back before the thread waits for the first time,
  * and after each control frame, which Python code deals with. That takes some 2 us; a page that is
- * needed again is there again, empty, at its first use. It saves 4 KiB of 31. Green threads (greenlet) copy what they need
- * of a stack that another one uses, so nothing of theirs is lost. */
+ * needed again is there again, empty, at its first use. It saves 4 KiB of 31.
+ *
+ * Green threads (greenlet) take turns on one stack. Whichever runs has had copied away what others
+ * have below it, so nothing of theirs is lost. */
 
 #include "stack.h"
 
-/* AddressSanitizer keeps an eye on what a stack has had. */
+/* AddressSanitizer keeps an eye on what stacks have had. */
 #ifdef __has_feature
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
+#define IS_WATCHED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define IS_WATCHED 1
+#else
+#define IS_WATCHED 0
 #endif
 
-#if defined(__linux__) && defined(HAVE_DIRECT_IO) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__linux__) && defined(HAVE_DIRECT_IO) && !IS_WATCHED
 
 #include <sys/mman.h>
 #include <unistd.h>
