@@ -177,11 +177,12 @@ class Shutdown:
         try:
             while not deadline.expired:
                 with self._roster.lock:
-                    threads = [thread for thread in self._roster.running if thread is not current]
-                if not threads:
+                    others = (thread for thread in self._roster.running if thread is not current)
+                    thread = next(others, None)
+                if thread is None:
                     break
                 with contextlib.suppress(RuntimeError):  # it is just being started
-                    threads[0].join(deadline.remaining())
+                    thread.join(deadline.remaining())
             # These don't end with a thread of ours: adopted connections, and the one whose handler
             # called close().
             own = self._roster.own_connection()
