@@ -31,7 +31,7 @@ LIMIT = 1800
 #: Options of pytest for the tests that failed just now.
 AGAIN = ["--last-failed", "--last-failed-no-failures=none"]
 
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 SUMS = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 SKIPPED = re.compile(r"^(?:\w+: )?skipped: ", re.MULTILINE)
 
