@@ -22,6 +22,15 @@ HOSTILE_SHARE = 0.15
 EXHAUSTION_INTERVAL = 30.0
 EXHAUSTION_TIME = 0.5
 
+#: Of the healthy clients, those that may be refused, as the server has no descriptors just then.
+REFUSED_SHARE = 0.05
+
+#: Seconds that a crowd stays; after it has left, seconds that its threads may take to end, and
+#: seconds that aren't looked at for trends.
+CROWD_TIME = 5.0
+CROWD_LEAVES = 10.0
+CROWD_SETTLES = 10.0
+
 #: Trends of fewer seconds after the warm-up tell nothing.
 MIN_WINDOW = 120.0
 
@@ -70,6 +79,9 @@ class Soak:
         }
         self.clients = self._start("soak_clients", configuration)
         self.faults = self._start("soak_faults", configuration)
+        self.crowd = None
+        if arguments.crowd:
+            self.crowd = self._start("soak_crowd", {**configuration, "crowd": arguments.crowd})
 
     def _start(self, name, configuration):
         child = Child(str(HERE / f"{name}.py"), configuration)
@@ -81,8 +93,15 @@ class Soak:
     def run(self):
         self.start = time.monotonic()
         next_report, next_exhaustion = self.arguments.report_interval, EXHAUSTION_INTERVAL / 2
+        next_crowd, calm_at = self.arguments.crowd_interval / 4, 0.0
         while (now := time.monotonic() - self.start) < self.duration:
-            self.samples.append((now, sample(self.server.process.pid)))
+            if self.crowd is not None and now >= next_crowd:
+                next_crowd += self.arguments.crowd_interval
+                self._crowd()
+                calm_at = time.monotonic() - self.start + CROWD_SETTLES
+                continue
+            if now >= calm_at:
+                self.samples.append((now, sample(self.server.process.pid)))
             if now >= next_report:
                 next_report += self.arguments.report_interval
                 self._report(now)
@@ -99,8 +118,25 @@ class Soak:
         time.sleep(EXHAUSTION_TIME)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
+    def _crowd(self):
+        """Have a crowd come, stay and leave all at once; its threads must end soon."""
+        pid = self.server.process.pid
+        before = sample(pid)["threads"]
+        self.crowd.ask("gather")
+        time.sleep(CROWD_TIME)
+        there = sample(pid)["threads"]
+        self.crowd.ask("vanish")
+        left_at = time.monotonic()
+        while (threads := sample(pid)["threads"]) > before + (there - before) / 10:
+            if time.monotonic() > left_at + CROWD_LEAVES:
+                self.failures.append(f"{threads} threads {CROWD_LEAVES:g} s after a crowd left")
+                break
+            time.sleep(0.05)
+        took = time.monotonic() - left_at
+        print(f"a crowd came and left: {before} to {there} threads, ended in {took:.2f} s")
+
     def _report(self, now):
-        server, clients, faults = (child.ask("stats") for child in self.children)
+        server, clients, faults, *_ = (child.ask("stats") for child in self.children)
         for name, points in self.reported.items():
             points.append((now, server[name]))
         for stats in (server, clients, faults):
@@ -132,12 +168,16 @@ class Soak:
         clients = self.clients.ask("stop")
         self.faults.end()
         self.clients.end()
+        crowd = {"counts": {}, "errors": {"count": 0}}
+        if self.crowd is not None:
+            crowd = self.crowd.ask("stop")
+            self.crowd.end()
         left = self._wait_until_idle()
         after = sample(self.server.process.pid)
         server = self.server.ask("stop")
         self.server.process.wait(10)
-        self._judge(server, clients, faults, left, after)
-        for name, count in sorted({**faults["counts"]}.items()):
+        self._judge(server, clients, faults, crowd, left, after)
+        for name, count in sorted({**faults["counts"], **crowd["counts"]}.items()):
             print(f"  {count:6} {name}")
         print("server:", {k: v for k, v in server.items() if k != "errors"})
         for failure in self.failures:
@@ -153,8 +193,13 @@ class Soak:
                 return left
             time.sleep(0.5)
 
-    def _judge(self, server, clients, faults, left, after):
-        for name, stats in (("server", server), ("clients", clients), ("attackers", faults)):
+    def _judge(self, server, clients, faults, crowd, left, after):
+        for name, stats in (
+            ("server", server),
+            ("clients", clients),
+            ("attackers", faults),
+            ("crowd", crowd),
+        ):
             if stats["errors"]["count"]:
                 self.failures.append(f"{stats['errors']['count']} errors of the {name}:")
                 self.failures += stats["errors"]["first"]
@@ -165,6 +210,8 @@ class Soak:
                 f"{server.get('healthy', 0)} connections ended well for the server, "
                 f"{clients.get('done', 0)} for the clients"
             )
+        if clients.get("refused", 0) > clients.get("opened", 0) * REFUSED_SHARE + 20:
+            self.failures.append(f"{clients['refused']} healthy clients were refused")
         if not (clients.get("sent") and clients.get("broadcasts") and clients.get("done")):
             self.failures.append("nothing was sent")
         if server["seconds"] > 5:
@@ -225,6 +272,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--connections", type=int, default=500)
+    parser.add_argument("--crowd", type=int, default=0, help="idle clients that come and leave")
+    parser.add_argument("--crowd-interval", type=float, default=120, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-interval", type=float, default=10, help="seconds")
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ import time
 from measures import Counter, Errors, Histogram, answer_commands
 from support.attacks import BINARY, CLOSE, CONT, FIN, PING, PONG, TEXT, frame, open_raw, read_frame
 
-from syncws import connect
+from syncws import InvalidHandshake, connect
 
 #: Seconds that nothing may take.
 PATIENCE = 30
@@ -181,7 +181,12 @@ def slot(number):
         client = None
         try:
             start = time.monotonic()
-            client = kind(rng, configuration["ports"][tls], context if tls else None)
+            try:
+                client = kind(rng, configuration["ports"][tls], context if tls else None)
+            except (OSError, EOFError, InvalidHandshake):
+                counts.add("refused")  # the server has no descriptor left
+                stopping.wait(1)
+                continue
             counts.add("opened")
             if time.monotonic() - start > 5:
                 counts.add("opened slowly")

@@ -5,6 +5,7 @@ import ctypes
 import gc
 import json
 import logging
+import socket
 import ssl
 import sys
 import threading
@@ -23,6 +24,13 @@ OPTIONS = {
     "send_timeout": 2,
     "max_size": 2**18,
 }
+
+#: What the log says while the server has no descriptors.
+SHORTAGES = (
+    "accepting a connection failed",
+    "no descriptor is available",
+    "the process has no thread, descriptor or memory left",
+)
 
 GROUPS = 10
 BROADCAST_INTERVAL = 0.1
@@ -50,7 +58,7 @@ class Record(logging.Handler):
             else:
                 errors.add(f"traceback: {text}")
         elif record.levelno >= logging.ERROR:
-            if "accepting a connection failed" in text:
+            if any(shortage in text for shortage in SHORTAGES):
                 counts.add("out of descriptors")
             else:
                 errors.add(f"error: {text}")
@@ -264,6 +272,9 @@ if __name__ == "__main__":
     for handler in (echo, sink, hang, end, late, flood, deaf):
         router.route(f"/{handler.__name__}")(quietly(handler))
     servers = [serve(router, "127.0.0.1", ssl=tls, **OPTIONS).start() for tls in (None, context)]
+    for server in servers:
+        for sock in server._sockets:  # or the kernel takes many seconds of what nobody reads
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 17)
     broadcaster = Broadcaster()
     threading.Thread(target=broadcaster.run, name="broadcaster", daemon=True).start()
     answer_commands(
