@@ -40,7 +40,8 @@ class Headers(MutableMapping[str, str]):
 
     def __init__(self, headers: HeadersLike = _NOTHING, /, **kwargs: str) -> None:
         self._fields: list[tuple[str, str]] = []  # in order, as spelled
-        self._values: dict[str, list[str]] = {}  # the same by lower-case name
+        # The same by lower-case name; a list only where there are several.
+        self._values: dict[str, str | list[str]] = {}
         if headers is not _NOTHING or kwargs:
             self.update(headers, **kwargs)
 
@@ -53,14 +54,15 @@ class Headers(MutableMapping[str, str]):
 
     def add_parsed(self, fields: Iterable[tuple[str, str]]) -> None:
         """Add fields that are known to be valid; they aren't checked."""
-        values, start = self._values, len(self._fields)
+        start = len(self._fields)
         self._fields += fields
+        values = self._values
         for name, value in self._fields[start:]:
             key = name.lower()
             if key in values:
-                values[key].append(value)
+                self._index(key, value)
             else:
-                values[key] = [value]
+                values[key] = value
 
     def copy(self) -> Headers:
         """Return independent headers with the same fields."""
@@ -86,10 +88,10 @@ class Headers(MutableMapping[str, str]):
             KeyError: there is no such header.
             MultipleValuesError: there are several; see :meth:`get_all`.
         """
-        values = self._values[name.lower()]
-        if len(values) > 1:
+        value = self._values[name.lower()]
+        if isinstance(value, list):
             raise MultipleValuesError(name)
-        return values[0]
+        return value
 
     def __setitem__(self, name: str, value: str) -> None:
         """Add a field at the end; fields of the same name stay.
@@ -100,7 +102,7 @@ class Headers(MutableMapping[str, str]):
         """
         _check_field(name, value)
         self._fields.append((name, value))
-        self._values.setdefault(name.lower(), []).append(value)
+        self._index(name.lower(), value)
 
     def __delitem__(self, name: str) -> None:
         """Remove all fields of that name.
@@ -142,12 +144,23 @@ class Headers(MutableMapping[str, str]):
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of a header, in order; an empty list if there is none."""
-        values = self._values.get(name.lower())
-        return values.copy() if values else []
+        value = self._values.get(name.lower())
+        if value is None:
+            return []
+        return value.copy() if isinstance(value, list) else [value]
 
     def raw_items(self) -> Iterator[tuple[str, str]]:
         """Iterate over the fields in order, names as spelled, repeated ones included."""
         return iter(self._fields)
+
+    def _index(self, key: str, value: str) -> None:
+        found = self._values.get(key)
+        if found is None:
+            self._values[key] = value
+        elif isinstance(found, list):
+            found.append(value)
+        else:
+            self._values[key] = [found, value]
 
     # --- as text -------------------------------------------------------------------
 

@@ -30,7 +30,9 @@ class WebHeaders(Headers):
         Raises:
             KeyError: there is no such header.
         """
-        return ",".join(self._values[name.lower()])
+        if name not in self:
+            raise KeyError(name.lower())
+        return ",".join(super().get_all(name))
 
     @overload
     def get_all(self, name: str) -> list[str]: ...
