@@ -17,7 +17,7 @@ from ..sansio.state import State
 from ..sansio.uri import WebSocketURI
 from ..threaded.blocking import SIGNAL_INTERVAL, is_main_thread
 from ..threaded.deadline import Deadline, clock
-from ..threaded.guarded_logger import LOGGERS
+from ..threaded.guarded_logger import own_logger
 from ..threaded.timekeeper import call_later
 from . import retry
 from .client_connection import ClientConnection
@@ -232,7 +232,7 @@ class _Loop:
             if decision is not None:
                 raise decision from exc
             delay = self.pace.after_failure(exc)
-            logger = self.kwargs.get("logger") or LOGGERS["client"]
+            logger = self.kwargs.get("logger") or own_logger("client")
             where = self.destination.first
             logger.info("can't connect to %s, trying again in %.1f s: %s", where, delay, exc)
             return None, delay

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..threaded.deadline import Deadline
 from ..threaded.latch import Latch
+from ..threaded.lifecycle import start_thread
 
 __all__ = ["Address", "AddressError", "resolve"]
 
@@ -49,7 +50,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
         done.set()
 
     # The resolver can't be interrupted: it goes on in its thread after we stop waiting.
-    threading.Thread(target=look_up, name="syncws-resolver", daemon=True).start()
+    start_thread(threading.Thread(target=look_up, name="syncws-resolver", daemon=True))
     if not done.wait(deadline.remaining()):
         raise TimeoutError(f"timed out while looking up {host}")
     if isinstance(outcome[0], Exception):

@@ -41,7 +41,7 @@ from ..server.settings import find_router, make_settings, select_settings
 from ..server.url_maps import UrlMap
 from ..threaded import lifecycle
 from ..threaded.deadline import clock
-from ..threaded.guarded_logger import LOGGERS, GuardedLogger
+from ..threaded.guarded_logger import GuardedLogger, own_logger
 from .takeover import PendingTransport, check_socket
 from .wsgi_connection import TAKEN, WsgiConnection
 from .wsgi_request import wsgi_headers, wsgi_status
@@ -140,7 +140,7 @@ class Gateway:
         elif max_connections is not None and max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, got {max_connections!r}")
         self._max_connections = max_connections
-        self.logger: LoggerLike = logger or LOGGERS["server"]
+        self.logger: LoggerLike = logger or own_logger("server")
         self._create_connection = create_connection or WsgiConnection
         self._refusal_log = RefusalLog(GuardedLogger(self.logger))
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)

@@ -43,6 +43,7 @@ class Acceptor:
             its first argument, before the level, names the kind of error.
         lacking: called with the socket of a connection for which there is no descriptor but one
             that was kept for this, and with the error; is to close it soon, and must not block.
+            Without it none is kept, and clients wait.
         ended: called if the thread ends by itself, which only a defect can cause.
 
     Attributes:
@@ -56,7 +57,7 @@ class Acceptor:
         accepted: Callable[[socket.socket], None],
         logger: LoggerLike,
         log_often: Callable[..., None] | None = None,
-        lacking: Callable[[socket.socket, OSError], None] = lambda sock, exc: sock.close(),
+        lacking: Callable[[socket.socket, OSError], None] | None = None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._sockets = sockets
@@ -86,13 +87,13 @@ class Acceptor:
         thread = threading.Thread(target=self._run, name="syncws-accept", daemon=True)
         try:
             self._selector = WakeableSelector()
-            self._spare = _open_spare()
+            self._keep_spare()
             for sock in self._sockets:
                 sock.setblocking(False)
             self._listen(not self.paused)
             self.thread = thread
             start_thread(thread)
-        except Exception:
+        except BaseException:
             self.thread = None
             self._release()
             raise
@@ -103,6 +104,7 @@ class Acceptor:
         thread = self.thread
         if thread is None:
             self._close_sockets()
+            self._give_up_spare()
             return
         self._wake()
         # A signal handler may call this while the main thread is in start().
@@ -141,6 +143,10 @@ class Acceptor:
         if self._selector is not None:
             self._selector.close()
         self._give_up_spare()
+
+    def _keep_spare(self) -> None:
+        if self._spare is None and self._lacking is not None:
+            self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def _give_up_spare(self) -> None:
         spare, self._spare = self._spare, None
@@ -185,6 +191,7 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket) -> bool:
         """Accept a client; return whether there was one."""
+        self._keep_spare()  # or wait, if the last client that got it is still being told
         shortage: OSError | None = None
         try:
             sock = self._take(listener)
@@ -194,14 +201,9 @@ class Acceptor:
             shortage = exc
             self._give_up_spare()
             sock = self._take(listener)
-        try:
-            if sock is not None:
-                self._hand_over(sock, shortage)
-            return sock is not None
-        finally:
-            if self._spare is None:
-                with contextlib.suppress(OSError):  # the client is still being told
-                    self._spare = _open_spare()
+        if sock is not None:
+            self._hand_over(sock, shortage)
+        return sock is not None
 
     def _take(self, listener: socket.socket) -> socket.socket | None:
         """Return the socket of a client, or ``None`` if there is none by now."""
@@ -215,7 +217,7 @@ class Acceptor:
 
     def _hand_over(self, sock: socket.socket, shortage: OSError | None) -> None:
         try:
-            if shortage is None:
+            if shortage is None or self._lacking is None:
                 self._accepted(sock)
             else:
                 self._lacking(sock, shortage)
@@ -232,7 +234,3 @@ class Acceptor:
             self._logger.error(what, exc_info=exc)
         assert self._selector is not None
         self._selector.sleep(BACK_OFF)
-
-
-def _open_spare() -> int:
-    return os.open(os.devnull, os.O_RDONLY)

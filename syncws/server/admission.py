@@ -43,12 +43,13 @@ class Refusal:
     Attributes:
         reason: a key of :data:`.refusal_log.REASONS`.
         exc: what to say.
-        detail: what to log as well, which isn't for the client.
+        detail: further text for the log only, not for the client; made by ``str()`` when it is
+            logged.
     """
 
     __slots__ = ("detail", "exc", "reason")
 
-    def __init__(self, reason: str, exc: InvalidHandshake, detail: str = "") -> None:
+    def __init__(self, reason: str, exc: InvalidHandshake, detail: object = "") -> None:
         self.reason = reason
         self.exc = exc
         self.detail = detail

@@ -80,6 +80,8 @@ def _find_address_limit() -> int | None:
         import resource
     except ImportError:  # pragma: no cover  # Windows has no limits of this kind
         return None
+    if not hasattr(resource, "RLIMIT_AS"):  # pragma: no cover  # not everywhere
+        return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
 
@@ -134,7 +136,7 @@ def _read_number(path: str) -> int | None:
 def _read(path: str) -> str:
     """Return what is in a file; ``""`` if it isn't there."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
 from ..sansio.plain_responses import build_response
-from ..threaded.lifecycle import start_thread
+from ..threaded.lifecycle import is_exiting, start_thread
 from ..threaded.transport import Transport
 from .accepting import NO_DESCRIPTOR
 from .admission import RETRY_AFTER, Admission, Refusal
@@ -40,7 +41,7 @@ class Entrance:
         ssl: certificates and rules, for TLS.
         server_header: value of Server in what refuses them; ``None`` sends none.
         limited_by: what limits their number, if that is a limit of the process.
-        stack_size: bytes of their threads' stacks; ``None`` is what threads have by default.
+        stack_size: bytes of their threads' stacks; ``None`` means the default.
         logger: where to log.
 
     Attributes:
@@ -125,7 +126,7 @@ class Entrance:
             "connection from %s refused: %s%s",
             address,
             refusal.exc,
-            f" ({refusal.detail})" if refusal.detail else "",
+            refusal.detail,
             ws_remote_address=address,
             ws_path=None,
             ws_status=503,
@@ -151,13 +152,28 @@ class Entrance:
         return True
 
 
+class _Shortage:
+    """Why something isn't available. Finding out takes a while, so only what is logged is asked."""
+
+    def __init__(self, what: str, exc: OSError | MemoryError) -> None:
+        self._what = what
+        self._exc = exc
+
+    def __str__(self) -> str:
+        limit = ""
+        with contextlib.suppress(Exception):  # there may be no memory for that either
+            limit = find_shortage(self._what)
+        return f" ({': '.join(filter(None, [str(self._exc), limit]))})"
+
+
 def _lack(exc: OSError | MemoryError) -> Refusal:
     """Return the refusal of a connection for which the process lacks something."""
+    if is_exiting():
+        return Refusal("shutdown", InvalidHandshake("the server is shutting down"))
     number = errno.ENOMEM if isinstance(exc, MemoryError) else exc.errno
     if number in NO_DESCRIPTOR:
         what = "descriptor"
     else:
         what = "memory" if number == errno.ENOMEM else "thread"
     text = f"no {what} is available; try again in {RETRY_AFTER} s"
-    detail = ": ".join(filter(None, [str(exc), find_shortage(what)]))
-    return Refusal("resources", InvalidHandshake(text), detail)
+    return Refusal("resources", InvalidHandshake(text), _Shortage(what, exc))

@@ -65,21 +65,22 @@ class Groups:
     """All groups of a server. A group without members takes no memory."""
 
     def __init__(self) -> None:
-        # Guards both, for a few instructions. Re-entrant, because a signal handler may use
+        # Guards all below, for a few instructions. Re-entrant, because a signal handler may use
         # groups while the main thread does.
         self._lock = threading.RLock()
         self._members: dict[str, set[ServerConnection]] = {}
-        # Of the server's open connections. The empty set, which most have, is there once.
-        self._names: dict[ServerConnection, frozenset[str]] = {}
+        self._open: set[ServerConnection] = set()  # the server's open connections
+        self._names: dict[ServerConnection, set[str]] = {}  # of those that have joined some
 
     def enter(self, connection: ServerConnection) -> None:
         """Let a connection join groups from now on."""
         with self._lock:
-            self._names.setdefault(connection, frozenset())
+            self._open.add(connection)
 
     def end(self, connection: ServerConnection) -> None:
         """Let a connection leave all groups for good. Idempotent."""
         with self._lock:
+            self._open.discard(connection)
             for name in self._names.pop(connection, ()):
                 self._remove(name, connection)
 
@@ -96,9 +97,8 @@ class Groups:
             ValueError: it isn't open, and never was.
         """
         with self._lock:
-            names = self._names.get(connection)
-            if names is not None:
-                self._names[connection] = names | {name}
+            if connection in self._open:
+                self._names.setdefault(connection, set()).add(name)
                 self._members.setdefault(name, set()).add(connection)
             elif not connection.closed:
                 raise ValueError("the connection isn't one of this server's")
@@ -106,9 +106,9 @@ class Groups:
     def leave(self, name: str, connection: ServerConnection) -> None:
         """Remove a connection from a group. Idempotent."""
         with self._lock:
-            names = self._names.get(connection, frozenset())
+            names = self._names.get(connection, set())
             if name in names:
-                self._names[connection] = names - {name}
+                names.remove(name)
                 self._remove(name, connection)
 
     def after_fork(self) -> None:
@@ -116,6 +116,7 @@ class Groups:
         forget_owner(self._lock)
         self._members.clear()
         self._names.clear()
+        self._open.clear()
 
     def _remove(self, name: str, connection: ServerConnection) -> None:
         members = self._members[name]

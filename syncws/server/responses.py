@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any, Union
 
@@ -72,8 +73,13 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def http_date(timestamp: float) -> str:
-    """Return a time as HTTP writes it, in English whatever the locale (RFC 9110 §5.6.7)."""
+@functools.lru_cache(maxsize=8)
+def _format_date(timestamp: int) -> str:
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(timestamp)
     date = f"{DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year}"
     return f"{date} {hour:02}:{minute:02}:{second:02} GMT"
+
+
+def http_date(timestamp: float) -> str:
+    """Return a time as HTTP writes it, in English whatever the locale (RFC 9110 §5.6.7)."""
+    return _format_date(int(timestamp))

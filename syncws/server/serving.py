@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Literal
 
@@ -34,6 +33,11 @@ __all__ = ["ThreadingServer", "serve", "unix_serve"]
 
 #: Connections that may wait to be accepted.
 BACKLOG = 512
+
+#: Bytes that a thread's stack may have, and of which it has a multiple: the largest pages' size.
+MIN_STACK = 1 << 15
+MAX_STACK = 1 << 30
+STACK_STEP = 1 << 14
 
 
 def serve(
@@ -154,10 +158,11 @@ def serve(
         max_connections_per_address: connections of one client at the same time: of an IPv4
             address, or of the first 64 bits of an IPv6 address; Unix sockets don't count. Where
             a trusted proxy says who the client is, the connection counts for that address.
-        stack_size: bytes of the stack of each connection's thread, at least 32 KiB; ``None`` is
-            what threads have (``threading.stack_size()``; mostly 8 MiB, of which only what is used
+        stack_size: bytes of the stack of each connection's threads, from 32 KiB to 1 GiB; ``None``
+            means the default (``threading.stack_size()``; mostly 8 MiB, of which only what is used
             takes memory). More is for handlers that recurse, less for where the sum is limited
-            (``ulimit -v``); what overflows its stack crashes the process.
+            (``ulimit -v``); what overflows its stack crashes the process. Threads that the program
+            starts at the same moment as the server may get such a stack, too.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`ServerConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.
@@ -176,7 +181,7 @@ def serve(
     check_limit(open_timeout, "open_timeout")
     limit, limited_by = _find_limit(max_connections)
     _check_limits(limit, max_connections_per_address)
-    _check_stack_size(stack_size)
+    stack_size = _check_stack_size(stack_size)
     router, run = find_router(handler)
     settings = make_settings(router=router, **given)
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
@@ -281,15 +286,15 @@ def _check_limits(max_connections: int | None, max_connections_per_address: int 
             raise ValueError(f"{name} must be at least 1, got {value!r}")
 
 
-def _check_stack_size(stack_size: int | None) -> None:
+def _check_stack_size(stack_size: int | None) -> int | None:
+    """Return the size to set: some systems take only whole pages."""
     if stack_size is None:
-        return
+        return None
     if type(stack_size) is not int:
         raise TypeError(f"stack_size is a number of bytes, not {stack_size!r}")
-    if stack_size == 0:
-        raise ValueError("stack_size must be positive; None is what threads have")
-    try:
-        before = threading.stack_size(stack_size)
-    except ValueError as exc:
-        raise ValueError(f"stack_size={stack_size!r} can't be set: {exc}") from None
-    threading.stack_size(before)
+    if not MIN_STACK <= stack_size <= MAX_STACK:
+        raise ValueError(
+            f"stack_size must be from {MIN_STACK} to {MAX_STACK}, got {stack_size}; "
+            "None means the default"
+        )
+    return stack_size + -stack_size % STACK_STEP

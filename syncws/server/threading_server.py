@@ -16,7 +16,7 @@ from ..sansio.server_protocol import ServerProtocol
 from ..threaded import lifecycle
 from ..threaded.absent import LOOP, Base, explain_absence
 from ..threaded.deadline import Deadline, clock
-from ..threaded.guarded_logger import LOGGERS, GuardedLogger
+from ..threaded.guarded_logger import GuardedLogger, own_logger
 from ..threaded.transport import Transport
 from .accepting import Acceptor
 from .admission import Admission
@@ -66,7 +66,7 @@ class ThreadingServer(Base):
         max_connections: connections at the same time; ``None`` is unlimited.
         limited_by: what limits their number, if that is a limit of the process.
         max_connections_per_address: the same, of one address.
-        stack_size: bytes of the stack of a connection's thread; ``None`` is what threads have.
+        stack_size: bytes of the stacks of connections' threads; ``None`` means the default.
         create_connection: makes connections.
         logger: where to log.
 
@@ -93,13 +93,14 @@ class ThreadingServer(Base):
         logger: LoggerLike | None = None,
     ) -> None:
         self.handler = handler
-        self.logger = logger or LOGGERS["server"]
+        self.logger = logger or own_logger("server")
         self.options = options or Options()
         self.max_connections = max_connections
         self._make_protocol = make_protocol
         self._upgrade = upgrade or Upgrade()
         self._create_connection = create_connection
         self._limited_by = limited_by
+        self._stack_size = stack_size
         self._is_secure = ssl is not None
         self._sockets = tuple(sockets)
         self._addresses = [sock.getsockname() for sock in sockets]
@@ -264,7 +265,7 @@ class ThreadingServer(Base):
         protocol = self._make_protocol()
         if head:
             protocol.receive_data(head)
-        return self._create_connection(
+        connection = self._create_connection(
             transport,
             protocol,
             self,
@@ -272,6 +273,9 @@ class ThreadingServer(Base):
             upgrade=self._upgrade,
             logger=self.logger,
         )
+        if self._stack_size is not None:
+            connection._stack_size = self._stack_size
+        return connection
 
     # --- running ---
 

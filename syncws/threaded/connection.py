@@ -34,7 +34,7 @@ from .blocking import Lock, forget_owner
 from .closing_handshake import ClosingHandshake
 from .deadline import Deadline
 from .floods import FLOOD, CheapFrames
-from .guarded_logger import LOGGERS, GuardedLogger
+from .guarded_logger import GuardedLogger, own_logger
 from .inbox import Inbox
 from .keepalive import Keepalive
 from .latch import Latch
@@ -91,6 +91,7 @@ class Connection(Channel, Attributes):
     _id: uuid.UUID | None = None
     _cause: BaseException | None = None  # why we cut it; first one wins
     _is_finished = False
+    _stack_size: int | None = None  # of its threads: bytes, if the server has an opinion
     # Written by the thread that has the reading role:
     _messages_received = _frames_received = _fragments_received = 0
 
@@ -108,7 +109,7 @@ class Connection(Channel, Attributes):
         self.options: Options = options or Options()
         self.number: int = next(_numbers)
         self.logger: GuardedLogger = GuardedLogger(
-            logger or LOGGERS[self.side], {"websocket": self}
+            logger or own_logger(self.side), {"websocket": self}
         )
         self.request: Request | None = None
         self.response: Response | None = None
@@ -526,7 +527,10 @@ class Connection(Channel, Attributes):
     # --- called by the timekeeper ---
 
     def _look(self) -> None:
-        """Mend what a signal handler that raised has left half done; ensure that somebody reads."""
+        """Ensure that somebody reads; mend what a signal handler that raised has left half done.
+
+        Where C code can tell that nothing is to be done this isn't called: see :mod:`.watch`.
+        """
         if self._writer.is_behind:
             self._writer.drain()
         self._closing.look()

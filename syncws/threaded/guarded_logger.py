@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import LoggerLike
 from .blocking import is_main_thread
 
-__all__ = ["LOGGERS", "GuardedLogger"]
-
-#: The loggers of both sides. Looking one up takes a lock of all loggers, and a signal handler that
-#: raises could leave it held; so connections don't.
-LOGGERS = {side: logging.getLogger(f"syncws.{side}") for side in ("client", "server")}
+__all__ = ["GuardedLogger", "own_logger"]
 
 #: Makes records name the line that logs, rather than ours: frames of logging itself count before
 #: Python 3.11.
@@ -26,6 +22,22 @@ if TYPE_CHECKING:
     Adapter = logging.LoggerAdapter[Any]
 else:  # subscriptable from Python 3.11 on
     Adapter = logging.LoggerAdapter
+
+
+_loggers: dict[str, logging.Logger] = {}
+
+
+def own_logger(side: str) -> logging.Logger:
+    """Return the library's logger of ``"client"`` or ``"server"``. Any thread may call it.
+
+    It is looked up once, at its first use, when the program has set logging up. Looking up takes a
+    lock of all loggers, which a signal handler that raises could leave held: that is not for each
+    connection to do.
+    """
+    logger = _loggers.get(side)
+    if logger is None:
+        logger = _loggers[side] = logging.getLogger(f"syncws.{side}")
+    return logger
 
 
 class GuardedLogger(Adapter):

@@ -68,10 +68,16 @@ _exiting = False
 # Whether no thread may start any more; true from the end of our part in the exit.
 _no_threads = False
 
-# Held by threads other than the main thread while they start one, so that the exit can wait for
-# that: before Python 3.12, a thread that begins while the interpreter ends may use what is gone.
-# The main thread doesn't take it until the exit: a signal handler that raises could leave it held.
-_starting = threading.Lock()
+# One for each thread that another one than the main thread is just starting, so that the exit can
+# wait for that: before Python 3.12, a thread that begins while the interpreter ends may use what is
+# gone. Not a lock: starting a thread waits for it to run, and finalizers that run meanwhile, in
+# either thread, may start another. The set's methods are atomic.
+_starting: set[object] = set()
+
+# Held while threads have stacks of another size than the program wants, which is
+# ``_program_stack_size`` then. Not waited for without limit, for the same reason.
+_sizing = threading.RLock()
+_program_stack_size: int | None = None
 
 # The set's methods are atomic.
 _alive: set[Mortal] = set()
@@ -103,7 +109,7 @@ def is_exiting() -> bool:
 
 
 def start_thread(thread: threading.Thread, stack_size: int | None = None) -> None:
-    """Start a thread, unless the interpreter ends. Any thread may call it.
+    """Start a thread. Once the interpreter ends, only the main thread can. Any thread may call it.
 
     Args:
         thread: the thread.
@@ -116,21 +122,33 @@ def start_thread(thread: threading.Thread, stack_size: int | None = None) -> Non
     if is_main_thread():
         _start(thread, stack_size)
         return
-    with _starting:
-        if _no_threads:
+    token = object()
+    _starting.add(token)
+    try:
+        if _no_threads:  # looked at after adding: the exit looks at these after setting it
             raise RuntimeError("can't start new thread: the interpreter ends")
         _start(thread, stack_size)
+    finally:
+        _starting.discard(token)
 
 
 def _start(thread: threading.Thread, stack_size: int | None) -> None:
-    if stack_size is None:
+    global _program_stack_size
+    if stack_size is None or not _sizing.acquire(timeout=START_TIMEOUT):
         thread.start()
         return
-    before = threading.stack_size(stack_size)
     try:
-        thread.start()
+        before = threading.stack_size(stack_size)
+        if _program_stack_size is None:
+            _program_stack_size = before
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+            if before == _program_stack_size:
+                _program_stack_size = None
     finally:
-        threading.stack_size(before)
+        _sizing.release()
 
 
 class _Opening:
@@ -206,8 +224,9 @@ def _exit() -> None:
         _at_exit()
     finally:
         _no_threads = True
-        if _starting.acquire(timeout=START_TIMEOUT):
-            _starting.release()
+        pause, limit = threading.Event(), Deadline(START_TIMEOUT)
+        while _starting and not limit.expired:
+            pause.wait(0.001)
 
 
 def _at_exit() -> None:
@@ -220,8 +239,13 @@ def _at_exit() -> None:
 
 
 def _in_child() -> None:
-    global _starting
-    _starting = threading.Lock()  # a thread that isn't here may have had it
+    # Threads that aren't here may have had these, and have just started others.
+    global _sizing, _program_stack_size
+    _starting.clear()
+    _sizing = threading.RLock()
+    if _program_stack_size is not None:
+        threading.stack_size(_program_stack_size)
+        _program_stack_size = None
     _handlers.intersection_update({threading.get_ident()})
     left = list(_alive)
     _alive.clear()

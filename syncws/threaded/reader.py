@@ -72,7 +72,7 @@ class ReaderThread:
             name = f"syncws-reader-{connection.side}-{connection.number}"
             try:
                 thread = threading.Thread(target=self._run, name=name, daemon=True)
-                start_thread(thread)
+                start_thread(thread, connection._stack_size)
             except RuntimeError as exc:
                 if not is_exiting():  # no thread is available
                     connection._give_up(exc)

@@ -299,7 +299,7 @@ class Reading:
         return inbox.waits_for_room or (connection._role_is_free and inbox.queue.is_full)
 
     def look(self) -> None:
-        """Ensure that somebody reads. The timekeeper calls it a few times a second."""
+        """Ensure that somebody reads. The timekeeper calls it where nobody does, or may."""
         connection = self._connection
         queue = connection._inbox.queue
         if queue.waiting and queue.count:

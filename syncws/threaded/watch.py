@@ -7,6 +7,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from ..accel import unattended
+from .deadline import clock
 from .timekeeper import call_later
 
 __all__ = ["LOOK_INTERVAL", "unwatch", "watch"]
@@ -19,9 +20,13 @@ LOOK_INTERVAL = 0.1
 #: time: at 10,000 a second lies between two.
 LOOKS_FOR = 1000
 
+#: The same for looks that also find what a signal handler, by raising, has left half done: seconds
+#: between two, and connections.
+THOROUGH_INTERVAL = 1.0
+THOROUGH_FOR = 2500
 
-#: Looks of which one also finds what a signal handler, by raising, has left half done.
-THOROUGH = 10
+#: Seconds that are never exceeded.
+MAX_INTERVAL = 5.0
 
 
 class Watched(Interface):
@@ -41,7 +46,7 @@ class _Watch:
         # Whether a timer is set. Only the timekeeper's thread sets one, and changes this: where
         # signal handlers run, one that raises could leave it wrong, and nobody would look.
         self._armed = False
-        self._looks = 0
+        self._thorough_at = 0.0
 
     def add(self, connection: Watched) -> None:
         self._connections.add(connection)
@@ -54,14 +59,19 @@ class _Watch:
 
     def _arm(self) -> None:
         if not self._armed and self._connections:
-            share = max(1.0, len(self._connections) / LOOKS_FOR)
-            call_later(LOOK_INTERVAL * share, self._look)
+            call_later(self._interval(LOOK_INTERVAL, LOOKS_FOR), self._look)
             self._armed = True
+
+    def _interval(self, seconds: float, connections: int) -> float:
+        """Return what these seconds become when there are more than so many connections."""
+        return min(seconds * max(1.0, len(self._connections) / connections), MAX_INTERVAL)
 
     def _look(self) -> None:
         try:
-            self._looks += 1
-            thoroughly = self._looks % THOROUGH == 0
+            now = clock()
+            thoroughly = now >= self._thorough_at
+            if thoroughly:
+                self._thorough_at = now + self._interval(THOROUGH_INTERVAL, THOROUGH_FOR)
             for connection in unattended(list(self._connections), thoroughly):
                 try:
                     connection._look()

@@ -393,7 +393,6 @@ finally:
 # --- what is left behind ---
 
 
-#: There handlers run between any two bytecodes, also before a new socket is kept anywhere.
 def test_no_connection_takes_the_lock_of_all_loggers():
     """A handler that raises just after logging has taken it leaves it held."""
 
@@ -408,6 +407,7 @@ def test_no_connection_takes_the_lock_of_all_loggers():
             assert run(exchange).result() == "hello"
 
 
+#: There handlers run between any two bytecodes, also before a new socket is kept anywhere.
 any_bytecode = pytest.mark.skipif(sys.version_info < (3, 10), reason="signals of Python 3.9")
 
 

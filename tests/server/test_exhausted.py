@@ -34,13 +34,24 @@ def echo(ws):
 
 with serve(echo, "127.0.0.1", max_connections=None) as server:
     if not {spare}:
-        def open_none():
-            raise OSError("none")
-        accepting._open_spare = open_none
         server._acceptor._give_up_spare()
+        accepting.Acceptor._keep_spare = lambda self: None
+    if {doorkeeper}:
+        server._entrance.doorkeeper._start()
     print(server.port, flush=True)
     sys.stdin.read()
 """
+
+
+def starving(*, back_off=accepting.BACK_OFF, spare=True, doorkeeper=False):
+    """A program whose server has few descriptors.
+
+    Args:
+        back_off: seconds of the pause after an error.
+        spare: whether it keeps a descriptor to tell clients with.
+        doorkeeper: whether the thread that tells them is there already.
+    """
+    return STARVING.format(back_off=back_off, spare=spare, doorkeeper=doorkeeper)
 
 
 def starve(program, seconds):
@@ -57,7 +68,7 @@ def starve(program, seconds):
 @needs_proc
 @pytest.mark.parametrize("spare", [True, False], ids=["one to tell with", "none at all"])
 def test_without_descriptors_the_server_waits_and_recovers(spare):
-    with Program(STARVING.format(back_off=accepting.BACK_OFF, spare=spare)) as program:
+    with Program(starving(spare=spare)) as program:
         with Bystander(program.uri) as bystander:
             share = starve(program, 1)
             assert bystander.is_served()
@@ -76,18 +87,19 @@ def test_without_descriptors_the_server_waits_and_recovers(spare):
 @needs_proc
 def test_without_descriptors_and_without_a_pause_the_server_is_busy():
     """A control: accepting again at once would show."""
-    program = Program(STARVING.format(back_off=0, spare=False))
+    program = Program(starving(back_off=0, spare=False))
     with program, Bystander(program.uri) as bystander:
         assert starve(program, 1) > 0.2
         assert bystander.is_served()
 
 
 @needs_proc
-def test_without_descriptors_clients_are_told_so():
-    with Program(STARVING.format(back_off=accepting.BACK_OFF, spare=True)) as program:
+@pytest.mark.parametrize("doorkeeper", [False, True], ids=["at once", "by the doorkeeper"])
+def test_without_descriptors_clients_are_told_so(doorkeeper):
+    with Program(starving(doorkeeper=doorkeeper)) as program:
         told = 0
         with contextlib.ExitStack() as stack:
-            while not told:  # as many as there are descriptors for, then one by one
+            while told < 5:  # as many as there are descriptors for, then one by one
                 try:
                     stack.enter_context(connect_to(program.uri))
                 except InvalidStatus as exc:

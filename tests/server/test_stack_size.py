@@ -10,6 +10,7 @@ from support.scripted import build_request, exchange
 from support.serving import assert_works, serving
 
 from syncws import connect, serve
+from syncws.threaded.reader import ReaderThread
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the C library")
 
@@ -70,17 +71,30 @@ def test_thread_that_can_not_be_started_leaves_others_their_stacks(monkeypatch):
         assert_works(connect(server.uri))
 
 
-@pytest.mark.parametrize("size", [1, -1, 1000])
+@linux
+def test_threads_that_read_have_it_as_well(monkeypatch):
+    def note(reader):
+        if reader._connection.side == "server":
+            sizes.append(own_stack_size())
+        read(reader)
+
+    read, sizes = ReaderThread._run, []
+    monkeypatch.setattr(ReaderThread, "_run", note)
+    leaving = threading.Event()
+    size = 512 * KIB
+    with serving(lambda ws: leaving.wait(SOON), stack_size=size) as server:
+        with connect(server.uri) as ws:
+            assert ws.ping().wait(SOON)  # the handler doesn't read
+            leaving.set()
+    assert size <= sizes[0] <= 4 * size + 16 * KIB
+
+
+@pytest.mark.parametrize("size", [1, -1, 0, 1000, 2**31, 2**70])
 def test_size_that_is_none_is_refused(size):
     before = threading.stack_size()
-    with pytest.raises(ValueError, match=rf"stack_size={size} can't be set"):
+    with pytest.raises(ValueError, match=rf"from 32768 to 1073741824, got {size}; None means"):
         serve(print, "127.0.0.1", stack_size=size)
     assert threading.stack_size() == before
-
-
-def test_zero_says_what_is_meant():
-    with pytest.raises(ValueError, match="stack_size must be positive; None is what threads have"):
-        serve(print, "127.0.0.1", stack_size=0)
 
 
 @pytest.mark.parametrize("size", ["1M", 65536.0, True])

@@ -183,7 +183,7 @@ def slot(number):
             start = time.monotonic()
             try:
                 client = kind(rng, configuration["ports"][tls], context if tls else None)
-            except (OSError, EOFError, InvalidHandshake):
+            except (ConnectionError, ssl.SSLError, EOFError, InvalidHandshake):
                 counts.add("refused")  # the server has no descriptor left
                 stopping.wait(1)
                 continue

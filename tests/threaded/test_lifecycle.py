@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import os
 import signal
 import threading
+import warnings
 
 import pytest
 from support.interrupting import Interrupted
@@ -83,6 +85,46 @@ def test_exit_waits_for_a_thread_that_another_thread_starts(own_exit, monkeypatc
     starting.result()
     exiting.result()
     slow.join(SOON)
+
+
+@pytest.mark.parametrize("size", [None, 1 << 18])
+def test_thread_that_is_started_may_start_another_before_it_has(own_exit, size):
+    """Finalizers that the garbage collector calls may do so, in either of the two threads."""
+    inner = [threading.Thread(target=lambda: None) for _ in range(2)]
+
+    class Outer(threading.Thread):
+        def start(self):
+            lifecycle.start_thread(inner[0], size)
+            done = run(lifecycle.start_thread, inner[1], size)
+            super().start()
+            done.result()
+
+    before = threading.stack_size()
+    outer = Outer(target=lambda: None)
+    run(lifecycle.start_thread, outer, size).result()
+    for thread in (*inner, outer):
+        thread.join(SOON)
+        assert thread.ident
+    assert threading.stack_size() == before
+    assert not lifecycle._starting
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_child_has_the_program_s_stack_size(own_exit):
+    before = threading.stack_size()
+    slow = Slow()
+    starting = run(lifecycle.start_thread, slow, 1 << 18)
+    assert slow.starting.wait(SOON)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+        child = os.fork()
+    if not child:
+        os._exit(0 if threading.stack_size() == before and not lifecycle._starting else 1)
+    assert os.waitpid(child, 0) == (child, 0)
+    slow.may_start.set()
+    starting.result()
+    slow.join(SOON)
+    assert threading.stack_size() == before
 
 
 def test_exit_does_not_wait_long_for_a_thread_that_does_not_start(own_exit, monkeypatch):

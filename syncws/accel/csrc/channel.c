@@ -91,24 +91,29 @@ channel_was_active(Channel *self, PyObject *ignored)
 static int
 needs_look(Channel *self, int thoroughly)
 {
+    if (!self->direct) {
+        return 1;
+    }
+    if (thoroughly) {
+        if (PyList_GET_SIZE(self->output) || PyByteArray_GET_SIZE(self->backlog) ||
+            (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
+            (self->queue->waiting && self->queue->count)) {
+            return 1;
+        }
+        int is_open = protocol_has(self, self->state->str_state, self->open_state);
+        PyErr_Clear();
+        if (is_open != 1) {
+            return 1;
+        }
+    }
     int active;
     LOCK(self);
-    active = self->direct && (self->active || self->role != FREE);
+    active = self->active || self->role != FREE;
     if (active) {
         self->active = self->role == HELD;
     }
     UNLOCK();
-    if (!active || !thoroughly) {
-        return !active;
-    }
-    if (PyList_GET_SIZE(self->output) || PyByteArray_GET_SIZE(self->backlog) ||
-        (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
-        (self->queue->waiting && self->queue->count)) {
-        return 1;
-    }
-    int is_open = protocol_has(self, self->state->str_state, self->open_state);
-    PyErr_Clear();
-    return is_open != 1;
+    return !active;
 }
 #endif
 

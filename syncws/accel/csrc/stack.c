@@ -21,6 +21,7 @@
 #if defined(__linux__) && defined(HAVE_DIRECT_IO) && !IS_WATCHED
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Bytes below this function's frame that may be in use: its own, and the system call's. */
@@ -29,9 +30,13 @@
 /* Pages that are given back: what lies deeper was hardly ever used. */
 #define DEEPEST ((uintptr_t)1 << 17)
 
-static void
+/* Not inlined, so that this is its own frame, below those of its callers. */
+__attribute__((noinline)) static void
 trim_stack(void)
 {
+    if (getpid() == (pid_t)syscall(SYS_gettid)) { /* the stack of the process grows by itself */
+        return;
+    }
     pthread_attr_t attributes;
     void *lowest = NULL;
     size_t size;

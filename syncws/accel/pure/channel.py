@@ -241,7 +241,7 @@ class Channel:
 def unattended(connections: list[T], thoroughly: bool) -> list[T]:
     """Return those of a list of connections that ``_look()`` is to be called for.
 
-    That are all but those which C code can tell to need nothing.
+    These are all except those that the C code knows need nothing.
 
     Args:
         connections: the connections.

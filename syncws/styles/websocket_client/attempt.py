@@ -6,6 +6,7 @@ import threading
 from typing import Callable
 
 from ...threaded.latch import Latch
+from ...threaded.lifecycle import start_thread
 from ...threaded.timekeeper import call_later
 from .frame_connection import FrameConnection
 
@@ -60,7 +61,7 @@ class Attempt:
         if self._abandoned:
             return
         try:
-            threading.Thread(target=self._run, name="syncws-app-connect", daemon=True).start()
+            start_thread(threading.Thread(target=self._run, name="syncws-app-connect", daemon=True))
         except RuntimeError as exc:  # no thread can be started
             self._end(exc)
 
