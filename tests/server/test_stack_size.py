@@ -82,10 +82,10 @@ def test_threads_that_read_have_it_as_well(monkeypatch):
     monkeypatch.setattr(ReaderThread, "_run", note)
     leaving = threading.Event()
     size = 512 * KIB
-    with serving(lambda ws: leaving.wait(SOON), stack_size=size) as server:
-        with connect(server.uri) as ws:
-            assert ws.ping().wait(SOON)  # the handler doesn't read
-            leaving.set()
+    server = serving(lambda ws: leaving.wait(SOON), stack_size=size)
+    with server as server, connect(server.uri) as ws:
+        assert ws.ping().wait(SOON)  # the handler doesn't read
+        leaving.set()
     assert size <= sizes[0] <= 4 * size + 16 * KIB
 
 
