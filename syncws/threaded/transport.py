@@ -18,6 +18,7 @@ import contextlib
 import errno
 import select
 import socket
+import struct
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Union
@@ -38,6 +39,11 @@ WRITE_SIZE = 1 << 18
 
 #: The longest that poll() can wait, in milliseconds.
 MAX_POLL = 2**31 - 1
+
+#: SIGNAL_INTERVAL as a ``struct timeval``; ``None`` on Windows, where Ctrl-C ends no waiting.
+SEND_INTERVAL = (
+    None if sys.platform == "win32" else struct.pack("@ll", 0, int(SIGNAL_INTERVAL * 1e6))
+)
 
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -66,6 +72,7 @@ class Transport:
     """
 
     secure = False
+    _sends_in_slices = False
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(None)
@@ -150,8 +157,7 @@ class Transport:
         if self.backlog:
             self._send_backlog(deadline)
         if deadline is None and len(data) <= WRITE_SIZE:
-            sent = self.sock.send(data)
-            self.bytes_sent += sent
+            sent = self._send_waiting(data)
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]
@@ -226,13 +232,33 @@ class Transport:
     def _send_pieces(self, view: memoryview, deadline: Deadline | None) -> None:
         while view:
             if deadline is None:
-                sent = self.sock.send(view[:WRITE_SIZE])
-                self.bytes_sent += sent
+                sent = self._send_waiting(view[:WRITE_SIZE])
             else:
                 sent = self._send_without_waiting(view[:WRITE_SIZE])
                 if not sent:
                     self._wait_to_send(deadline)
             view = view[sent:]
+
+    def _send_waiting(self, data: Buffer) -> int:
+        """Wait until the kernel takes some; return how much, 0 after a slice of the waiting."""
+        if not self._sends_in_slices and is_main_thread():
+            self._send_in_slices()
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:  # other threads wait in slices too, from then on
+            return 0
+        self.bytes_sent += sent
+        return sent
+
+    def _send_in_slices(self) -> None:
+        """Let no call of send() wait for long: a signal that comes just before one does not end it.
+
+        It costs less than asking first whether the socket can be written to.
+        """
+        self._sends_in_slices = True
+        if SEND_INTERVAL is not None and self._is_native(socket.socket):
+            with contextlib.suppress(OSError):  # closed
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_INTERVAL)
 
     def _send_without_waiting(self, data: Buffer) -> int:
         is_native = isinstance(self.sock, _socket.socket)

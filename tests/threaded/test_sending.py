@@ -1,5 +1,6 @@
 """What happens to a frame on its way to the kernel: at once, in part, apart from its header."""
 
+import contextlib
 import os
 import select
 import signal
@@ -9,16 +10,21 @@ import threading
 import types
 
 import pytest
+from support.certificates import contexts
 from support.channels import import_c
-from support.kinds import KINDS, pair_of
+from support.interrupting import Interrupted
+from support.kinds import KINDS, kind_and_socket, pair_of
 from support.pairs import (
     SOON,
+    connect_protocol,
     connection_and_socket,
     connection_pair,
+    cut_at_the_end,
     receive_exactly,
     run,
     send_reset,
     socket_pair,
+    transport_pair,
     wait_until,
 )
 from support.wire import parse_frames
@@ -443,3 +449,48 @@ def test_what_is_sent_at_once_in_part_is_completed_before_control_frames():
         sender.result()
         frames = parse_frames(data, masked=False)
         assert sorted(frames) == [(0x82, b"x" * 15_000)] * 80 + [(0x8A, b"in between")]
+
+
+@contextlib.contextmanager
+def connection_that_nobody_reads_from(kind):
+    """A client, and its socket."""
+    if kind == "tls":
+        near, far = transport_pair(contexts())
+        connection = connect_protocol(near, Role.CLIENT)
+        with cut_at_the_end(connection):
+            yield connection, near._below.sock
+            far.abort()
+        far.close()
+        return
+    with kind_and_socket(kind) as (connection, _):
+        yield connection, connection._transport.sock
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signals of POSIX")
+@pytest.mark.parametrize("size", [500_000, 5000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_signal_that_comes_just_before_a_send_waits_ends_it(kind, size):
+    """Another thread gets it, so that the call of the main thread is not interrupted."""
+
+    def handle(*_):
+        raise Interrupted
+
+    def interrupt(sock):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        looks = 0
+        while looks < 20:  # until the kernel has taken no more for a while
+            looks = 0 if select.select([], [sock], [], 0.005)[1] else looks + 1
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        with connection_that_nobody_reads_from(kind) as (connection, sock):
+            interrupting = run(interrupt, sock)
+            send_on = iter(lambda: connection.send(os.urandom(size)), 0)
+            with pytest.raises(Interrupted):
+                list(send_on)
+            interrupting.result()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        signal.signal(signal.SIGUSR1, before)
