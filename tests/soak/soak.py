@@ -47,6 +47,9 @@ MEMORY_KIB = 4096
 #: one: what is loaded and made only once, and pages that one object keeps from being given back.
 END_KIB = 40960
 
+#: The same for each client of a crowd.
+CROWD_KIB = 10
+
 
 class Soak:
     """Starts the processes, watches them, and judges."""
@@ -217,7 +220,7 @@ class Soak:
         if server["seconds"] > 5:
             self.failures.append(f"closing the servers took {server['seconds']:.1f} s")
         print(f"left at the end: {left}, {after}, before: {self.before}")
-        if after["rss"] > self.before["rss"] + END_KIB:
+        if after["rss"] > self.before["rss"] + END_KIB + CROWD_KIB * self.arguments.crowd:
             self.failures.append(f"{after['rss'] - self.before['rss']} KiB more than before")
         remains = {
             k: v for k, v in left.items() if k not in ("threads", "Inbox", "Transport") and v
