@@ -81,9 +81,9 @@
 #ifdef HAVE_DIRECT_IO
 typedef struct {
     PyThread_type_lock next;    /* had by the thread that waits for the interpreter lock */
-    PyThread_type_lock leaving; /* had by the one, of those whose connections end, that may be next */
-    PyThread_type_lock given;   /* free if that one was given the former of these */
-    int turns;                  /* of others since one was; with the first lock */
+    PyThread_type_lock leaving; /* had by the one, of those that leave, that may be next */
+    PyThread_type_lock given;   /* free if that one was given the first of these locks */
+    int turns;                  /* of others since then; with the first lock */
     int wants;                  /* whether one waits to be given it; atomic */
 } Turnstile;
 #endif

@@ -1,8 +1,8 @@
-/* The stack of a thread that waits. A thread for each connection makes stacks a third of what an idle
- * connection takes: its opening handshake has gone deeper than waiting for messages does, and what
- * was used once stays. So the pages below are given back before the thread waits for the first time,
- * and after each control frame, which Python code deals with. That takes some 2 us; a page that is
- * needed again is there again, empty, at its first use. It saves 4 KiB of 31.
+/* The stack of a thread that waits. With a thread for each connection, stacks are a third of what
+ * an idle one takes: the opening handshake has gone deeper than waiting for messages does, and
+ * what was used once stays. So the pages below are given back before the thread waits for the
+ * first time, and after each control frame, which Python code deals with. That takes some 2 us; a
+ * page that is needed again is there again, empty, at its first use. It saves 4 KiB of 31.
  *
  * Green threads (greenlet) take turns on one stack. Whichever runs has had copied away what others
  * have below it, so nothing of theirs is lost. */

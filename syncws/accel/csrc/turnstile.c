@@ -4,10 +4,10 @@
  * all to get the lock, which is most of a minute. So threads that come back from a call that blocks
  * queue at a lock of ours first, and one at a time waits for the interpreter lock.
  *
- * - There are two lanes, as those that have received something must not wait for all that leave, and
- *   one of these must not stand in a queue of hundreds that receive. One of the latter at a time may
- *   be next; each TURNS-th of the former gives it its place. So the ones get most of the time while
- *   a crowd leaves, and that is over soon.
+ * - There are two lanes: those that have received something must not wait for all that leave, and
+ *   one that leaves must not stand in a queue of hundreds that receive. One that leaves at a time
+ *   may be next; each TURNS-th that receives gives it its place. So those that receive get most of
+ *   the time while a crowd leaves, and that is over soon.
  * - Nobody waits at the turnstile with the interpreter lock, and nothing is done in it but waiting
  *   for that lock. So whoever has the lock gives it up sooner or later, and the queue moves.
  * - The main thread walks past. Signal handlers run there, and it must not queue for that; and it
@@ -26,9 +26,9 @@
 
 #ifdef HAVE_DIRECT_IO
 
-/* Threads that have received something, for each one that leaves. A message takes some 20 us, the end
- * of a connection ten times that. With 600 connections that are busy all the time, 2,400 that leave
- * are gone in 2 s; with 80 turns it takes 3.3 s, and when they all stood in one queue it took 35. */
+/* Threads that have received something, for each one that leaves. A message takes some 20 us, the
+ * end of a connection ten times that. With 600 connections that are busy all the time, 2,400 that
+ * leave are gone in 2 s; with 80 turns it takes 3.3 s, and 35 when all stood in one queue. */
 #define TURNS 16
 
 /* Microseconds after which a thread that leaves looks by itself whether it may be next: whoever was
