@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import re
 import sys
 
@@ -12,10 +13,13 @@ from support.serving import serving
 from syncws import connect
 from syncws.accel import IMPLEMENTATION
 
-pytestmark = pytest.mark.skipif(
-    IMPLEMENTATION == "pure" or not sys.platform.startswith("linux"),
-    reason="is done in C, and asks Linux",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        IMPLEMENTATION == "pure" or not sys.platform.startswith("linux"),
+        reason="is done in C, and asks Linux",
+    ),
+    pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="AddressSanitizer watches stacks"),
+]
 
 KIB = 1024
 MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) .*")
