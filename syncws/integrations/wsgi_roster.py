@@ -6,9 +6,9 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import InvalidHandshake, ServerBusy
+from ..exceptions import ServerBusy
 from ..sansio.close import CloseCode
-from ..server.admission import RETRY_AFTER, Refusal
+from ..server.admission import RETRY_AFTER, Refusal, shutting_down
 from ..threaded.timekeeper import call_later
 from .takeover import sinks
 
@@ -44,7 +44,7 @@ class WsgiRoster:
     def enter(self, connection: WsgiConnection, found: Found, limit: int | None) -> Refusal | None:
         """Let a connection in, unless that would be one too many; return why not."""
         if found.is_stopping():
-            return Refusal("shutdown", InvalidHandshake("the server is shutting down"))
+            return shutting_down()
         with self._lock:
             if limit is not None and len(self._connections) >= limit:
                 return Refusal("full", ServerBusy(limit, RETRY_AFTER))

@@ -61,7 +61,7 @@ class Headers(MutableMapping[str, str]):
             key = name.lower()
             if key in values:
                 self._index(key, value)
-            else:
+            else:  # as most are: it is done for each header of each connection that opens
                 values[key] = value
 
     def copy(self) -> Headers:

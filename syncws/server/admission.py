@@ -8,7 +8,7 @@ from typing import Any
 from ..exceptions import InvalidHandshake, ServerBusy
 from ..sansio.forwarded import TrustedProxies
 
-__all__ = ["RETRY_AFTER", "Admission", "Refusal", "Seat", "address_key"]
+__all__ = ["RETRY_AFTER", "Admission", "Refusal", "Seat", "address_key", "shutting_down"]
 
 #: Seconds after which another try makes sense when a server is full or stops.
 RETRY_AFTER = 5
@@ -53,6 +53,11 @@ class Refusal:
         self.reason = reason
         self.exc = exc
         self.detail = detail
+
+
+def shutting_down() -> Refusal:
+    """Return the refusal of a connection while the server, or the interpreter, ends."""
+    return Refusal("shutdown", InvalidHandshake("the server is shutting down"))
 
 
 class Admission:

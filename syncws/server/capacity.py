@@ -18,6 +18,8 @@ THREADS_MAX = "/proc/sys/kernel/threads-max"
 MAX_MAP_COUNT = "/proc/sys/vm/max_map_count"
 
 #: What limits are.
+DESCRIPTORS = "it may have {} descriptors (ulimit -n)"
+USER = "its user may have {} threads (ulimit -u)"
 GROUP = "its control group may have {} threads (pids.max)"
 SYSTEM = "the system may have {} threads (threads-max)"
 MAPPED = "it may have {} memory mappings (max_map_count)"
@@ -48,10 +50,12 @@ def find_shortage(what: str) -> str:
         what: ``"descriptor"``, ``"thread"`` or ``"memory"``.
     """
     if what == "descriptor":
-        return next((text for _, each, text in _limits() if each == 1), "")
+        descriptors = _find_limit("RLIMIT_NOFILE")
+        return "" if descriptors is None else DESCRIPTORS.format(descriptors)
     reached = [text for used, limit, text in _used() if used >= NEARLY * limit]
-    if not reached and what == "thread":
-        reached = [text for _, _, text in _limits() if "ulimit -u" in text]
+    threads = _find_user_limit()
+    if not reached and what == "thread" and threads is not None:
+        return USER.format(threads)
     return " or ".join(reached)
 
 
@@ -63,7 +67,7 @@ def _used() -> Iterator[tuple[int, int, str]]:
         (_read_number(group.replace("pids.max", "pids.current")), _read_number(group), GROUP),
         (_number(running[0].partition("/")[2]), _read_number(THREADS_MAX), SYSTEM),
         (_read("/proc/self/maps").count("\n"), _read_number(MAX_MAP_COUNT), MAPPED),
-        (_find_address_space(), _find_address_limit(), ADDRESSES),
+        (_find_address_space(), _find_limit("RLIMIT_AS"), ADDRESSES),
     ):
         if used is not None and limit is not None:
             yield used, limit, text.format(limit)
@@ -75,15 +79,23 @@ def _find_address_space() -> int | None:
     return None if pages is None else pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _find_address_limit() -> int | None:
+def _find_limit(name: str) -> int | None:
+    """Return a limit of this process, or ``None`` if there is none, or no limit of that name."""
     try:
         import resource
     except ImportError:  # pragma: no cover  # Windows has no limits of this kind
         return None
-    if not hasattr(resource, "RLIMIT_AS"):  # pragma: no cover  # not everywhere
+    number = getattr(resource, name, None)
+    if number is None:  # pragma: no cover  # not all systems have all of them
         return None
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limit, _ = resource.getrlimit(number)
     return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _find_user_limit() -> int | None:
+    """Return how many threads this process's user may have; root is free of that limit."""
+    limit = _find_limit("RLIMIT_NPROC")
+    return None if limit is None or os.geteuid() == 0 else limit
 
 
 def _spare(limit: int) -> int:
@@ -92,17 +104,11 @@ def _spare(limit: int) -> int:
 
 def _limits() -> Iterator[tuple[int, int, str]]:
     """Yield limits that are known, what a connection takes of them, and what they are."""
-    try:
-        import resource
-    except ImportError:  # pragma: no cover  # Windows has no limits of this kind
-        return
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors != resource.RLIM_INFINITY:
-        yield descriptors, 1, f"it may have {descriptors} descriptors (ulimit -n)"
-    if os.geteuid() != 0:  # root is free of it
-        threads, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-        if threads != resource.RLIM_INFINITY:
-            yield threads, THREADS, f"its user may have {threads} threads (ulimit -u)"
+    descriptors, threads = _find_limit("RLIMIT_NOFILE"), _find_user_limit()
+    if descriptors is not None:
+        yield descriptors, 1, DESCRIPTORS.format(descriptors)
+    if threads is not None:
+        yield threads, THREADS, USER.format(threads)
     for path, each, text in (
         (_find_group(), THREADS, GROUP),
         (THREADS_MAX, THREADS, SYSTEM),

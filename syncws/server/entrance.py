@@ -16,7 +16,7 @@ from ..sansio.plain_responses import build_response
 from ..threaded.lifecycle import is_exiting, start_thread
 from ..threaded.transport import Transport
 from .accepting import NO_DESCRIPTOR
-from .admission import RETRY_AFTER, Admission, Refusal
+from .admission import RETRY_AFTER, Admission, Refusal, shutting_down
 from .capacity import find_shortage
 from .doorkeeper import Doorkeeper
 from .handling import Handling
@@ -169,7 +169,7 @@ class _Shortage:
 def _lack(exc: OSError | MemoryError) -> Refusal:
     """Return the refusal of a connection for which the process lacks something."""
     if is_exiting():
-        return Refusal("shutdown", InvalidHandshake("the server is shutting down"))
+        return shutting_down()
     number = errno.ENOMEM if isinstance(exc, MemoryError) else exc.errno
     if number in NO_DESCRIPTOR:
         what = "descriptor"

@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
-from ..exceptions import InvalidHandshake
 from ..threaded.blocking import forget_owner
-from .admission import Admission, Refusal, Seat
+from .admission import Admission, Refusal, Seat, shutting_down
 from .groups import Groups
 from .server_connection import ServerConnection
 from .stats import Tally
@@ -149,7 +148,7 @@ class Roster:
     def refusal(self, connection: ServerConnection) -> Refusal | None:
         """Return why a connection that asks to be opened can't be. For its own thread."""
         if self.closing:
-            return Refusal("shutdown", InvalidHandshake("the server is shutting down"))
+            return shutting_down()
         address = connection.remote_address  # not with the lock: a subclass may do something else
         with self.lock:
             job = self.running.get(threading.current_thread())
