@@ -82,7 +82,7 @@ class Entrance:
             try:
                 self._launch(thread)
                 return
-            except (OSError, MemoryError) as exc:
+            except OSError as exc:
                 refusal = _lack(exc)
         if refusal.reason == "full" and self._limited_by is not None:
             why, self._limited_by = self._limited_by, None  # this is logged once
@@ -106,14 +106,15 @@ class Entrance:
         """Start a connection's thread.
 
         Raises:
-            OSError: none is available.
+            OSError: none is available, or no memory for one.
         """
         try:
             start_thread(thread, self._stack_size)
         except BaseException as exc:
             self._roster.end(thread)
             if isinstance(exc, RuntimeError):  # a peer's doing rather than a defect
-                raise OSError(errno.EAGAIN, str(exc)) from exc
+                number = errno.ENOMEM if isinstance(exc.__cause__, MemoryError) else errno.EAGAIN
+                raise OSError(number, str(exc)) from exc
             raise
 
     # --- called by the doorkeeper, on its thread ---
@@ -155,7 +156,7 @@ class Entrance:
 class _Shortage:
     """Why something isn't available. Finding out takes a while, so only what is logged is asked."""
 
-    def __init__(self, what: str, exc: OSError | MemoryError) -> None:
+    def __init__(self, what: str, exc: OSError) -> None:
         self._what = what
         self._exc = exc
 
@@ -166,14 +167,13 @@ class _Shortage:
         return f" ({': '.join(filter(None, [str(self._exc), limit]))})"
 
 
-def _lack(exc: OSError | MemoryError) -> Refusal:
+def _lack(exc: OSError) -> Refusal:
     """Return the refusal of a connection for which the process lacks something."""
     if is_exiting():
         return shutting_down()
-    number = errno.ENOMEM if isinstance(exc, MemoryError) else exc.errno
-    if number in NO_DESCRIPTOR:
+    if exc.errno in NO_DESCRIPTOR:
         what = "descriptor"
     else:
-        what = "memory" if number == errno.ENOMEM else "thread"
+        what = "memory" if exc.errno == errno.ENOMEM else "thread"
     text = f"no {what} is available; try again in {RETRY_AFTER} s"
     return Refusal("resources", InvalidHandshake(text), _Shortage(what, exc))

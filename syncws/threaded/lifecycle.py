@@ -117,7 +117,8 @@ def start_thread(thread: threading.Thread, stack_size: int | None = None) -> Non
             thread that the program starts at the same moment may get such a stack, too.
 
     Raises:
-        RuntimeError: no thread is available, or the interpreter ends.
+        RuntimeError: no thread is available, or no memory for one (``__cause__`` is a
+            ``MemoryError`` then), or the interpreter ends.
     """
     if is_main_thread():
         _start(thread, stack_size)
@@ -133,6 +134,13 @@ def start_thread(thread: threading.Thread, stack_size: int | None = None) -> Non
 
 
 def _start(thread: threading.Thread, stack_size: int | None) -> None:
+    try:
+        _start_with_stack(thread, stack_size)
+    except MemoryError as exc:
+        raise RuntimeError("can't start new thread: no memory is available") from exc
+
+
+def _start_with_stack(thread: threading.Thread, stack_size: int | None) -> None:
     global _program_stack_size
     if stack_size is None or not _sizing.acquire(timeout=START_TIMEOUT):
         thread.start()

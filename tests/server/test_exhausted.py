@@ -115,13 +115,16 @@ def test_without_descriptors_clients_are_told_so(doorkeeper):
     assert "Traceback" not in errors
 
 
-def no_thread(names):
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+def no_thread(names, exc=NO_THREAD):
     """A ``Thread.start`` for which there is no thread of these names."""
     start = threading.Thread.start
 
     def fail(thread):
         if thread.name.startswith(names):
-            raise RuntimeError("can't start new thread")
+            raise exc
         start(thread)
 
     return fail
@@ -148,12 +151,10 @@ def test_without_threads_clients_are_told_so_and_others_go_on(caplog, monkeypatc
 
 
 def test_without_memory_for_a_thread_the_client_is_told_so(caplog, monkeypatch):
-    def fail(thread):
-        raise MemoryError
-
     with besieged(caplog) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", fail)
+            lacking = no_thread(("syncws-handler",), MemoryError())
+            patch.setattr(threading.Thread, "start", lacking)
             with dial(address(server)) as sock:
                 sock.sendall(build_request())
                 assert read_head(sock).startswith(b"HTTP/1.1 503 ")
@@ -171,17 +172,12 @@ def test_over_tls_a_client_that_nobody_can_tell_is_just_closed(caplog, monkeypat
         assert_works(connect_to(server.uri))
 
 
-def test_readers_that_can_not_start_end_their_connection_only(caplog, monkeypatch):
-    start = threading.Thread.start
-
-    def fail(thread):
-        if thread.name.startswith("syncws-reader-server"):
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
+@pytest.mark.parametrize("exc", [NO_THREAD, MemoryError()])
+def test_readers_that_can_not_start_end_their_connection_only(caplog, monkeypatch, exc):
     leaving = threading.Event()
     with besieged(caplog, lambda ws: leaving.wait(10)) as server:
-        monkeypatch.setattr(threading.Thread, "start", fail)
+        lacking = no_thread(("syncws-reader-server",), exc)
+        monkeypatch.setattr(threading.Thread, "start", lacking)
         with dial(address(server)) as sock:
             sock.sendall(
                 b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
