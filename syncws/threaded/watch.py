@@ -43,6 +43,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self._connections: set[Watched] = set()  # its methods are atomic
+        self._call_later = call_later  # ours alone, so that tests can replace it
         # Whether a timer is set. Only the timekeeper's thread sets one, and changes this: where
         # signal handlers run, one that raises could leave it wrong, and nobody would look.
         self._armed = False
@@ -52,14 +53,14 @@ class _Watch:
         self._connections.add(connection)
         # Looking after that misses nothing: who disarms looks for connections once more.
         if not self._armed:
-            call_later(0, self._arm)
+            self._call_later(0, self._arm)
 
     def remove(self, connection: Watched) -> None:
         self._connections.discard(connection)
 
     def _arm(self) -> None:
         if not self._armed and self._connections:
-            call_later(self._interval(LOOK_INTERVAL, LOOKS_FOR), self._look)
+            self._call_later(self._interval(LOOK_INTERVAL, LOOKS_FOR), self._look)
             self._armed = True
 
     def _interval(self, seconds: float, connections: int) -> float:

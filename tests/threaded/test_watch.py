@@ -61,7 +61,7 @@ def timers(monkeypatch, own_watch):
         else:
             callback()
 
-    monkeypatch.setattr(watch, "call_later", call_later)
+    monkeypatch.setattr(own_watch, "_call_later", call_later)
     yield timers
     while timers:
         own_watch._connections.clear()
@@ -104,7 +104,7 @@ def test_one_timer_serves_all_connections(timers):
 def test_looks_at_many_are_as_much_rarer(monkeypatch, own_watch, count, times):
     delays = []
     monkeypatch.setattr(watch, "LOOKS_FOR", 1000)
-    monkeypatch.setattr(watch, "call_later", lambda delay, callback: delays.append(delay))
+    monkeypatch.setattr(own_watch, "_call_later", lambda delay, callback: delays.append(delay))
     for _ in range(count):
         watch.watch(Looked())
     own_watch._arm()
@@ -128,9 +128,9 @@ def test_unwatching_what_was_never_watched_does_nothing(timers):
     assert timers == []
 
 
-def test_asking_for_a_timer_that_is_set_or_not_needed_any_more_sets_none(timers, monkeypatch):
+def test_asking_for_a_timer_that_is_set_or_not_needed_any_more_sets_none(own_watch, monkeypatch):
     asked = []
-    monkeypatch.setattr(watch, "call_later", lambda delay, callback: asked.append(callback))
+    monkeypatch.setattr(own_watch, "_call_later", lambda delay, callback: asked.append(callback))
     first, second = Looked(), Looked()
     watch.watch(first)
     watch.watch(second)  # before the timekeeper has seen to it
@@ -182,7 +182,7 @@ def test_timer_that_can_not_be_set_is_set_for_the_next_connection(monkeypatch, o
 
     first, second = Looked(), Looked()
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "call_later", fail)
+        patch.setattr(own_watch, "_call_later", fail)
         with pytest.raises(type(exc)):
             watch.watch(first)
         watch.unwatch(first)
