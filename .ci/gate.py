@@ -84,7 +84,8 @@ class Step:
         if self.after and self.after.result == "ok":
             env["SYNCWS_REQUIRE_PEERS"] = "1"  # they are there: no test may be skipped
         done = subprocess.run(
-            ["timeout", "--kill-after=10", str(LIMIT), *command],
+            # Interrupted, pytest shows what has failed by then.
+            ["timeout", "--foreground", "--signal=INT", "--kill-after=60", str(LIMIT), *command],
             cwd=directory,
             env=env,
             stdin=subprocess.DEVNULL,
