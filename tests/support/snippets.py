@@ -7,6 +7,7 @@ In docs/ and README.md each block of Python follows a line ``<!-- name -->``, an
 import contextlib
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -40,9 +41,15 @@ def block(page, name):
     return dict(blocks(page))[name]
 
 
+#: Not those that systems give to whoever connects: a program may stop and listen once more.
+SERVER_PORTS = range(20000, 30000)
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    while True:
+        port = random.choice(SERVER_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Program:

@@ -1,10 +1,10 @@
 """``WebSocketApp`` that reconnects: when, how long it waits, and what ends it."""
 
-import socket
 import threading
 
 import pytest
 from support.pairs import SOON, run, wait_until
+from support.peers import reserved_port
 from support.scripted import nothing_left
 from support.serving import messages, serving
 from support.websockets import Watched
@@ -84,16 +84,17 @@ def test_on_open_is_called_again_without_on_reconnect():
 
 def test_run_waits_for_a_server_that_does_not_listen(caplog):
     caplog.set_level("INFO", "syncws.client")
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    app = Watched(f"ws://127.0.0.1:{port}/", on_reconnect=lambda app: app.events.append(("again",)))
-    running = run(app.run_forever, reconnect=0.02)
-    wait_until(lambda: app.names().count("on_error") >= 2)
-    with serving(port=port) as server:
-        assert server.port == port
-        assert app.opened.wait(SOON)  # and not on_reconnect: it is the first
-        app.close()
-        assert running.result() is True
+    with reserved_port() as port:
+        app = Watched(
+            f"ws://127.0.0.1:{port}/", on_reconnect=lambda app: app.events.append(("again",))
+        )
+        running = run(app.run_forever, reconnect=0.02)
+        wait_until(lambda: app.names().count("on_error") >= 2)
+        with serving(port=port) as server:
+            assert server.port == port
+            assert app.opened.wait(SOON)  # and not on_reconnect: it is the first
+            app.close()
+            assert running.result() is True
     assert "again" not in app.names()
     assert f"connecting to ws://127.0.0.1:{port}/ again in 0.0 s" in messages(caplog)
 
