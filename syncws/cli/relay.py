@@ -11,7 +11,7 @@ import contextlib
 import errno
 import itertools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..client.dial import adopt
 from ..client.reaching import Route
@@ -65,7 +65,7 @@ class Relays:
         self._running: dict[threading.Thread, Relay] = {}
         self._stopping = False
 
-    def accepted(self, sock: socket.socket) -> None:
+    def accepted(self, sock: socket.socket, _: Any = None) -> None:
         """Relay a connection in threads of its own. Never blocks.
 
         Raises:

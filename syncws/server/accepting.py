@@ -7,9 +7,10 @@ import errno
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Sequence
-from typing import Callable
+from typing import Any, Callable
 
 from ..aliases import LoggerLike
 from ..threaded.blocking import forget_owner
@@ -17,7 +18,7 @@ from ..threaded.deadline import Deadline
 from ..threaded.lifecycle import start_thread
 from .wakeable_selector import WakeableSelector
 
-__all__ = ["Acceptor"]
+__all__ = ["Acceptor", "send_at_once"]
 
 #: Seconds to wait after an error before accepting again.
 BACK_OFF = 0.1
@@ -28,6 +29,9 @@ HARMLESS = {errno.ECONNABORTED, errno.EAGAIN, errno.EWOULDBLOCK, errno.EPROTO, e
 #: Clients that are accepted on a socket before the next socket's turn.
 BATCH = 64
 
+#: Whether accepted sockets have the TCP_NODELAY of the listening one, and block though it doesn't.
+INHERITS = sys.platform == "linux"
+
 #: The process, or the system, has as many descriptors as it may.
 NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
 
@@ -37,7 +41,8 @@ class Acceptor:
 
     Args:
         sockets: listening sockets; closed when accepting stops.
-        accepted: called with each connection's socket; must not block.
+        accepted: called with each connection's socket, and with what :class:`~.transport.Transport`
+            takes for ``peer``; must not block.
         logger: where to log errors.
         log_often: called in place of the logger's ``log`` for errors that may come in numbers;
             its first argument, before the level, names the kind of error.
@@ -54,7 +59,7 @@ class Acceptor:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        accepted: Callable[[socket.socket], None],
+        accepted: Callable[[socket.socket, Any], None],
         logger: LoggerLike,
         log_often: Callable[..., None] | None = None,
         lacking: Callable[[socket.socket, OSError], None] | None = None,
@@ -69,6 +74,8 @@ class Acceptor:
         self._spare: int | None = None  # a descriptor, for telling a client that there is none
         self._stopping = False
         self.paused = False
+        # Those that all clients have TCP_NODELAY of: none waits that came before it was set.
+        self._bequeathing: set[socket.socket] = set()
         self._listening = False  # whether the selector looks at the sockets
         # Held while a connection is accepted, which doesn't block, so that none is accepted
         # once pause() has returned. Re-entrant, because a signal handler may pause the server
@@ -90,6 +97,7 @@ class Acceptor:
             self._keep_spare()
             for sock in self._sockets:
                 sock.setblocking(False)
+                send_at_once(sock)
             self._listen(not self.paused)
             self.thread = thread
             start_thread(thread)
@@ -194,31 +202,37 @@ class Acceptor:
         self._keep_spare()  # or wait, if the last client that got it is still being told
         shortage: OSError | None = None
         try:
-            sock = self._take(listener)
+            client = self._take(listener)
         except OSError as exc:
             if exc.errno not in NO_DESCRIPTOR or self._spare is None:
                 raise
             shortage = exc
             self._give_up_spare()
-            sock = self._take(listener)
-        if sock is not None:
-            self._hand_over(sock, shortage)
-        return sock is not None
+            client = self._take(listener)
+        if client is not None:
+            self._hand_over(listener, *client, shortage)
+        return client is not None
 
-    def _take(self, listener: socket.socket) -> socket.socket | None:
-        """Return the socket of a client, or ``None`` if there is none by now."""
+    def _take(self, listener: socket.socket) -> tuple[socket.socket, Any] | None:
+        """Return the socket of a client and its address, or ``None`` if there is none by now."""
         try:
             with self._lock:
-                return None if self.paused else listener.accept()[0]
+                return None if self.paused else listener.accept()
         except OSError as exc:
+            if INHERITS and isinstance(exc, BlockingIOError):
+                self._bequeathing.add(listener)
             if exc.errno in HARMLESS or isinstance(exc, (BlockingIOError, ConnectionError)):
                 return None
             raise
 
-    def _hand_over(self, sock: socket.socket, shortage: OSError | None) -> None:
+    def _hand_over(
+        self, listener: socket.socket, sock: socket.socket, address: Any, shortage: OSError | None
+    ) -> None:
         try:
+            if listener not in self._bequeathing:
+                send_at_once(sock)
             if shortage is None or self._lacking is None:
-                self._accepted(sock)
+                self._accepted(sock, address if INHERITS else None)
             else:
                 self._lacking(sock, shortage)
         except BaseException:
@@ -234,3 +248,10 @@ class Acceptor:
             self._logger.error(what, exc_info=exc)
         assert self._selector is not None
         self._selector.sleep(BACK_OFF)
+
+
+def send_at_once(sock: socket.socket) -> None:
+    """Let small frames go out at once, rather than wait for the answer to the last one."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):  # the client is gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -73,10 +73,10 @@ class Entrance:
             ssl, self._build_refusal, self._answer_plain, self._refused, logger
         )
 
-    def accepted(self, sock: socket.socket) -> None:
+    def accepted(self, sock: socket.socket, peer: Any = None) -> None:
         """Run a connection in a thread of its own, or refuse it. On the accepting thread."""
         key, job = self._admission.find_key(sock), Job()
-        thread = self._make_thread(sock, job)
+        thread = self._make_thread(sock, job, peer=peer)
         refusal = self._roster.admit(thread, job, key)
         if refusal is None:
             try:
@@ -96,10 +96,11 @@ class Entrance:
         self.doorkeeper.refuse(sock, _lack(exc))
 
     def _make_thread(
-        self, sock: socket.socket | Transport, job: Job, head: bytes = b""
+        self, sock: socket.socket | Transport, job: Job, head: bytes = b"", peer: Any = None
     ) -> threading.Thread:
+        arguments = (sock, job, head, peer)
         return threading.Thread(
-            target=self._handling.run, args=(sock, job, head), name="syncws-handler", daemon=True
+            target=self._handling.run, args=arguments, name="syncws-handler", daemon=True
         )
 
     def _launch(self, thread: threading.Thread) -> None:

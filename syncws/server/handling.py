@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -21,6 +19,7 @@ from .roster import Job, Roster
 from .server_connection import ServerConnection
 
 if TYPE_CHECKING:
+    import socket
     import ssl as ssl_module
 
 __all__ = ["Handling", "close_after", "is_end_of"]
@@ -65,17 +64,20 @@ class Handling:
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)
         self._logger = logger
 
-    def run(self, sock: socket.socket | Transport, job: Job, head: bytes = b"") -> None:
+    def run(
+        self, sock: socket.socket | Transport, job: Job, head: bytes = b"", peer: Any = None
+    ) -> None:
         """Everything that happens to one connection, in its thread.
 
         Args:
             sock: the connection's socket, which was just accepted, or its transport.
             job: the thread's, in the roster.
             head: what was read from it.
+            peer: what :class:`Transport` takes for it.
         """
         connection = None
         try:
-            connection = self._open(sock, job, head)
+            connection = self._open(sock, job, head, peer)
             if connection is not None:
                 self._handle(connection)
         except BaseException as exc:  # a defect of ours, or a create_connection that fails
@@ -94,10 +96,10 @@ class Handling:
         self._idle = None
 
     def _open(
-        self, sock: socket.socket | Transport, job: Job, head: bytes
+        self, sock: socket.socket | Transport, job: Job, head: bytes, peer: Any
     ) -> ServerConnection | None:
         """Return the connection, open; ``None`` if it could not be opened."""
-        transport = sock if isinstance(sock, Transport) else self._make_transport(sock)
+        transport = sock if isinstance(sock, Transport) else self._make_transport(sock, peer)
         connection = self._connect(transport, head)
         self._roster.begin_opening(connection, job)
         try:
@@ -112,12 +114,8 @@ class Handling:
             self._roster.end_opening(connection)
         return connection
 
-    def _make_transport(self, sock: socket.socket) -> Transport:
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            # Small frames go out at once, rather than wait for the answer to the last one.
-            with contextlib.suppress(OSError):  # the client is gone already
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = Transport(sock)
+    def _make_transport(self, sock: socket.socket, peer: Any) -> Transport:
+        transport = Transport(sock, peer)
         if self._ssl is not None:
             transport = TlsTransport(transport, self._ssl, server_side=True)
         return transport

@@ -61,10 +61,11 @@ class Transport:
 
     Args:
         sock: the socket; the transport owns it from now on.
+        peer: the other end's address, of a socket that was accepted and blocks. It spares a server
+            the calls that ask for it and see to that, each of which lets other threads run.
 
     Attributes:
         secure: whether this is TLS.
-        local_address: the socket's own address; kept after closing.
         remote_address: the peer's address; kept after closing.
         bytes_received: bytes read so far.
         bytes_sent: bytes written so far.
@@ -74,11 +75,15 @@ class Transport:
     secure = False
     _sends_in_slices = False
 
-    def __init__(self, sock: socket.socket) -> None:
-        sock.settimeout(None)
+    def __init__(self, sock: socket.socket, peer: Any = None) -> None:
+        if peer is None or sock.gettimeout() is not None:
+            sock.settimeout(None)
         self.sock = sock
-        self.local_address: Any = _address(sock.getsockname)
-        self.remote_address: Any = _address(sock.getpeername)
+        self._local_address: Any = None
+        self.remote_address: Any = peer
+        if peer is None:
+            self._local_address = _address(sock.getsockname)
+            self.remote_address = _address(sock.getpeername)
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         # Guarded by the connection's write lock:
@@ -87,6 +92,17 @@ class Transport:
         # Keeps abort() from shutting down what has the descriptor's number after close().
         # Re-entrant, because a signal handler may abort while the main thread does.
         self._ending = threading.RLock()
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address; kept after closing."""
+        if self._local_address is None:
+            self._local_address = _address(self.sock.getsockname)
+        return self._local_address
+
+    @local_address.setter
+    def local_address(self, address: Any) -> None:
+        self._local_address = address
 
     @property
     def descriptor(self) -> int | None:
@@ -129,11 +145,24 @@ class Transport:
             TimeoutError: nothing came before the deadline.
             OSError: the connection is broken.
         """
-        if deadline is not None and not self._wait(select_read=True, deadline=deadline):
-            raise TimeoutError("timed out while waiting for data")
-        data = self.sock.recv(READ_SIZE)
+        data = None
+        if deadline is not None:
+            data = self._recv_now()
+            if data is None and not self._wait(select_read=True, deadline=deadline):
+                raise TimeoutError("timed out while waiting for data")
+        if data is None:
+            data = self.sock.recv(READ_SIZE)
         self.bytes_received += len(data)
         return data
+
+    def _recv_now(self) -> bytes | None:
+        """Return what has arrived, or ``None`` if nothing has, or that can't be told."""
+        if not (DONT_WAIT and isinstance(self.sock, _socket.socket)):  # gevent's, and Windows
+            return None
+        try:
+            return self.sock.recv(READ_SIZE, DONT_WAIT)
+        except BlockingIOError:
+            return None
 
     # --- writing: with the connection's write lock held ---
 
@@ -330,6 +359,7 @@ class Transport:
 
     def close(self) -> None:
         """Release the descriptor. Nobody may be reading or writing."""
+        self._local_address = self.local_address
         with contextlib.suppress(OSError), self._ending:  # it is closed all the same
             self.sock.close()
 

@@ -31,6 +31,11 @@ def info(caplog):
     caplog.set_level("INFO")
 
 
+def keep(sockets):
+    """Called by an acceptor: keeps the sockets that it accepts."""
+    return lambda sock, address: sockets.append(sock)
+
+
 class Listener(socket.socket):
     """A listening socket that fails as it is told before it accepts."""
 
@@ -69,7 +74,7 @@ def test_clients_that_wait_are_accepted_in_turns_of_several(monkeypatch):
     monkeypatch.setattr(accepting, "BATCH", 4)
     clients, accepted = [], []
     listeners = [listening(), listening()]
-    acceptor = Acceptor(listeners, accepted.append, logging.getLogger())
+    acceptor = Acceptor(listeners, keep(accepted), logging.getLogger())
     acceptor.start()
     wait_until(lambda: len(accepted) == 20)
     acceptor.stop(Deadline(SOON))
@@ -196,7 +201,7 @@ def test_no_thread_to_start_with_is_an_error(monkeypatch):
 
 def test_stopping_before_the_thread_runs_stops_it(listener):
     # As a signal handler would that interrupts start().
-    acceptor = Acceptor([listener], lambda sock: sock.close(), None)
+    acceptor = Acceptor([listener], lambda sock, _: sock.close(), None)
     acceptor.thread = threading.Thread()
     acceptor.stop(Deadline(SOON))
     acceptor.start()
@@ -206,7 +211,7 @@ def test_stopping_before_the_thread_runs_stops_it(listener):
 
 
 def test_stopping_twice_does_no_harm(listener):
-    acceptor = Acceptor([listener], lambda sock: sock.close(), None)
+    acceptor = Acceptor([listener], lambda sock, _: sock.close(), None)
     acceptor.start()
     acceptor.stop(Deadline(SOON))
     acceptor.stop(Deadline(SOON))
@@ -219,7 +224,7 @@ def test_connections_that_come_with_the_end_are_not_accepted(listener):
         return [selectors.SelectorKey(listener, listener.fileno(), 1, None)]
 
     accepted = []
-    acceptor = Acceptor([listener], accepted.append, None)
+    acceptor = Acceptor([listener], keep(accepted), None)
     with nothing_left(), socket.create_connection(listener.getsockname()):
         with pytest.MonkeyPatch.context() as patch:
             selector = WakeableSelector()
@@ -251,3 +256,61 @@ def test_many_clients_at_once_are_all_accepted():
         for ws in clients:
             ws.close()
         wait_until(lambda: not server.connections)
+
+
+# --- what accepted sockets are like ---
+
+
+def test_all_clients_have_nodelay_those_that_came_before_it_was_set_too():
+    listener = socket.create_server(("127.0.0.1", 0))
+    accepted, clients = [], []
+    acceptor = Acceptor([listener], keep(accepted), logging.getLogger())
+    clients.append(socket.create_connection(listener.getsockname()))
+    acceptor.start()
+    wait_until(lambda: len(accepted) == 1)
+    clients += [socket.create_connection(listener.getsockname()) for _ in range(2)]
+    wait_until(lambda: len(accepted) == 3)
+    acceptor.stop(Deadline(SOON))
+    for sock in accepted:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    for sock in (*clients, *accepted):
+        sock.close()
+
+
+def test_a_timeout_that_the_program_sets_for_all_sockets_is_not_ours():
+    def handler(ws):
+        assert ws.recv() == "later"
+        ws.send("yes")
+
+    before = socket.getdefaulttimeout()
+    with serving(handler) as server:
+        socket.setdefaulttimeout(0.05)
+        try:
+            ws = connect(server.uri)
+            time.sleep(0.2)  # it would have passed by now
+            ws.send("later")
+            assert ws.recv(SOON) == "yes"
+        finally:
+            socket.setdefaulttimeout(before)
+
+
+@pytest.mark.parametrize("closes", ["client", "server"])
+def test_addresses_are_known_and_stay_when_it_is_closed(closes):
+    addresses = []
+
+    def handler(ws):
+        connections.append(ws)
+        addresses.append(ws.remote_address)
+        ws.recv() if closes == "client" else None
+
+    connections = []
+    with serving(handler) as server:
+        with connect(server.uri) as ws:
+            if closes == "server":
+                assert ws.wait_closed(SOON)
+            local = ws.local_address
+        (connection,) = connections
+        assert connection.wait_closed(SOON)
+        assert addresses == [local]
+        assert connection.remote_address == local
+        assert connection.local_address == ("127.0.0.1", server.port)
