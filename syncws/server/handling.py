@@ -104,11 +104,12 @@ class Handling:
         self._roster.begin_opening(connection, job)
         try:
             connection.handshake(self._open_timeout)
-        except InvalidHandshake:
-            return None  # logged where it was refused
-        except (OSError, EOFError) as exc:
-            # TLS failed, or the client went away or was too slow.
-            log_failure(connection, exc)
+        except (InvalidHandshake, OSError, EOFError) as exc:
+            # Refusals are logged where they are made. Otherwise TLS failed, or the client went away
+            # or was too slow.
+            if not isinstance(exc, InvalidHandshake):
+                log_failure(connection, exc)
+            exc.__traceback__ = None  # its frames have the connection, which has the exception
             return None
         finally:
             self._roster.end_opening(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
@@ -95,7 +96,8 @@ class ServerConnection(Connection):
         self.server = server
         select = self._opening_handshake.upgrade.select_subprotocol
         if select is not None:
-            protocol._select_subprotocol = lambda _, offered: select(self, offered)
+            own = weakref.ref(self)
+            protocol._select_subprotocol = lambda _, offered: select(own(), offered)
 
     @property
     def _refusal_log(self) -> RefusalLog | None:

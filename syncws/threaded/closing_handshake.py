@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..sansio.close import CloseCode
@@ -36,6 +37,10 @@ class ClosingHandshake:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._timer: Timer | None = None  # guarded by the state lock
+
+    def let_go(self, connection: Connection) -> None:
+        """Refer to the connection weakly; see :meth:`Connection._let_go`."""
+        self._connection = connection
 
     def begin(self, code: int | None, reason: str, timeout: float | None) -> None:
         """Send a close frame, and ensure that the connection ends in time. Never blocks."""
@@ -81,18 +86,20 @@ class ClosingHandshake:
                 return
             timer = self._timer
             if timer is None or timer.when > clock() + timeout:
-                self._timer = call_later(timeout, self.time_out)
+                self._timer = call_later(timeout, partial(_cut, connection))
                 if timer is not None:
                     timer.cancel()
 
     def expect_eof(self) -> None:
         """Ensure that the peer closes TCP soon, as nothing more is expected."""
-        connection = self._connection
+        self._expect_eof(self._connection)
+
+    def _expect_eof(self, connection: Connection) -> None:
         if connection.protocol.state is State.CLOSED:
             return
         if connection._writer.is_behind:
             # Our own close frame waits for a frame that is being written, perhaps.
-            call_later(LINGER_TIMEOUT, self.expect_eof)
+            call_later(LINGER_TIMEOUT, partial(self._expect_eof, connection))
         else:
             self.end_within(self._linger_timeout())
 
@@ -128,7 +135,7 @@ class ClosingHandshake:
 
     def time_out(self) -> None:
         """Cut the connection: its time is up. Never blocks."""
-        self._connection._abort(TimeoutError("timed out while closing connection"))
+        _cut(self._connection)
 
     def stop(self) -> None:
         """Forget the timer, at the connection's end; with the state lock held."""
@@ -142,3 +149,7 @@ class ClosingHandshake:
     def _linger_timeout(self) -> float:
         timeout = self._connection.options.close_timeout
         return LINGER_TIMEOUT if timeout is None else min(timeout, LINGER_TIMEOUT)
+
+
+def _cut(connection: Connection) -> None:
+    connection._abort(TimeoutError("timed out while closing connection"))

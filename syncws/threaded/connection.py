@@ -34,7 +34,7 @@ from .blocking import Lock, forget_owner
 from .closing_handshake import ClosingHandshake
 from .deadline import Deadline
 from .floods import FLOOD, CheapFrames
-from .guarded_logger import GuardedLogger, own_logger
+from .guarded_logger import ConnectionLogger, GuardedLogger, own_logger
 from .inbox import Inbox
 from .keepalive import Keepalive
 from .latch import Latch
@@ -108,9 +108,7 @@ class Connection(Channel, Attributes):
         protocol.defer_frames = True  # the thread that reads decodes them
         self.options: Options = options or Options()
         self.number: int = next(_numbers)
-        self.logger: GuardedLogger = GuardedLogger(
-            logger or own_logger(self.side), {"websocket": self}
-        )
+        self.logger: GuardedLogger = ConnectionLogger(logger or own_logger(self.side), self)
         self.request: Request | None = None
         self.response: Response | None = None
         self.data: dict[Any, Any] = {}
@@ -144,11 +142,13 @@ class Connection(Channel, Attributes):
         try:
             interval = self.options.ping_interval
             if interval is not None:
-                self._keepalive = Keepalive(self, interval, self.options.ping_timeout)
-                self._keepalive.start()
+                keepalive = Keepalive(self, interval, self.options.ping_timeout)
+                self._keepalive = keepalive
+                keepalive.start()
             watch(self)
             if self._is_finished:  # meanwhile, before it was watched perhaps
                 unwatch(self)
+                self._stop_keepalive()
         except BaseException as exc:  # no thread is available, or a signal handler raised
             self._give_up(exc)
             raise
@@ -596,7 +596,7 @@ class Connection(Channel, Attributes):
     def _abort(self, cause: BaseException | None) -> None:
         """Cut the connection; whoever reads then ends it. Never blocks."""
         if self._cause is None:
-            self._cause = cause
+            self._cause = _without_frames(cause)
         self._inbox.unbind()
         self._transport.abort()
         if not self._started:
@@ -617,8 +617,7 @@ class Connection(Channel, Attributes):
         self._is_finished = True  # before it is unwatched: see _start()
         unwatch(self)
         self._transport.abort()
-        if self._keepalive is not None:
-            self._keepalive.stop()
+        self._stop_keepalive()
         with self._state_lock:
             protocol = self.protocol
             cause = self._cause or cause
@@ -634,6 +633,24 @@ class Connection(Channel, Attributes):
         self._closed.set()
         self._inbox.ring()
         self._reading.reader.end()
+        self._let_go(cause)
+
+    def _stop_keepalive(self) -> None:
+        keepalive, self._keepalive = self._keepalive, None
+        if keepalive is not None:
+            keepalive.stop()
+
+    def _let_go(self, cause: BaseException | None) -> None:
+        """Have all that the connection has refer to it weakly.
+
+        So it goes with its last user, at once. Otherwise it would be garbage in a circle, which is
+        collected now and then: that of thousands takes some tenths of a second, in which nothing
+        else runs. Those who use what it has use it as well, and timers refer to it themselves.
+        """
+        weak: Any = weakref.proxy(self)
+        self._closing.let_go(weak)
+        self._reading.let_go(weak)
+        _without_frames(cause)
 
     def _close_exc(self) -> ConnectionClosed:
         """Return what to raise, after waiting for the end of a connection that is closing.
@@ -684,6 +701,11 @@ class Connection(Channel, Attributes):
         self._pings.abandon(self._close_exc)
         inbox.after_fork()
         writer.after_fork()
+
+
+def _without_frames(exc: BaseException | None) -> BaseException | None:
+    """Return what broke a connection, without the frames that it passed, which have that."""
+    return exc.with_traceback(None) if isinstance(exc, OSError) else exc
 
 
 def _payload(data: str | BytesLike) -> bytes:

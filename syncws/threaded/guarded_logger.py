@@ -6,12 +6,13 @@ import contextlib
 import logging
 import sys
 import traceback
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import LoggerLike
 from .blocking import is_main_thread
 
-__all__ = ["GuardedLogger", "own_logger"]
+__all__ = ["ConnectionLogger", "GuardedLogger", "own_logger"]
 
 #: Makes records name the line that logs, rather than ours: frames of logging itself count before
 #: Python 3.11.
@@ -70,6 +71,28 @@ class GuardedLogger(Adapter):
             if is_main_thread():
                 raise
             _report()
+
+
+class ConnectionLogger(GuardedLogger):
+    """Adds the connection to each record, as ``websocket``, for as long as there is one.
+
+    Args:
+        logger: the other logger.
+        connection: the connection, which has this one: it is referred to weakly.
+    """
+
+    def __init__(self, logger: LoggerLike, connection: Any) -> None:
+        self._connection = weakref.ref(connection)
+        super().__init__(logger)
+
+    @property
+    def extra(self) -> Any:
+        """Attributes of each record."""
+        return {"websocket": self._connection()}
+
+    @extra.setter
+    def extra(self, value: Any) -> None:
+        """Do nothing: the base sets it."""
 
 
 def _report() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..sansio.state import State
@@ -53,25 +54,31 @@ class ReaderThread:
 
     def wake(self) -> None:
         """Let the thread read, unless another one does. Never blocks."""
-        if self._connection.protocol.state is State.CONNECTING:
+        connection = self._connection
+        if connection.protocol.state is State.CONNECTING:
             return
         if self.thread is not None:
             release(self._wakeup)
         else:
             # Not here: a signal handler that raises would leave us with half a thread.
-            call_later(0, self._start)
+            call_later(0, partial(self._start, connection))
 
     def end(self) -> None:
         """Let the thread return: the connection is closed."""
         release(self._wakeup)
 
-    def _start(self) -> None:
+    def let_go(self, connection: Connection) -> None:
+        """Refer to the connection weakly; see :meth:`Connection._let_go`."""
+        self._connection = connection
+
+    def _start(self, connection: Connection) -> None:
         """Start the thread. Only the timekeeper does."""
-        connection = self._connection
         if self.thread is None and not connection._closed.is_set() and not is_exiting():
             name = f"syncws-reader-{connection.side}-{connection.number}"
             try:
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                thread = threading.Thread(
+                    target=self._run, args=(connection,), name=name, daemon=True
+                )
                 start_thread(thread, connection._stack_size)
             except RuntimeError as exc:
                 if not is_exiting():  # no thread is available
@@ -80,8 +87,7 @@ class ReaderThread:
             self.thread = thread
         release(self._wakeup)
 
-    def _run(self) -> None:
-        connection = self._connection
+    def _run(self, connection: Connection) -> None:
         try:
             while True:
                 self._wakeup.acquire()

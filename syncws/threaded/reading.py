@@ -69,6 +69,11 @@ class Reading:
         self.pauses = 0
         self.reader = ReaderThread(connection, self)
 
+    def let_go(self, connection: Connection) -> None:
+        """Refer to the connection weakly; see :meth:`Connection._let_go`."""
+        self._connection = connection
+        self.reader.let_go(connection)
+
     def start(self, early: bytes) -> None:
         """Begin, with bytes that came with the opening handshake."""
         connection = self._connection

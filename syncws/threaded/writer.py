@@ -403,6 +403,8 @@ class Writer:
             if timer is not None:
                 timer.cancel()
             self._transport.close()
+        # They refer to the connection, which has us: it is to go with its last user.
+        self._abort, self._fail = _do_nothing, _do_nothing
 
     def after_fork(self) -> None:
         """Let go of whoever waits here, in a forked child: nothing is ever written."""
@@ -461,3 +463,7 @@ class Writer:
             # Somebody has the lock, and may have counted on us: not at once again, as the
             # kernel may go on taking more without their writing any.
             self._timer = call_later(DRAIN_INTERVAL, self._has_room)
+
+
+def _do_nothing(*_: object) -> None:
+    pass

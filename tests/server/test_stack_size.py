@@ -73,10 +73,10 @@ def test_thread_that_can_not_be_started_leaves_others_their_stacks(monkeypatch):
 
 @linux
 def test_threads_that_read_have_it_as_well(monkeypatch):
-    def note(reader):
-        if reader._connection.side == "server":
+    def note(reader, connection):
+        if connection.side == "server":
             sizes.append(own_stack_size())
-        read(reader)
+        read(reader, connection)
 
     read, sizes = ReaderThread._run, []
     monkeypatch.setattr(ReaderThread, "_run", note)
