@@ -496,19 +496,20 @@ class Connection(Channel, Attributes):
 
     def _control_received(self, frame: Frame) -> None:
         self._frames_received += 1
-        ping = None
+        is_answer = False
         with self._state_lock:
             self.protocol.receive_event(frame)
             if frame.opcode is Opcode.PONG:
-                ping = self._pings.answer(frame.data)
-                if ping is not None and ping.latency is not None:
-                    self.latency = ping.latency
-        if ping is None:
+                is_answer = self._pings.answer(frame.data, self._note_latency)
+        if not is_answer:
             self._count_cheap()
         self._writer.drain()
         if self.protocol.close_expected():
             self._closing.end_within(self.options.close_timeout)
             self._closing.expect_eof()
+
+    def _note_latency(self, seconds: float) -> None:
+        self.latency = seconds
 
     def _count_cheap(self) -> None:
         """Count a ping or an empty fragment, which costs nothing to send; fail after too many."""

@@ -99,17 +99,23 @@ class PendingPings:
         """Forget a ping that could not be sent, or that nobody waits for any more."""
         self._pings.pop(ping.data, None)
 
-    def answer(self, data: bytes) -> Ping | None:
-        """Take a pong; it answers older pings too. Return the ping that it matches."""
+    def answer(self, data: bytes, note: Callable[[float], None]) -> bool:
+        """Take a pong; it answers older pings too. Return whether it matches any.
+
+        Args:
+            data: its payload.
+            note: called with the seconds that it took, before anyone is woken.
+        """
         ping = self._pings.get(data)
         if ping is None:
-            return None
+            return False
         now = clock()
+        note(now - ping.sent_at)
         for older in list(self._pings):
             self._pings.pop(older)._answer(now)
             if older == data:
                 break
-        return ping
+        return True
 
     def abandon(self, closed: Callable[[], ConnectionClosed]) -> None:
         """Wake whoever waits: no pong will come."""

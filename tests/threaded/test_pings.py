@@ -16,6 +16,7 @@ from syncws import (
     SlowPeer,
 )
 from syncws.sansio.state import Role
+from syncws.threaded.pings import Ping
 
 PONG_FOR = {"hi": b"\x8a\x02hi", "abc": b"\x8a\x03abc", "x": b"\x8a\x01x"}
 
@@ -164,3 +165,16 @@ def test_pings_and_pongs_that_wait_for_a_slow_peer_are_limited():
         receive_exactly(peer, size)
         wait_until(lambda: not connection.buffered_amount)
         connection.ping()
+
+
+def test_latency_is_known_before_whoever_waits_for_the_pong_is_woken(monkeypatch):
+    def note(ping, now):
+        known.append(client.latency)
+        answer(ping, now)
+
+    known, answer = [], Ping._answer
+    monkeypatch.setattr(Ping, "_answer", note)
+    with connection_pair() as (client, _):
+        ping = client.ping()
+        assert ping.wait(SOON)
+        assert known == [ping.latency]

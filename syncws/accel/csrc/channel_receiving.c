@@ -144,14 +144,30 @@ channel_iter(Channel *self)
     return (PyObject *)iterator;
 }
 
+static int
+iterator_clear(Iterator *self)
+{
+    Channel *channel;
+    LOCK(self);
+    channel = self->channel;
+    self->channel = NULL;
+    UNLOCK();
+    Py_XDECREF(channel);
+    return 0;
+}
+
 static PyObject *
 iterator_next(Iterator *self)
 {
-    if (self->channel == NULL) {
+    /* A reference of our own: a signal handler, or another thread, may reach the end first. */
+    Channel *channel;
+    LOCK(self);
+    channel = (Channel *)self->channel;
+    Py_XINCREF(channel);
+    UNLOCK();
+    if (channel == NULL) {
         return NULL;
     }
-    /* A reference of our own: a signal handler, or another thread, may reach the end first. */
-    Channel *channel = (Channel *)Py_NewRef((PyObject *)self->channel);
     PyObject *message = channel_receive(channel, Py_None, Py_None);
     if (message != NULL) {
         Py_DECREF(channel);
@@ -161,7 +177,7 @@ iterator_next(Iterator *self)
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *ended = PyObject_GetAttr((PyObject *)channel, channel->state->str_ended);
     if (ended != NULL && PyErr_GivenExceptionMatches(type, ended)) {
-        Py_CLEAR(self->channel);
+        iterator_clear(self);
         Py_XDECREF(type);
         Py_XDECREF(value);
         Py_XDECREF(traceback);
@@ -179,13 +195,6 @@ iterator_traverse(Iterator *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->channel);
-    return 0;
-}
-
-static int
-iterator_clear(Iterator *self)
-{
-    Py_CLEAR(self->channel);
     return 0;
 }
 

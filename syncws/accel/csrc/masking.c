@@ -124,6 +124,10 @@ forget_masking_keys(PyObject *module, PyObject *ignored)
 {
     (void)ignored;
     State *state = PyModule_GetState(module);
+#ifdef Py_GIL_DISABLED
+    /* A thread that only the parent has may have had it: it is held while keys are drawn. */
+    memset(&state->keys_lock, 0, sizeof(state->keys_lock));
+#endif
     Py_CLEAR(state->keys);
     Py_RETURN_NONE;
 }

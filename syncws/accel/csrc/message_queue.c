@@ -494,8 +494,12 @@ queue_get_is_full(Queue *self, void *closure)
 static PyObject *
 queue_get_room(Queue *self, void *closure)
 {
+    PyObject *room;
     (void)closure;
-    return Py_NewRef(self->room == NULL ? Py_None : self->room);
+    LOCK(self); /* or another thread, which makes room, frees it before we have a reference */
+    room = Py_NewRef(self->room == NULL ? Py_None : self->room);
+    UNLOCK();
+    return room;
 }
 
 static int

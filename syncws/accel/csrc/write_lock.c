@@ -183,12 +183,6 @@ lock_exit(WriteLock *self, PyObject *args)
     return lock_release_method(self, NULL);
 }
 
-static int
-lock_is_owned(const WriteLock *self)
-{
-    return self->count && self->owner == PyThread_get_thread_ident();
-}
-
 /* In a forked child: free the lock, whose owner may be a thread that only the parent has; or hand
  * it to the calling thread, if that was waiting when a signal handler forked. */
 static PyObject *
@@ -216,11 +210,14 @@ lock_at_fork_reinit(WriteLock *self, PyObject *ignored)
 static PyObject *
 lock_is_owned_method(WriteLock *self, PyObject *ignored)
 {
+    int owned;
     (void)ignored;
-    int owned = lock_is_owned(self);
+    LOCK(self);
+    owned = self->count && self->owner == PyThread_get_thread_ident();
     if (owned) { /* this is a signal handler, which may leave something to what it interrupts */
         self->missed = 1;
     }
+    UNLOCK();
     return PyBool_FromLong(owned);
 }
 
