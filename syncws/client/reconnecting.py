@@ -209,7 +209,8 @@ class _Loop:
                     ws.close()
                 except BaseException as exc:
                     try:
-                        _abandon(ws, exc)
+                        if not ws.closed:  # by the interpreter's exit: names may be gone by now
+                            _abandon(ws, exc)
                     except BaseException:  # a signal handler raised
                         ws.abort()
                         raise
@@ -246,7 +247,7 @@ class _Loop:
 
 def _abandon(ws: ClientConnection, cause: BaseException) -> None:
     """End a connection that the loop is done with: because it was left, or something failed."""
-    if ws.closed or sys.is_finalizing():  # the iterator ends with the interpreter
+    if sys.is_finalizing():  # the iterator ends with the interpreter
         return
     timeout = ws.options.close_timeout
     limit = LEAVING_TIMEOUT if timeout is None else min(timeout, LEAVING_TIMEOUT)

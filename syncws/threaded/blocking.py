@@ -92,9 +92,12 @@ def forget_owner(lock: Any) -> None:
 
     Whoever in the child waits for it goes on. What the calling thread has stays its own.
     """
-    if not lock._is_owned():
-        # The former wakes threads that wait in a call of the interpreter's; our locks have the
-        # latter.
-        forget = getattr(lock, "_release_save", None) or lock._at_fork_reinit
-        with contextlib.suppress(RuntimeError):  # nobody has it
-            forget()
+    if lock._is_owned():
+        return
+    # The former wakes threads that wait in a call of the interpreter's; our locks have the latter.
+    forget = getattr(lock, "_release_save", None) or lock._at_fork_reinit
+    try:
+        forget()
+    except RuntimeError:  # nobody has it; or, from Python 3.14 on, another thread has
+        with contextlib.suppress(AttributeError):  # those of gevent have none
+            lock._at_fork_reinit()

@@ -597,7 +597,7 @@ class Connection(Channel, Attributes):
     def _abort(self, cause: BaseException | None) -> None:
         """Cut the connection; whoever reads then ends it. Never blocks."""
         if self._cause is None:
-            self._cause = _without_frames(cause)
+            self._cause = cause.with_traceback(None) if isinstance(cause, OSError) else cause
         self._inbox.unbind()
         self._transport.abort()
         if not self._started:
@@ -651,7 +651,8 @@ class Connection(Channel, Attributes):
         weak: Any = weakref.proxy(self)
         self._closing.let_go(weak)
         self._reading.let_go(weak)
-        _without_frames(cause)
+        if isinstance(cause, OSError):
+            cause.__traceback__ = None  # its frames are ours, and have the connection
 
     def _close_exc(self) -> ConnectionClosed:
         """Return what to raise, after waiting for the end of a connection that is closing.
@@ -702,11 +703,6 @@ class Connection(Channel, Attributes):
         self._pings.abandon(self._close_exc)
         inbox.after_fork()
         writer.after_fork()
-
-
-def _without_frames(exc: BaseException | None) -> BaseException | None:
-    """Return what broke a connection, without the frames that it passed, which have that."""
-    return exc.with_traceback(None) if isinstance(exc, OSError) else exc
 
 
 def _payload(data: str | BytesLike) -> bytes:

@@ -3,6 +3,7 @@
 import gc
 import logging
 import socket
+import sys
 import threading
 import weakref
 
@@ -14,6 +15,12 @@ from support.serving import serving
 from syncws import ConnectionClosed, connect
 from syncws.options import Options
 from syncws.sansio.state import Role
+
+
+# Free-threaded interpreters leave some of the counting to their collector.
+counted = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="references are counted later"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +95,7 @@ KWARGS = {
 }
 
 
+@counted
 @pytest.mark.parametrize("kind", KWARGS)
 @pytest.mark.parametrize(
     "handler", [echo, fail, wait, raise_closed, close_badly, cut, ping], ids=lambda f: f.__name__
@@ -114,6 +122,7 @@ def test_connections_of_both_sides_go_with_their_last_user(kind, handler):
         witness.assert_gone(2)
 
 
+@counted
 def test_connections_whose_peer_is_cut_off_are_gone():
     witness = Witness(echo)
     with serving(witness) as server:
@@ -145,6 +154,7 @@ def test_whatever_ended_it(data):
     remote.close()
 
 
+@counted
 def test_requests_that_are_refused():
     witness = Witness(echo)
 
