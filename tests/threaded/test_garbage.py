@@ -16,7 +16,6 @@ from syncws import ConnectionClosed, connect
 from syncws.options import Options
 from syncws.sansio.state import Role
 
-
 # Free-threaded interpreters leave some of the counting to their collector.
 counted = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="references are counted later"
