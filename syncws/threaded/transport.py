@@ -75,6 +75,10 @@ class Transport:
     secure = False
     _sends_in_slices = False
 
+    # Here for abort(): a generator that goes with the interpreter, and cuts its connection then,
+    # finds the names of modules gone, where there is no interpreter lock.
+    _both_ways = socket.SHUT_RDWR
+
     def __init__(self, sock: socket.socket, peer: Any = None) -> None:
         if peer is None or sock.gettimeout() is not None:
             sock.settimeout(None)
@@ -354,8 +358,11 @@ class Transport:
 
     def abort(self) -> None:
         """Cut the connection: every thread that reads or writes returns. Any thread may."""
-        with contextlib.suppress(OSError), self._ending:  # not connected any more, or closed
-            self.sock.shutdown(socket.SHUT_RDWR)
+        try:
+            with self._ending:
+                self.sock.shutdown(self._both_ways)
+        except OSError:  # not connected any more, or closed
+            return
 
     def close(self) -> None:
         """Release the descriptor. Nobody may be reading or writing."""
