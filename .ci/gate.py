@@ -9,11 +9,13 @@ gate like any other.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -25,8 +27,9 @@ TREE = WORK / "tree"
 #: Steps at a time, on two cores: tests wait about as much as they compute.
 SIDE_BY_SIDE = 3
 
-#: Seconds after which a step is ended, as one that hangs.
+#: Seconds after which a step is ended, as one that hangs, and that it then has to say more.
 LIMIT = 1800
+GRACE = 60
 
 #: Options of pytest for the tests that failed just now.
 AGAIN = ["--last-failed", "--last-failed-no-failures=none"]
@@ -83,20 +86,30 @@ class Step:
         env = dict(os.environ)
         if self.after and self.after.result == "ok":
             env["SYNCWS_REQUIRE_PEERS"] = "1"  # they are there: no test may be skipped
-        done = subprocess.run(
-            # Interrupted, pytest shows what has failed by then.
-            ["timeout", "--foreground", "--signal=INT", "--kill-after=60", str(LIMIT), *command],
+        process = subprocess.Popen(
+            command,
             cwd=directory,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
+            start_new_session=True,
             text=True,
             errors="replace",
         )
-        self.output += done.stdout
-        return done.returncode
+        try:
+            output, _ = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # pytest shows what has failed by then
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=GRACE)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            self.output += f"{output}\n--- ended after {LIMIT} s\n"
+            return process.returncode or 1
+        self.output += output
+        return process.returncode
 
 
 def tox(environment: str, *args: str) -> list[str]:

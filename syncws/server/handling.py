@@ -11,6 +11,7 @@ from ..sansio.close import CloseCode
 from ..threaded import lifecycle
 from ..threaded.deadline import clock
 from ..threaded.tls_transport import TlsTransport
+from ..threaded.tracebacks import drop_frames
 from ..threaded.transport import Transport
 from .idleness import IdleWatch
 from .records import log_close, log_open
@@ -109,7 +110,8 @@ class Handling:
             # or was too slow.
             if not isinstance(exc, InvalidHandshake):
                 log_failure(connection, exc)
-            exc.__traceback__ = None  # its frames have the connection, which has the exception
+            drop_frames(exc)
+            drop_frames(connection.protocol.handshake_exc)
             return None
         finally:
             self._roster.end_opening(connection)

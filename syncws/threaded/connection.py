@@ -34,7 +34,7 @@ from .blocking import Lock, forget_owner
 from .closing_handshake import ClosingHandshake
 from .deadline import Deadline
 from .floods import FLOOD, CheapFrames
-from .guarded_logger import ConnectionLogger, GuardedLogger, own_logger
+from .guarded_logger import ConnectionLogger, own_logger
 from .inbox import Inbox
 from .keepalive import Keepalive
 from .latch import Latch
@@ -42,6 +42,7 @@ from .outgoing import as_message, encode
 from .pings import PendingPings, Ping
 from .reading import Reading
 from .streaming import stream
+from .tracebacks import drop_frames
 from .transport import Transport
 from .watch import unwatch, watch
 from .writer import Broken, Writer
@@ -108,7 +109,7 @@ class Connection(Channel, Attributes):
         protocol.defer_frames = True  # the thread that reads decodes them
         self.options: Options = options or Options()
         self.number: int = next(_numbers)
-        self.logger: GuardedLogger = ConnectionLogger(logger or own_logger(self.side), self)
+        self.logger: ConnectionLogger = ConnectionLogger(logger or own_logger(self.side), self)
         self.request: Request | None = None
         self.response: Response | None = None
         self.data: dict[Any, Any] = {}
@@ -597,7 +598,7 @@ class Connection(Channel, Attributes):
     def _abort(self, cause: BaseException | None) -> None:
         """Cut the connection; whoever reads then ends it. Never blocks."""
         if self._cause is None:
-            self._cause = cause.with_traceback(None) if isinstance(cause, OSError) else cause
+            self._cause = cause
         self._inbox.unbind()
         self._transport.abort()
         if not self._started:
@@ -634,14 +635,14 @@ class Connection(Channel, Attributes):
         self._closed.set()
         self._inbox.ring()
         self._reading.reader.end()
-        self._let_go(cause)
+        self._let_go()
 
     def _stop_keepalive(self) -> None:
         keepalive, self._keepalive = self._keepalive, None
         if keepalive is not None:
             keepalive.stop()
 
-    def _let_go(self, cause: BaseException | None) -> None:
+    def _let_go(self) -> None:
         """Have all that the connection has refer to it weakly.
 
         So it goes with its last user, at once. Otherwise it would be garbage in a circle, which is
@@ -651,8 +652,9 @@ class Connection(Channel, Attributes):
         weak: Any = weakref.proxy(self)
         self._closing.let_go(weak)
         self._reading.let_go(weak)
-        if isinstance(cause, OSError):
-            cause.__traceback__ = None  # its frames are ours, and have the connection
+        self.logger.let_go()
+        if isinstance(self.protocol.parser_exc, ProtocolError):
+            drop_frames(self.protocol.parser_exc)
 
     def _close_exc(self) -> ConnectionClosed:
         """Return what to raise, after waiting for the end of a connection that is closing.

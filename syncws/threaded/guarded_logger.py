@@ -78,21 +78,26 @@ class ConnectionLogger(GuardedLogger):
 
     Args:
         logger: the other logger.
-        connection: the connection, which has this one: it is referred to weakly.
+        connection: the connection, which has this one.
     """
 
+    extra: Any  # the program may add to it, or replace it
+
     def __init__(self, logger: LoggerLike, connection: Any) -> None:
+        super().__init__(logger, {"websocket": connection})
         self._connection = weakref.ref(connection)
-        super().__init__(logger)
 
-    @property
-    def extra(self) -> Any:
-        """Attributes of each record."""
-        return {"websocket": self._connection()}
+    def let_go(self) -> None:
+        """Refer to the connection weakly, as it has ended."""
+        with contextlib.suppress(KeyError, TypeError):  # the program has replaced it
+            if self.extra["websocket"] is self._connection():
+                del self.extra["websocket"]
 
-    @extra.setter
-    def extra(self, value: Any) -> None:
-        """Do nothing: the base sets it."""
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Add the attributes."""
+        msg, kwargs = super().process(msg, kwargs)
+        kwargs["extra"].setdefault("websocket", self._connection())
+        return msg, kwargs
 
 
 def _report() -> None:

@@ -59,7 +59,7 @@ class ReaderThread:
             return
         if self.thread is not None:
             release(self._wakeup)
-        else:
+        elif not connection._closed.is_set():  # from then on we have no reference of our own
             # Not here: a signal handler that raises would leave us with half a thread.
             call_later(0, partial(self._start, connection))
 

@@ -30,6 +30,7 @@ from .blocking import is_main_thread, wait_for_lock
 from .deadline import Deadline
 from .inbox import Waiter
 from .reader import ReaderThread
+from .tracebacks import drop_frames
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -199,6 +200,7 @@ class Reading:
                 raise
             alive, cause = False, exc
             if isinstance(exc, OSError):
+                drop_frames(exc)
                 connection._writer.drain()  # TLS may tell the peer why
             else:
                 # A defect of ours: the connection must not hang.

@@ -45,6 +45,8 @@ SEND_INTERVAL = (
     None if sys.platform == "win32" else struct.pack("@ll", 0, int(SIGNAL_INTERVAL * 1e6))
 )
 
+_NOT_ASKED = object()
+
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 Buffer = Union[bytes, bytearray, memoryview]
@@ -83,11 +85,8 @@ class Transport:
         if peer is None or sock.gettimeout() is not None:
             sock.settimeout(None)
         self.sock = sock
-        self._local_address: Any = None
-        self.remote_address: Any = peer
-        if peer is None:
-            self._local_address = _address(sock.getsockname)
-            self.remote_address = _address(sock.getpeername)
+        self._local_address: Any = _NOT_ASKED if peer is not None else _address(sock.getsockname)
+        self.remote_address: Any = peer if peer is not None else _address(sock.getpeername)
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         # Guarded by the connection's write lock:
@@ -100,8 +99,7 @@ class Transport:
     @property
     def local_address(self) -> Any:
         """The socket's own address; kept after closing."""
-        if self._local_address is None:
-            self._local_address = _address(self.sock.getsockname)
+        self._ask_for_address()
         return self._local_address
 
     @local_address.setter
@@ -161,7 +159,7 @@ class Transport:
 
     def _recv_now(self) -> bytes | None:
         """Return what has arrived, or ``None`` if nothing has, or that can't be told."""
-        if not (DONT_WAIT and isinstance(self.sock, _socket.socket)):  # gevent's, and Windows
+        if not (DONT_WAIT and self._is_native(socket.socket)):
             return None
         try:
             return self.sock.recv(READ_SIZE, DONT_WAIT)
@@ -366,14 +364,22 @@ class Transport:
 
     def close(self) -> None:
         """Release the descriptor. Nobody may be reading or writing."""
-        self._local_address = self.local_address
         with contextlib.suppress(OSError), self._ending:  # it is closed all the same
+            self._ask_for_address()
             self.sock.close()
 
     def after_fork(self) -> None:
         """Release a forked child's descriptor. The stream is the parent's, and goes on."""
         self._ending = threading.RLock()  # its owner may be a thread that only the parent has
+        self._ask_for_address()
         self.sock.close()
+
+    def _ask_for_address(self) -> None:
+        """Find out the socket's own address, unless it is known: once it is closed nobody can."""
+        if self._local_address is _NOT_ASKED:
+            with self._ending:
+                if self._local_address is _NOT_ASKED:
+                    self._local_address = _address(self.sock.getsockname)
 
 
 def _address(get: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterable
 from typing import Any, Callable, TypeVar
@@ -11,12 +12,13 @@ from ..exceptions import ConcurrencyError, InvalidState, SendTimeout, SlowPeer
 from ..sansio.frames import Opcode
 from ..sansio.protocol import SEND_EOF, Protocol
 from ..sansio.state import State
-from .blocking import Lock, forget_owner, make_lock, wait_for_lock
+from .blocking import Lock, forget_owner, is_main_thread, make_lock, wait_for_lock
 from .deadline import Deadline
 from .flusher import call_when_writable
 from .latch import Latch
 from .outgoing import encode_fragments
 from .timekeeper import Timer, call_later
+from .tracebacks import drop_frames
 from .transport import Transport
 
 __all__ = ["Broken", "Writer"]
@@ -29,6 +31,9 @@ DRAIN_INTERVAL = 0.05
 
 #: What a handler is told that would wait for a thread which waits for what it has interrupted.
 INTERRUPTED = "a signal handler can't wait for threads that send while it interrupts TLS"
+
+#: What the kernel says of a socket whose peer went away.
+PEER_IS_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 T = TypeVar("T")
 
@@ -214,6 +219,9 @@ class Writer:
         except InvalidState as exc:
             raise Broken from exc
         except OSError as exc:
+            # A signal handler may raise others, whose frames the program wants.
+            if exc.errno in PEER_IS_GONE or not is_main_thread():
+                drop_frames(exc)
             self._abort(exc)
             raise Broken from exc
         except BaseException as exc:  # raised by a signal handler

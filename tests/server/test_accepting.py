@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support.pairs import SOON, wait_until
+from support.pairs import SOON, socket_pair, wait_until
 from support.scripted import nothing_left
 from support.serving import echo, messages, serving
 
@@ -18,6 +18,7 @@ from syncws.server import accepting
 from syncws.server.accepting import Acceptor
 from syncws.server.wakeable_selector import WakeableSelector
 from syncws.threaded.deadline import Deadline
+from syncws.threaded.transport import Transport
 
 
 def assert_works(server):
@@ -261,13 +262,16 @@ def test_many_clients_at_once_are_all_accepted():
 # --- what accepted sockets are like ---
 
 
-def test_all_clients_have_nodelay_those_that_came_before_it_was_set_too():
+def test_all_clients_have_nodelay_those_that_came_before_it_was_set_too(monkeypatch):
     listener = socket.create_server(("127.0.0.1", 0))
     accepted, clients = [], []
     acceptor = Acceptor([listener], keep(accepted), logging.getLogger())
     clients.append(socket.create_connection(listener.getsockname()))
     acceptor.start()
     wait_until(lambda: len(accepted) == 1)
+    if accepting.INHERITS:
+        wait_until(lambda: listener in acceptor._bequeathing)
+        monkeypatch.setattr(accepting, "send_at_once", None)  # not called any more
     clients += [socket.create_connection(listener.getsockname()) for _ in range(2)]
     wait_until(lambda: len(accepted) == 3)
     acceptor.stop(Deadline(SOON))
@@ -314,3 +318,12 @@ def test_addresses_are_known_and_stay_when_it_is_closed(closes):
         assert addresses == [local]
         assert connection.remote_address == local
         assert connection.local_address == ("127.0.0.1", server.port)
+
+
+def test_own_address_that_nobody_has_asked_for_is_known_after_a_fork():
+    near, far = socket_pair()
+    address = near.getsockname()
+    transport = Transport(near, near.getpeername())
+    transport.after_fork()  # as in a child
+    assert transport.local_address == address
+    far.close()

@@ -115,16 +115,13 @@ def test_without_descriptors_clients_are_told_so(doorkeeper):
     assert "Traceback" not in errors
 
 
-NO_THREAD = RuntimeError("can't start new thread")
-
-
-def no_thread(names, exc=NO_THREAD):
+def no_thread(names, exc=RuntimeError):
     """A ``Thread.start`` for which there is no thread of these names."""
     start = threading.Thread.start
 
     def fail(thread):
         if thread.name.startswith(names):
-            raise exc
+            raise exc("can't start new thread")
         start(thread)
 
     return fail
@@ -153,7 +150,7 @@ def test_without_threads_clients_are_told_so_and_others_go_on(caplog, monkeypatc
 def test_without_memory_for_a_thread_the_client_is_told_so(caplog, monkeypatch):
     with besieged(caplog) as server:
         with monkeypatch.context() as patch:
-            lacking = no_thread(("syncws-handler",), MemoryError())
+            lacking = no_thread(("syncws-handler",), MemoryError)
             patch.setattr(threading.Thread, "start", lacking)
             with dial(address(server)) as sock:
                 sock.sendall(build_request())
@@ -172,7 +169,7 @@ def test_over_tls_a_client_that_nobody_can_tell_is_just_closed(caplog, monkeypat
         assert_works(connect_to(server.uri))
 
 
-@pytest.mark.parametrize("exc", [NO_THREAD, MemoryError()])
+@pytest.mark.parametrize("exc", [RuntimeError, MemoryError])
 def test_readers_that_can_not_start_end_their_connection_only(caplog, monkeypatch, exc):
     leaving = threading.Event()
     with besieged(caplog, lambda ws: leaving.wait(10)) as server:

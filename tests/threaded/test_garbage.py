@@ -9,12 +9,14 @@ import weakref
 
 import pytest
 from support.certificates import contexts
-from support.pairs import SOON, connect_protocol, send_reset, socket_pair, wait_until
+from support.pairs import SOON, connect_protocol, run, send_reset, socket_pair, wait_until
 from support.serving import serving
 
 from syncws import ConnectionClosed, connect
 from syncws.options import Options
 from syncws.sansio.state import Role
+from syncws.server import ServerConnection
+from syncws.threaded import reader
 
 # Free-threaded interpreters leave some of the counting to their collector.
 counted = pytest.mark.skipif(
@@ -48,6 +50,10 @@ class Witness:
     def assert_gone(self, count):
         wait_until(lambda: len(self._connections) == count)
         wait_until(lambda: not any(ref() for ref in self._connections))
+
+
+def address_of(server):
+    return server.socket.getsockname()
 
 
 def echo(ws):
@@ -133,10 +139,18 @@ def test_connections_whose_peer_is_cut_off_are_gone():
         witness.assert_gone(2)
 
 
+@counted
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff\xff", b"\x88\x82\0\0\0\0\x03\xe8", b"\x81\x81\0\0\0\0\xff"],
-    ids=["nothing", "garbage", "close", "bad UTF-8"],
+    [
+        b"",
+        b"\xff\xff",
+        b"\x88\x82\0\0\0\0\x03\xe8",
+        b"\x88\x81\0\0\0\0\x03",
+        b"\x88\x82\0\0\0\0\x00\x01",
+        b"\x81\x81\0\0\0\0\xff",
+    ],
+    ids=["nothing", "garbage", "close", "half a code", "no code", "bad UTF-8"],
 )
 def test_whatever_ended_it(data):
     witness = Witness(lambda ws: None)
@@ -168,6 +182,71 @@ def test_requests_that_are_refused():
         witness.assert_gone(1)
 
 
+BEGINNINGS = {
+    "nothing": b"",
+    "half": b"GET / HTTP/1.1\r\nHost: x",
+    "garbage": b"\xff\xff\r\n\r\n",
+    "plain": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "bad version": b"GET / HTTP/3.0\r\n\r\n",
+}
+
+
+@counted
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("ends", [False, True], ids=["waits", "ends"])
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_openings_that_fail(beginning, ends, tls):
+    class Noted(ServerConnection):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            witness.note(self)
+
+    witness = Witness(echo)
+    kwargs = {"ssl": contexts()[0]} if tls else {}
+    quiet = logging.Logger("quiet", logging.CRITICAL)
+    kwargs.update(create_connection=Noted, open_timeout=0.2, logger=quiet)
+    with serving(**kwargs) as server, socket.create_connection(address_of(server)) as sock:
+        sock.sendall(BEGINNINGS[beginning])
+        if ends:
+            sock.shutdown(socket.SHUT_WR)
+        witness.assert_gone(1)
+
+
+def test_frames_of_the_program_are_kept():
+    def headers():
+        raise FileNotFoundError("no token")
+
+    with serving() as server, pytest.raises(FileNotFoundError) as caught:
+        connect(server.uri, additional_headers=headers)
+    assert caught.traceback[-1].name == "headers"
+
+
+def test_program_may_add_to_the_logger(caplog):
+    with serving() as server, connect(server.uri) as ws:
+        ws.logger.extra["user"] = "bob"
+        ws.logger.warning("first")
+        ws.close()
+        ws.logger.warning("second")
+        ws.logger.extra = {"user": "eve"}
+        ws.logger.warning("third")
+    records = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.user for record in records] == ["bob", "bob", "eve"]
+    assert all(record.websocket is ws for record in records)
+
+
+def test_reader_that_is_woken_after_the_end_is_not_started(monkeypatch):
+    asked = []
+    monkeypatch.setattr(reader, "call_later", lambda *args: asked.append(args))
+    local, remote = socket_pair()
+    ws = connect_protocol(local, Role.SERVER, options=Options(ping_interval=None))
+    remote.close()
+    with pytest.raises(ConnectionClosed):
+        run(ws.recv).result()
+    asked.clear()
+    ws._reading.reader.wake()
+    assert asked == []
+
+
 def test_closed_connection_that_is_kept_works_as_before():
     with serving() as server:
         ws = connect(server.uri, ping_interval=0.01)
@@ -190,18 +269,19 @@ def test_closed_connection_that_is_kept_works_as_before():
     ws.fail()
     assert ws.wait_closed()
     assert not ws.open
-    assert ws.logger.extra["websocket"] is ws
 
 
+@counted
 def test_logger_of_a_connection_that_is_gone_still_logs(caplog):
     with serving() as server, connect(server.uri) as ws:
-        logger = ws.logger
+        logger, reference = ws.logger, weakref.ref(ws)
     del ws
-    wait_until(lambda: logger.extra["websocket"] is None)
+    wait_until(lambda: reference() is None)
     logger.warning("after all")
     assert caplog.records[-1].websocket is None
 
 
+@counted
 def test_threads_that_wait_for_it_while_it_ends_come_back():
     with serving(lambda ws: ws.recv()) as server:
         ws = connect(server.uri)
