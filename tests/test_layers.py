@@ -18,7 +18,7 @@ PACKAGE = ROOT / "syncws"
 # From left to right, one layer a line. Its tuples are siblings. Within a tuple, a name may
 # import the names before it; in the last one, any other name.
 LAYERS = (
-    (("version", "foreign", "exceptions", "aliases", "options", "accel"),),
+    (("version", "foreign", "exceptions", "aliases", "options", "locks", "accel"),),
     (("sansio",),),
     (("threaded",),),
     (("client",), ("server",), ("wiretap",)),

@@ -28,6 +28,7 @@ import sys
 import threading
 from typing import Any, Callable
 
+from ..locks import make_rlock
 from ..threaded import timekeeper
 from ..threaded.blocking import is_green
 from ..threaded.tls_socket import TlsSocketTransport
@@ -123,7 +124,7 @@ class Sinks:
 
     def __init__(self) -> None:
         # Guards it, for a few instructions. Re-entrant, for signal handlers.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._sinks: dict[int, _Sink] = {}
 
     def __len__(self) -> int:
@@ -158,7 +159,7 @@ class Sinks:
     def after_fork(self) -> None:
         """Forget the parent's, in the child."""
         sinks, self._sinks = self._sinks, {}
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         for sink in sinks.values():
             sink.sock.close()
 
@@ -229,7 +230,7 @@ class _LentTlsTransport(TlsSocketTransport):
             self._ending_of_server.end()
 
     def after_fork(self) -> None:
-        self._ending = threading.RLock()
+        self._ending = make_rlock()
         self.sock = _CLOSED
         self._ending_of_server.discard()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ServerBusy
+from ..locks import make_rlock
 from ..sansio.close import CloseCode
 from ..server.admission import RETRY_AFTER, Refusal, shutting_down
 from ..threaded.timekeeper import call_later
@@ -34,7 +34,7 @@ class WsgiRoster:
     def __init__(self) -> None:
         # Guards all below, for a few instructions. Re-entrant, because a signal handler may
         # close connections while the main thread does.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._connections: dict[WsgiConnection, Found] = {}
         self._armed = False
 
@@ -61,7 +61,7 @@ class WsgiRoster:
 
     def after_fork(self) -> None:
         """Forget the parent's, in the child."""
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._connections = {}
         self._armed = False
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 from ..aliases import LoggerLike
+from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from ..threaded.deadline import Deadline
 from ..threaded.lifecycle import start_thread
@@ -80,7 +81,7 @@ class Acceptor:
         # Held while a connection is accepted, which doesn't block, so that none is accepted
         # once pause() has returned. Re-entrant, because a signal handler may pause the server
         # while the main thread does.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self.thread: threading.Thread | None = None
         self._selector: WakeableSelector | None = None
 

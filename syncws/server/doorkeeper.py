@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
+from ..locks import make_rlock
 from ..threaded.deadline import Deadline, clock
 from ..threaded.lifecycle import start_thread
 from ..threaded.tls_transport import TlsTransport
@@ -89,7 +90,7 @@ class Doorkeeper:
         self._counted_at = clock()
         # Guards the end: a client added after the thread has ended would never be told. Taken by
         # the accepting thread and this one, never by signal handlers.
-        self._lock = threading.Lock()
+        self._lock = make_rlock()
         self._ended = False
         self._new: deque[_Client] = deque()
         # The thread's own, in the order of arrival:
@@ -125,7 +126,7 @@ class Doorkeeper:
 
     def after_fork(self) -> None:
         """Release the descriptors in a forked child, which does not have the thread."""
-        self._lock = threading.Lock()
+        self._lock = make_rlock()
         self.thread = None
         self._ended = True
         for client in (*self._clients, *self._new):

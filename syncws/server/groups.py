@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 from ..aliases import DataLike
+from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from .broadcasting import broadcast
 from .server_connection import ServerConnection
@@ -67,7 +67,7 @@ class Groups:
     def __init__(self) -> None:
         # Guards all below, for a few instructions. Re-entrant, because a signal handler may use
         # groups while the main thread does.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._members: dict[str, set[ServerConnection]] = {}
         self._open: set[ServerConnection] = set()  # the server's open connections
         self._names: dict[ServerConnection, set[str]] = {}  # of those that have joined some

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 
+from ..locks import make_rlock
 from ..sansio.close import CloseCode
 from ..threaded.deadline import clock
 from ..threaded.timekeeper import call_later
@@ -40,7 +40,7 @@ class IdleWatch:
         self._interval = timeout / LOOKS
         # Guards both, for a few instructions; taken by the connections' threads and the
         # timekeeper, never by signal handlers.
-        self._lock = threading.Lock()
+        self._lock = make_rlock()
         self._entries: OrderedDict[ServerConnection, _Entry] = OrderedDict()  # by due
         self._armed = False
 

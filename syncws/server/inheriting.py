@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
+
+from ..locks import make_rlock
 
 __all__ = ["listen_fds"]
 
@@ -17,7 +18,7 @@ NAMELESS = "unknown"
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 # Guards what was handed over and not asked for yet: names and descriptors.
-_lock = threading.RLock()
+_lock = make_rlock()
 _left: list[tuple[str, int]] = []
 
 

@@ -7,13 +7,13 @@ go on, a line every few seconds says how many there were. So a flood costs neith
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any
 from typing import Protocol as Interface
 
 from ..aliases import LoggerLike
 from ..exceptions import AbortHandshake, InvalidHost, InvalidOrigin
 from ..foreign import escape
+from ..locks import make_rlock
 from ..sansio.http11 import Request, Response
 from ..sansio.plain_responses import refusal_status
 from ..sansio.server_protocol import ServerProtocol
@@ -89,7 +89,7 @@ class RefusalLog:
         self._logger = logger
         # Guards all below, for a few instructions; innermost of locks. Re-entrant, because a
         # signal handler may ask for the counts while the main thread does.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._counts: dict[str, int] = {}
         # Kinds that were logged in this interval: at which level, and how many came after.
         self._unsaid: dict[str, tuple[int, int]] = {}

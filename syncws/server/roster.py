@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
+from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from .admission import Admission, Refusal, Seat, shutting_down
 from .groups import Groups
@@ -70,7 +71,7 @@ class Roster:
     """
 
     def __init__(self, admission: Admission) -> None:
-        self.lock = threading.RLock()
+        self.lock = make_rlock()
         self.opening: set[ServerConnection] = set()
         self.open: set[ServerConnection] = set()
         self.running: dict[threading.Thread, Job] = {}

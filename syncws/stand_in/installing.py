@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any
 
+from ..locks import make_rlock
 from .library import Library
 from .modules import Finder, StandInModule
 from .simple_websocket_names import SIMPLE_WEBSOCKET
@@ -21,7 +21,7 @@ _finder = Finder()
 
 # Guards the finder's libraries, and what is in sys.modules for them. Re-entrant, for signal
 # handlers, and since imports may run code that calls install_as().
-_lock = threading.RLock()
+_lock = make_rlock()
 
 
 class StandIn:

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from ..locks import make_rlock
 from ..threaded.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Link:
         self._stopping = threading.Event()  # stalls and delays end
         self._killed = False  # all other waits as well
         # Keeps _kill() from shutting down what has the descriptor's number after closing.
-        self._ending = threading.Lock()
+        self._ending = make_rlock()
         self._gone = False  # we closed the socket
 
     # --- time ---

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
+from ..locks import make_rlock
 from ..server.handling import is_end_of
 from ..server.routing import Router
 from ..server.server_connection import Handler, ServerConnection
@@ -63,7 +63,7 @@ class Failures:
     """What handlers raise, while their server goes on. Any thread may use it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the list
+        self._lock = make_rlock()  # guards the list
         self._failures: list[BaseException] = []
 
     def watch(self, handler: Handler) -> Handler:

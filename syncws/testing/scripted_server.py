@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import InvalidHandshake
+from ..locks import make_rlock
 from ..sansio.handshake import accept_value
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.http11 import Request, Response
@@ -208,7 +209,7 @@ class ScriptedServer:
             refuse_coroutine(script, "a script")
         self._scripts = scripts
         self._timeout = timeout
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = make_rlock()  # guards the three below
         self._peers: list[ServerPeer] = []
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []

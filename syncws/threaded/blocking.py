@@ -6,7 +6,8 @@ import contextlib
 import threading
 from typing import Any, Protocol
 
-from ..accel import WriteLock
+from ..accel import IMPLEMENTATION, WriteLock
+from ..locks import IS_NEEDED, SafeEnter, make_rlock
 from .deadline import clock
 
 __all__ = [
@@ -38,13 +39,23 @@ class Lock(Protocol):
     def _is_owned(self) -> bool: ...
 
 
+_SafeBase: Any = WriteLock if IMPLEMENTATION == "c" else object
+
+
+class _SafeWriteLock(SafeEnter, _SafeBase):  # type: ignore[misc]
+    __slots__ = ()
+
+
 def make_lock() -> Lock:
     """Return a lock that the accelerator can take, where threads are the interpreter's.
 
     To that one all green threads (gevent, eventlet) are one and the same.
     """
-    green = is_green(threading.Lock())
-    lock: Lock = threading.RLock() if green else WriteLock()  # type: ignore[assignment]
+    lock: Lock
+    if IMPLEMENTATION != "c" or is_green(threading.Lock()):
+        lock = make_rlock()
+    else:
+        lock = _SafeWriteLock() if IS_NEEDED else WriteLock()  # type: ignore[assignment]
     return lock
 
 

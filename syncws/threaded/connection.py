@@ -20,6 +20,7 @@ from ..exceptions import (
     SendTimeout,
     SlowPeer,
 )
+from ..locks import make_rlock
 from ..options import Options
 from ..sansio.close import CloseCode
 from ..sansio.frames import Frame, Opcode, as_bytes
@@ -117,7 +118,7 @@ class Connection(Channel, Attributes):
         # Guards the protocol (all but its decoder), the pings and the close timer, for calls that
         # compute. Taken after the write lock, never before. Re-entrant, because a signal
         # handler may close the connection while the main thread has it.
-        self._state_lock: Lock = threading.RLock()  # type: ignore[assignment]
+        self._state_lock: Lock = make_rlock()
         self._writer = self._make_writer()
         self._inbox = Inbox(self.options.max_queue, self.options.read_limit)
         self._queue = self._inbox.queue

@@ -21,6 +21,7 @@ from typing import Any, Callable
 
 from ..accel import MessageQueue
 from ..aliases import Data
+from ..locks import make_rlock
 from ..options import MaxQueue, split_max_queue
 from .blocking import forget_owner, release
 from .deadline import Deadline
@@ -96,7 +97,7 @@ class Inbox:
         self._read_limit = read_limit
         # Guards all below, for a few instructions at a time. Re-entrant, because a signal
         # handler may close the connection whose inbox the main thread is in.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._assembling: Fragments | None = None
         self._closed = False
         self._waiters: list[Waiter] = []  # empty, a deque takes 600 bytes

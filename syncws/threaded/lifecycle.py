@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
+from ..locks import make_rlock
 from .blocking import is_main_thread
 from .deadline import Deadline
 
@@ -76,7 +77,7 @@ _starting: set[object] = set()
 
 # Held while threads have stacks of another size than the program wants, which is
 # ``_program_stack_size`` then. Not waited for without limit, for the same reason.
-_sizing = threading.RLock()
+_sizing = make_rlock()
 _program_stack_size: int | None = None
 
 # The set's methods are atomic.
@@ -250,7 +251,7 @@ def _in_child() -> None:
     # Threads that aren't here may have had these, and have just started others.
     global _sizing, _program_stack_size
     _starting.clear()
-    _sizing = threading.RLock()
+    _sizing = make_rlock()
     if _program_stack_size is not None:
         threading.stack_size(_program_stack_size)
         _program_stack_size = None

@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 from typing import Callable
 
+from ..locks import make_rlock
 from .inbox import Bell
 
 __all__ = ["Readiness"]
@@ -39,7 +39,7 @@ class Readiness(Bell):
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
         # Guards the pair. Innermost of locks; re-entrant, because a signal handler may receive.
-        self._writing = threading.RLock()
+        self._writing = make_rlock()
         self._is_set = False
 
     def __del__(self) -> None:

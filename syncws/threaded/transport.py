@@ -23,6 +23,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Union
 
+from ..locks import make_rlock
 from .blocking import SIGNAL_INTERVAL, is_green, is_main_thread
 from .deadline import Deadline
 
@@ -94,7 +95,7 @@ class Transport:
         self._finish = False  # close the sending side once the backlog is empty
         # Keeps abort() from shutting down what has the descriptor's number after close().
         # Re-entrant, because a signal handler may abort while the main thread does.
-        self._ending = threading.RLock()
+        self._ending = make_rlock()
 
     @property
     def local_address(self) -> Any:
@@ -370,7 +371,7 @@ class Transport:
 
     def after_fork(self) -> None:
         """Release a forked child's descriptor. The stream is the parent's, and goes on."""
-        self._ending = threading.RLock()  # its owner may be a thread that only the parent has
+        self._ending = make_rlock()  # its owner may be a thread that only the parent has
         self._ask_for_address()
         self.sock.close()
 

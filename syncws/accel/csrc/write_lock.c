@@ -222,6 +222,17 @@ lock_is_owned_method(WriteLock *self, PyObject *ignored)
 }
 
 static PyObject *
+lock_recursion_count(WriteLock *self, PyObject *ignored)
+{
+    Py_ssize_t count;
+    (void)ignored;
+    LOCK(self);
+    count = self->owner == PyThread_get_thread_ident() ? self->count : 0;
+    UNLOCK();
+    return PyLong_FromSsize_t(count);
+}
+
+static PyObject *
 lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) || (kwargs != NULL && PyDict_GET_SIZE(kwargs))) {
@@ -257,6 +268,8 @@ static PyMethodDef lock_methods[] = {
     {"__exit__", (PyCFunction)lock_exit, METH_VARARGS, NULL},
     {"_is_owned", (PyCFunction)lock_is_owned_method, METH_NOARGS,
      "_is_owned($self, /)\n--\n\nReturn whether the calling thread has it."},
+    {"_recursion_count", (PyCFunction)lock_recursion_count, METH_NOARGS,
+     "_recursion_count($self, /)\n--\n\nReturn how many times the calling thread has it."},
     {"_at_fork_reinit", (PyCFunction)lock_at_fork_reinit, METH_NOARGS,
      "_at_fork_reinit($self, /)\n--\n\nForget other threads, in a forked child."},
     {NULL, NULL, 0, NULL},
@@ -273,6 +286,6 @@ static PyType_Slot lock_slots[] = {
 static PyType_Spec lock_spec = {
     .name = "syncws.accel._speedups.WriteLock",
     .basicsize = sizeof(WriteLock),
-    .flags = Py_TPFLAGS_DEFAULT,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = lock_slots,
 };

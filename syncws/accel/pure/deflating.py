@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import OrderedDict
 from typing import Any, Callable
+
+from ...locks import make_rlock
 
 __all__ = ["CompressorBudget", "Deflater"]
 
@@ -31,7 +32,7 @@ class CompressorBudget:
         self.used = self.count = self.dropped = 0
         # Guards all; for a few instructions. Re-entrant, as a signal handler may send; then it
         # may count one too many.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         # By id, with their costs; the one that was used last is last. They leave as they end.
         self._deflaters: OrderedDict[int, tuple[int, Any]] = OrderedDict()
 

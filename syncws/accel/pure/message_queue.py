@@ -6,9 +6,10 @@ It may be used by several threads, and interrupted by a signal handler that rais
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from typing import Any, Union
+
+from ...locks import make_rlock
 
 __all__ = ["MessageQueue"]
 
@@ -43,7 +44,7 @@ class MessageQueue:
         self._high, self._low, self._limit = high, low, limit
         # Guards everything below, for a few instructions. Re-entrant, because a signal handler may
         # receive while the main thread does.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._items: deque[tuple[Any, int]] = deque()  # incomplete ones have a size of -1
         self.count = 0
         self.size = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
+from ...locks import make_rlock
 from ...options import check_limit
 from ...sansio.http11 import Request, Response
 from ...server.callables import refuse_coroutine
@@ -123,7 +123,7 @@ class Application:
         if default is not None:
             self._default = URLSpec(".*", default, settings.get("default_handler_args"))
             _check_handler(default)
-        self._lock = threading.Lock()  # held to add rules
+        self._lock = make_rlock()  # held to add rules
         # Replaced, never changed, so that threads may read them meanwhile.
         self._rules = _check_rules(handlers or ())
         self._hosts: tuple[tuple[re.Pattern[str], Sequence[URLSpec]], ...] = ()

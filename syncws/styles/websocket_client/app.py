@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ...aliases import BytesLike
 from ...exceptions import ConcurrencyError, ProtocolError, WebSocketException
+from ...locks import make_rlock
 from ...options import check_limit
 from ...sansio.close import Close, is_sendable
 from .abnf import ABNF, STATUS_NORMAL
@@ -144,7 +145,7 @@ class WebSocketApp:
         self.has_errored: bool = False
         self.last_close_frame: ABNF | None = None
         # Guards the two below. Re-entrant, because a signal handler may close.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._run: Run | None = None
         self._own_sock: WebSocket | None = None  # what a run has set as ``sock``
         # The thread that closed it before its first run; 0 once it has run.

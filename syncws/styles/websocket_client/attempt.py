@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Callable
 
+from ...locks import make_rlock
 from ...threaded.latch import Latch
 from ...threaded.lifecycle import start_thread
 from ...threaded.timekeeper import call_later
@@ -27,7 +28,7 @@ class Attempt:
     def __init__(self, open_connection: Callable[[], FrameConnection], done: Latch) -> None:
         self._open = open_connection
         self._done = done
-        self._lock = threading.Lock()  # guards those below
+        self._lock = make_rlock()  # guards those below
         self._outcome: FrameConnection | BaseException | None = None
         self._abandoned = False
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ...aliases import BytesLike
+from ...locks import make_rlock
 from ...sansio.frames import Frame
 from ...threaded.readiness import Readiness
 from .abnf import ABNF
@@ -44,10 +44,10 @@ class ClientSocket:
         self._owner = weakref.ref(owner)
         self._connection = connection
         self._taken = taken
-        self._lock = threading.RLock()  # guards those below
+        self._lock = make_rlock()  # guards those below
         self._readiness: Readiness | None = None
         self._closed = False
-        self._sending = threading.RLock()  # guards the next; a signal handler may send
+        self._sending = make_rlock()  # guards the next; a signal handler may send
         self._raw = RawFrames()
 
     def __repr__(self) -> str:

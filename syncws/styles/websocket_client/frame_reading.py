@@ -5,9 +5,9 @@ The library's own connections don't use these: they are for bytes that a program
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Callable
 
+from ...locks import make_rlock
 from .abnf import ABNF
 from .errors import WebSocketPayloadException, WebSocketProtocolException
 from .utilities import validate_utf8
@@ -41,7 +41,7 @@ class frame_buffer:
         self.recv = recv_fn
         self.skip_utf8_validation = skip_utf8_validation
         self.recv_buffer: list[bytes] = []
-        self.lock = threading.Lock()
+        self.lock = make_rlock()
         self.clear()
 
     def clear(self) -> None:

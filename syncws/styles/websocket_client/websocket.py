@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import weakref
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
@@ -11,6 +10,7 @@ from typing import Any, TypeVar, cast, overload
 from ...client.connecting import connect
 from ...client.dial import adopt as adopt_socket
 from ...exceptions import ConcurrencyError, ProtocolError
+from ...locks import make_rlock
 from ...options import Options, check_limit
 from ...sansio.client_protocol import ClientProtocol
 from ...sansio.state import State
@@ -94,7 +94,7 @@ class WebSocket(WebSocketSending, WebSocketReceiving):
         self._fire_cont_frame = fire_cont_frame
         # Held while a connection takes the place of another. Re-entrant, for signal handlers, and
         # as a socket that the program has set becomes one.
-        self._connecting = threading.RLock()
+        self._connecting = make_rlock()
 
     # --- connecting ---
 
