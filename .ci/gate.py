@@ -130,6 +130,14 @@ def suite(title: str, environment: str, **kwargs) -> Step:
     return Step(title, tox(environment), again, **kwargs)
 
 
+def core(version: str) -> Step:
+    """A step that runs the tests that a version makes a difference to, if it is there."""
+    title = f"tests of threads and codec on {version}"
+    if not shutil.which(f"python{version}"):
+        return Step(title, ["echo", f"skipped: there is no Python {version}"])
+    return suite(title, f"py{version.replace('.', '')}-core")
+
+
 def all_steps() -> list[Step]:
     """All steps. Those that take longest come first, so that both cores are busy to the end."""
     programs = Step("programs of others", [".ci/programs"])
@@ -147,8 +155,7 @@ def all_steps() -> list[Step]:
         check("sanitizers", "sanitize"),
         check("conformance", "conformance"),
         suite("stress: threads that switch all the time", "stress"),
-        suite("tests of threads and codec on 3.10", "py310-core"),
-        suite("tests of threads and codec on 3.12", "py312-core"),
+        *(core(version) for version in ("3.10", "3.12", "3.14", "3.15")),
         suite("packages of others", "packages", install=tox("packages", "--notest")),
         check("documentation", "docs"),
         check("types", "types"),

@@ -2,8 +2,9 @@
 
 A handler that raises while the main thread takes a lock in a ``with`` statement leaves it either
 free or held by the block, which releases it. Not so in Python 3.14: there it may raise after
-``__enter__()`` has taken the lock and before the block begins. That is the case only where
-``__enter__()`` is C code. So it is Python code here, which puts things right if it is interrupted.
+``__enter__()`` has taken the lock and before the block begins. (In 3.15 only what profiles can.)
+That is the case only where ``__enter__()`` is C code. So it is Python code here, which puts things
+right if it is interrupted.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 __all__ = ["SafeEnter", "make_rlock"]
 
-#: Whether this is such a Python.
-IS_NEEDED = sys.version_info[:2] == (3, 14)
+#: Whether this may be such a Python.
+IS_NEEDED = sys.version_info >= (3, 14)
 
 
 class SafeEnter:

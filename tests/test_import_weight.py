@@ -80,7 +80,8 @@ def is_standard(name, file, stdlib):
     if name == "__main__":
         return True
     if sys.version_info >= (3, 10):
-        return name.split(".")[0] in sys.stdlib_module_names
+        # The latter tells, in Python 3.15, what isn't there.
+        return name.split(".")[0] in {*sys.stdlib_module_names, "_missing_stdlib_info"}
     if file is None:  # built in, or frozen
         return True
     path, root = pathlib.Path(file).resolve(), pathlib.Path(stdlib).resolve()

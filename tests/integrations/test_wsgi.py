@@ -190,6 +190,7 @@ def test_sockets_put_there_by_tests_are_used_as_they_are():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_forked_children_leave_connections_alone(pair):
     with taken(pair) as (ws, client):
         pid = os.fork()
