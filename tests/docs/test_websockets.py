@@ -105,8 +105,8 @@ def test_websockets_create_protocol():
         with connect(f"ws://localhost:{port}/") as ws:
             ws.send("hello")
             assert ws.recv(SOON) == "hello"
-        # These two, and who looked whether it listens. Their threads print at the same time, perhaps
-        # between another one's text and the end of its line.
+        # These two, and who looked whether it listens. Their threads print at the same time,
+        # perhaps between another one's text and the end of its line.
         printed = "".join(program.readline() for _ in range(6))
         assert printed.count("somebody comes") == printed.count("and is gone") == 3
         assert interrupted(program) == ""
