@@ -566,8 +566,21 @@ class Connection(Channel, Attributes):
 
     def _make_writer(self) -> Writer:
         return Writer(
-            self.protocol, self._state_lock, self._transport, self._abort, self._fail_fragmented
+            self.protocol,
+            self._state_lock,
+            self._transport,
+            self._write_failed,
+            self._fail_fragmented,
         )
+
+    def _write_failed(self, exc: BaseException) -> None:
+        """Cut the connection, for this reason. With the write lock, perhaps; never blocks."""
+        self._abort(exc)
+        if isinstance(exc, OSError):
+            with self._state_lock:
+                # A reset is told once: to us. Whoever reads may have met the end just before that.
+                if self._is_finished and isinstance(self.protocol.parser_exc, EOFError):
+                    self.protocol.parser_exc = exc
 
     def _fail_fragmented(self) -> None:
         if self.open:  # otherwise it ends already, and what it waits for still counts

@@ -219,10 +219,10 @@ class Writer:
         except InvalidState as exc:
             raise Broken from exc
         except OSError as exc:
+            self._abort(exc)
             # A signal handler may raise others, whose frames the program wants.
             if exc.errno in PEER_IS_GONE or not is_main_thread():
                 drop_frames(exc)
-            self._abort(exc)
             raise Broken from exc
         except BaseException as exc:  # raised by a signal handler
             if lock._is_owned():

@@ -1,5 +1,6 @@
 """Sending and receiving."""
 
+import errno
 import logging
 import threading
 
@@ -27,6 +28,7 @@ from syncws.sansio.protocol import Protocol
 from syncws.sansio.state import Role
 from syncws.threaded import timekeeper, watch
 from syncws.threaded.connection import Connection
+from syncws.threaded.writer import Writer
 
 #: More than the kernel buffers on the way.
 HUGE = b"x" * (32 << 20)
@@ -262,6 +264,23 @@ def test_send_timeout_of_the_connection_is_the_default():
         pytest.raises(ConnectionClosedError),
     ):
         connection.send(HUGE)
+
+
+def test_reset_that_a_send_was_told_of_is_the_cause_though_the_end_was_read_first(monkeypatch):
+    def send_then_end(self, *_):
+        self.lock.acquire()
+        reader = run(connection._finish, None)  # reads the end, which is all that is left of it
+        wait_until(lambda: isinstance(connection.protocol.parser_exc, EOFError))
+        readers.append(reader)
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+    readers = []
+    with connection_and_socket(ping_interval=None) as (connection, _):
+        monkeypatch.setattr(Writer, "_write_frame", send_then_end)
+        with pytest.raises(ConnectionClosedError) as caught:
+            run(connection.send, HUGE).result()
+        readers[0].result()
+    assert isinstance(caught.value.__cause__, ConnectionResetError)
 
 
 def test_peer_that_resets_breaks_a_send_with_the_cause_chained():
