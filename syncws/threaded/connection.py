@@ -269,7 +269,7 @@ class Connection(Channel, Attributes):
 
     def _send_failed(self, exc: OSError) -> None:
         """Raise what an error of the accelerator's means: the connection is broken."""
-        self._abort(exc)
+        self._write_failed(exc)
         raise self._close_exc() from self.protocol.parser_exc
 
     def flush(self, timeout: float | None = None) -> None:
