@@ -54,10 +54,7 @@ class WebSocketServerProtocol(WebSocketCommonProtocol, ServerConnection):
             self.protocol._select_subprotocol = lambda _, offered: (
                 self.select_subprotocol(list(offered), ours) if offered and ours else None
             )
-        try:
-            super().handshake(timeout)
-        finally:
-            self.protocol._select_subprotocol = None  # it refers to us
+        super().handshake(timeout)
 
     def select_subprotocol(
         self, client_subprotocols: Sequence[str], server_subprotocols: Sequence[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
@@ -96,8 +95,7 @@ class ServerConnection(Connection):
         self.server = server
         select = self._opening_handshake.upgrade.select_subprotocol
         if select is not None:
-            own = weakref.ref(self)
-            protocol._select_subprotocol = lambda _, offered: select(own(), offered)
+            protocol._select_subprotocol = lambda _, offered: select(self, offered)
 
     @property
     def _refusal_log(self) -> RefusalLog | None:
@@ -223,3 +221,7 @@ class ServerConnection(Connection):
             super()._abort(cause)
         else:
             self._transport.abort()  # its thread, which uses the socket, notices
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self.protocol._select_subprotocol = None  # the program's, called with the connection

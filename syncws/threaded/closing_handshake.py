@@ -130,12 +130,8 @@ class ClosingHandshake:
     def wait_or_cut(self, deadline: Deadline) -> None:
         """Block until the connection is closed; cut it when time is up."""
         if not self.wait(deadline):
-            self.time_out()
+            _cut(self._connection)
             self.wait(Deadline(READER_GRACE))
-
-    def time_out(self) -> None:
-        """Cut the connection: its time is up. Never blocks."""
-        _cut(self._connection)
 
     def stop(self) -> None:
         """Forget the timer, at the connection's end; with the state lock held."""
@@ -152,4 +148,5 @@ class ClosingHandshake:
 
 
 def _cut(connection: Connection) -> None:
+    """Cut a connection: its time is up. Never blocks."""
     connection._abort(TimeoutError("timed out while closing connection"))

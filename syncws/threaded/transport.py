@@ -46,6 +46,7 @@ SEND_INTERVAL = (
     None if sys.platform == "win32" else struct.pack("@ll", 0, int(SIGNAL_INTERVAL * 1e6))
 )
 
+#: In place of a socket's own address, which is asked for when it is wanted.
 _NOT_ASKED = object()
 
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)

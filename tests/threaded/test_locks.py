@@ -78,9 +78,10 @@ def test_lock_is_free_after_an_interruption_wherever_it_came(alarm, make, take):
 
 
 class Interrupting(SafeEnter):
-    """A lock that is interrupted right after it was taken, the second time."""
+    """A lock that is interrupted the second time, right after it was taken or just before."""
 
-    def __init__(self):
+    def __init__(self, *, taken):
+        self._taken = taken
         self.count = self.calls = 0
 
     def _recursion_count(self):
@@ -88,7 +89,7 @@ class Interrupting(SafeEnter):
 
     def acquire(self):
         self.calls += 1
-        self.count += 1
+        self.count += self.calls == 1 or self._taken
         if self.calls == 2:
             raise Interrupted
         return True
@@ -100,23 +101,9 @@ class Interrupting(SafeEnter):
         self.release()
 
 
-def test_interruption_right_after_taking_it_gives_back_that_alone():
-    lock = Interrupting()
-    with lock:
-        with pytest.raises(Interrupted), lock:
-            raise AssertionError("the block was entered")
-        assert lock.count == 1
-    assert lock.count == 0
-
-
-def test_interruption_before_taking_it_gives_back_nothing():
-    class Early(Interrupting):
-        def acquire(self):
-            if self.calls == 1:
-                raise Interrupted
-            return super().acquire()
-
-    lock = Early()
+@pytest.mark.parametrize("taken", [True, False])
+def test_interruption_gives_back_what_was_taken_and_nothing_else(taken):
+    lock = Interrupting(taken=taken)
     with lock:
         with pytest.raises(Interrupted), lock:
             raise AssertionError("the block was entered")

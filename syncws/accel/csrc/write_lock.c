@@ -33,13 +33,20 @@ lock_try(WriteLock *self, int reentrant)
     return lock_try_or_note(self, reentrant, 0);
 }
 
+/* How many times the calling thread has it. With LOCK. */
+static inline Py_ssize_t
+count_own(const WriteLock *self)
+{
+    return self->count && self->owner == PyThread_get_thread_ident() ? self->count : 0;
+}
+
 static int
 lock_release(WriteLock *self)
 {
     PyObject *next = NULL;
     int result = NOT_OWNED;
     LOCK(self);
-    if (self->count && self->owner == PyThread_get_thread_ident()) {
+    if (count_own(self)) {
         result = RELEASED;
         if (--self->count == 0 && self->missed) {
             result = RELEASED_AND_MISSED;
@@ -213,7 +220,7 @@ lock_is_owned_method(WriteLock *self, PyObject *ignored)
     int owned;
     (void)ignored;
     LOCK(self);
-    owned = self->count && self->owner == PyThread_get_thread_ident();
+    owned = count_own(self) > 0;
     if (owned) { /* this is a signal handler, which may leave something to what it interrupts */
         self->missed = 1;
     }
@@ -227,7 +234,7 @@ lock_recursion_count(WriteLock *self, PyObject *ignored)
     Py_ssize_t count;
     (void)ignored;
     LOCK(self);
-    count = self->owner == PyThread_get_thread_ident() ? self->count : 0;
+    count = count_own(self);
     UNLOCK();
     return PyLong_FromSsize_t(count);
 }
