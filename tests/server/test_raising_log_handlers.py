@@ -8,6 +8,7 @@ import pytest
 from support.pairs import SOON, run, wait_until
 
 from syncws import ConnectionClosed, connect, serve
+from syncws.server import accepting
 from syncws.server.accepting import Acceptor
 from syncws.threaded import timekeeper
 from syncws.threaded.reading import Reading
@@ -122,6 +123,8 @@ def test_an_accept_loop_that_ends_in_spite_of_all_closes_the_server(monkeypatch)
     with serve(lambda ws: ws.wait_closed(), "127.0.0.1", 0) as server:
         ws = connect(server.uri, proxy=None)
         forever = run(server.serve_forever)
+        if accepting.INHERITS:  # it has looked for a second client: none is accepted from now on
+            wait_until(lambda: server.socket in server._acceptor._bequeathing)
         monkeypatch.setattr(
             Acceptor, "_accept", lambda self, listener: (_ for _ in ()).throw(OSError())
         )
