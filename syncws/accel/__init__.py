@@ -27,6 +27,7 @@ __all__ = [
     "apply_mask",
     "serialize_frame",
     "serialize_messages",
+    "split_head",
     "unattended",
 ]
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         apply_mask,
         serialize_frame,
         serialize_messages,
+        split_head,
         unattended,
     )
 else:
@@ -63,6 +65,7 @@ else:
                 renew_turnstile,
                 serialize_frame,
                 serialize_messages,
+                split_head,
                 unattended,
             )
         except ImportError:  # there was no compiler
@@ -85,5 +88,6 @@ else:
             apply_mask,
             serialize_frame,
             serialize_messages,
+            split_head,
             unattended,
         )

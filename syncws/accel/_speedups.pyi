@@ -8,6 +8,7 @@ from .pure import WriteLock as WriteLock
 from .pure import apply_mask as apply_mask
 from .pure import serialize_frame as serialize_frame
 from .pure import serialize_messages as serialize_messages
+from .pure import split_head as split_head
 
 def forget_masking_keys() -> None: ...
 def renew_turnstile() -> None: ...

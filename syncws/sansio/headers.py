@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Union
 
+from ..accel.header_lines import TOKEN
 from ..exceptions import MultipleValuesError
 
 __all__ = ["TOKEN", "Headers", "HeadersLike"]
-
-#: A token (RFC 9110 §5.6.2), for ``fullmatch``.
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 #: What a value can't hold (RFC 9110 §5.5): control characters, of which CR and LF would
 #: let a value add header lines of its own, and what isn't Latin-1.
@@ -50,6 +48,16 @@ class Headers(MutableMapping[str, str]):
         """Make headers of fields that a parser has validated; they aren't checked again."""
         headers = cls()
         headers.add_parsed(fields)
+        return headers
+
+    @classmethod
+    def from_index(
+        cls, fields: list[tuple[str, str]], values: dict[str, str | list[str]]
+    ) -> Headers:
+        """Take over fields and their values by name, as :func:`~syncws.accel.split_head` found."""
+        headers = cls()
+        headers._fields = fields
+        headers._values = values
         return headers
 
     def add_parsed(self, fields: Iterable[tuple[str, str]]) -> None:

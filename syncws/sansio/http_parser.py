@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Callable, NoReturn
 
+from ..accel import split_head
+from ..accel.header_lines import HEADER_LINE
 from ..exceptions import (
     HeaderLineTooLong,
     InvalidProtocol,
@@ -53,13 +55,6 @@ _REQUEST_LINE = re.compile(rf"({TOKEN.pattern}) ([!-~]+) (HTTP/[0-9]\.[0-9])")
 
 #: RFC 9112 §4; the space before an empty reason is often left out.
 _STATUS_LINE = re.compile(r"(HTTP/[0-9]\.[0-9]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
-
-#: RFC 9112 §5. White space around the value is stripped later: a pattern would backtrack.
-_HEADER_LINE = re.compile(rf"({TOKEN.pattern}):([\t -~\x80-\xff]*)")
-
-#: All header lines of a head, one after the other. Where one can't be read, the second
-#: alternative takes all the rest, so that the search never resumes within a line.
-_HEADER_LINES = re.compile(rf"{_HEADER_LINE.pattern}\r\n|.+", re.DOTALL)
 
 #: RFC 9112 §7.1; extensions (§7.1.1) are ignored.
 _CHUNK_SIZE = re.compile(r"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?")
@@ -118,19 +113,15 @@ class _Parser:
 
         Otherwise nothing is taken, and the steps find out what is missing or wrong.
         """
-        end = data.find(b"\r\n\r\n")
-        if not 0 <= end <= self._line_limit:
+        head = split_head(data, self._line_limit, MAX_NUM_HEADERS)
+        if head is None:
             return False
-        start_line, _, lines = data[: end + 2].decode("latin-1").partition("\r\n")
-        fields = _HEADER_LINES.findall(lines)
-        if "\n" in start_line or len(fields) > MAX_NUM_HEADERS or fields[-1:] == [("", "")]:
-            return False
+        start_line, fields, values, size = head
         self._parse_start_line(start_line)
         self._started = True
-        if len(data) > end + 4:
-            self._buffer.append(data[end + 4 :])
-        headers = Headers.from_parsed([(name, value.strip(" \t")) for name, value in fields])
-        self._end_head(headers)
+        if len(data) > size:
+            self._buffer.append(data[size:])
+        self._end_head(Headers.from_index(fields, values))
         return True
 
     def _parse_start_line(self, line: str) -> None:
@@ -487,7 +478,7 @@ def _content_length(headers: Headers) -> int | None:
 
 
 def _parse_header_line(line: str) -> tuple[str, str]:
-    found = _HEADER_LINE.fullmatch(line)
+    found = HEADER_LINE.fullmatch(line)
     if not found:
         raise _explain_header_line(line)
     return found[1], found[2].strip(" \t")

@@ -200,3 +200,15 @@ def test_queue():
         queue.begin(receipt)  # a cycle
 
     check_growth(use, 100_000)
+
+
+def test_taking_heads_apart():
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Own: 1\r\nX-Own: 1\r\nx-own: caf\xe9\r\n\r\n"
+    others = [head[:-1], head.replace(b"Own", b"O n"), head.replace(b"caf", b"\n")]
+
+    def split(count):
+        for _ in range(count // 4):
+            assert _speedups.split_head(head, 1000, 10)
+            assert not any(_speedups.split_head(other, 1000, 10) for other in others)
+
+    check_growth(split, 400_000)

@@ -5,6 +5,7 @@
 #include "channel.h"
 #include "deflating.h"
 #include "frame_parser.h"
+#include "http_head.h"
 #include "inflating.h"
 #include "masking.h"
 #include "message_queue.h"
@@ -42,6 +43,9 @@ static PyMethodDef module_methods[] = {
      "serialize_frame($module, first, payload, masked, /)\n--\n\nReturn the bytes of a frame."},
     {"serialize_messages", serialize_messages, METH_VARARGS,
      "serialize_messages($module, messages, masked, /)\n--\n\nReturn messages as frames."},
+    {"split_head", split_head, METH_VARARGS,
+     "split_head($module, data, limit, max_fields, /)\n--\n\n"
+     "Return start line, fields, values by name and size of a whole head, or None."},
     {"forget_masking_keys", forget_masking_keys, METH_NOARGS,
      "forget_masking_keys($module, /)\n--\n\nDrop the masking keys that were drawn."},
     {"renew_turnstile", renew_turnstile, METH_NOARGS,
@@ -117,6 +121,9 @@ module_exec(PyObject *module)
             return -1;
         }
     }
+    if (http_head_init(state) < 0) {
+        return -1;
+    }
 #ifdef HAVE_DIRECT_IO
     state->turnstile = turnstile_new();
 #endif
@@ -179,6 +186,7 @@ module_clear(PyObject *module)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         Py_CLEAR(*names[i]);
     }
+    http_head_clear(state);
     return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "stack.c"
 #include "turnstile.c"
 #include "write_lock.c"
+#include "http_head.c"
 #include "inflating.c"
 #include "deflating.c"
 #include "channel_tls.c"

@@ -12,6 +12,7 @@
  *   write_lock           WriteLock: a re-entrant lock that C code takes without a call
  *   turnstile            how threads come back to the interpreter after a call that blocks
  *   stack                the stack of a thread that waits
+ *   http_head            the head of an HTTP message, taken apart
  *   inflating            Inflater: compressed payloads in, what they mean out
  *   deflating            Deflater: payloads in, compressed ones out; CompressorBudget
  *   channel              Channel, the base of a connection; its parts are
@@ -118,6 +119,9 @@ enum { CONTINUATION = 0, TEXT = 1, BINARY = 2, CLOSE = 8 };
 /* Masking keys drawn from the system's randomness in one block (RFC 6455 5.3, 10.3). */
 #define KEYS_PER_BLOCK 1024
 
+/* Header names that aren't made anew for each head: see http_head.c. */
+#define COMMON_NAME_COUNT 25
+
 typedef struct {
     PyTypeObject *parser_type;
     PyTypeObject *queue_type;
@@ -139,6 +143,8 @@ typedef struct {
     PyObject *str_flush_batch, *str_acquire, *str_release, *str_drain, *str_abort, *str_fileno;
     PyObject *str_read, *str_write, *str_pending; /* of TLS objects and of their buffers */
     PyObject *str_decompress, *str_eof, *str_unused_data, *str_compress, *str_flush; /* of zlib */
+    PyObject *header_names[COMMON_NAME_COUNT];
+    PyObject *header_keys[COMMON_NAME_COUNT]; /* the same in lower case */
     PyObject *scratch; /* a bytearray to decrypt to, while nobody does; or NULL */
 #ifdef HAVE_DIRECT_IO
     Turnstile *turnstile; /* never freed; or NULL */

@@ -1,6 +1,7 @@
 """The hot loops in Python; ``csrc`` has them in C, in files of the same names.
 
 =====================  =============================================================
+``http_head``          the head of an HTTP message, taken apart
 ``masking``            masking payloads, and keys to mask with
 ``serializing``        messages in, frames out
 ``frame_header``       the rules that a frame's header must keep
@@ -20,6 +21,7 @@ implementations use.
 from .channel import Channel, unattended
 from .deflating import CompressorBudget, Deflater
 from .frame_parser import FrameParser
+from .http_head import split_head
 from .inflating import Inflater
 from .masking import apply_mask
 from .message_queue import MessageQueue
@@ -37,5 +39,6 @@ __all__ = [
     "apply_mask",
     "serialize_frame",
     "serialize_messages",
+    "split_head",
     "unattended",
 ]
