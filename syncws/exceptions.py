@@ -43,7 +43,9 @@
     │   ├── InvalidState            (also AssertionError)
     │   ├── ConcurrencyError        (also RuntimeError)
     │   ├── SendTimeout             (also TimeoutError)
-    │   └── SlowPeer
+    │   ├── SlowPeer
+    │   └── HubError
+    │       └── HubUnavailable
     └── LookupError
         └── MultipleValuesError
 
@@ -75,6 +77,8 @@ __all__ = [
     "ConnectionClosedOK",
     "DuplicateParameter",
     "HeaderLineTooLong",
+    "HubError",
+    "HubUnavailable",
     "InvalidHandshake",
     "InvalidHeader",
     "InvalidHeaderFormat",
@@ -262,6 +266,14 @@ class SlowPeer(WebSocketException):
         with_it = "" if self.buffered > self.limit else "with the next message "
         text = f"{self.buffered} bytes wait for a slow peer, {with_it}more than the limit of"
         return f"{text} {self.limit}"
+
+
+class HubError(WebSocketException):
+    """What carries the messages of a hub's rooms refuses something; its own error is the cause."""
+
+
+class HubUnavailable(HubError):
+    """What carries the messages of a hub's rooms can't be reached, or wasn't in time."""
 
 
 # --- the opening handshake -------------------------------------------------------

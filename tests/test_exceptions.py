@@ -12,6 +12,8 @@ from syncws.exceptions import (
     ConnectionClosedOK,
     DuplicateParameter,
     HeaderLineTooLong,
+    HubError,
+    HubUnavailable,
     InvalidHandshake,
     InvalidHeader,
     InvalidHeaderFormat,
@@ -95,6 +97,8 @@ BASES = {
     ConcurrencyError: (WebSocketException, RuntimeError),
     SendTimeout: (WebSocketException, TimeoutError),
     SlowPeer: (WebSocketException,),
+    HubError: (WebSocketException,),
+    HubUnavailable: (HubError,),
     MultipleValuesError: (LookupError,),
 }
 
@@ -265,6 +269,8 @@ EXAMPLES = [
         {"buffered": 60000, "limit": 65536},
         "60000 bytes wait for a slow peer, with the next message more than the limit of 65536",
     ),
+    (HubError("it is read-only"), {}, "it is read-only"),
+    (HubUnavailable("it is away"), {}, "it is away"),
     (
         MultipleValuesError("Host"),
         {"args": ("Host",)},
