@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 
 from ..accel import Channel
 from ..aliases import BytesLike, Data, DataLike, LoggerLike
@@ -93,6 +93,7 @@ class Connection(Channel, Attributes):
     _id: uuid.UUID | None = None
     _cause: BaseException | None = None  # why we cut it; first one wins
     _is_finished = False
+    _at_end: tuple[Callable[[], object], ...] = ()  # called then; changed with the state lock
     _stack_size: int | None = None  # of its threads: bytes, if the server has an opinion
     # Written by the thread that has the reading role:
     _messages_received = _frames_received = _fragments_received = 0
@@ -649,7 +650,22 @@ class Connection(Channel, Attributes):
         self._closed.set()
         self._inbox.ring()
         self._reading.reader.end()
+        at_end, self._at_end = self._at_end, ()
+        for function in at_end:
+            function()
         self._let_go()
+
+    def _call_at_end(self, function: Callable[[], object]) -> bool:
+        """Have a function called once the connection has ended; return whether it hasn't yet.
+
+        It is called on the thread that ends the connection, without locks, and must not block or
+        raise. Any thread may call this.
+        """
+        with self._state_lock:
+            if not self._is_finished:
+                self._at_end = (*self._at_end, function)
+                return True
+        return False
 
     def _stop_keepalive(self) -> None:
         keepalive, self._keepalive = self._keepalive, None
