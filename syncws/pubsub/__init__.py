@@ -1,0 +1,37 @@
+"""Rooms: connections that get the same messages, in one process or in many.
+
+A :class:`Hub` has rooms. Without a URL they are this process's; with the URL of a Redis or Valkey
+server (``pip install "syncws[redis]"``) they are those of all processes that use the same server.
+
+=====================  =============================================================
+``hub``                the rooms of a process, and the thread that reads for them
+``room``               one room: its members here, publishing, catching up
+``presence``           who is in a room, over all processes
+``backend``            what carries messages, as an interface
+``memory_backend``     the one of a single process
+``redis_backend``      the one of Redis and Valkey
+``redis_publisher``    publishing with it: in order, and once, whatever happens meanwhile
+=====================  =============================================================
+"""
+
+from ..exceptions import HubError, HubUnavailable
+from .backend import Backend, Batch, Entry, Kind, Member, Position, Post
+from .hub import Hub, HubStats
+from .memory_backend import MemoryBackend
+from .room import Room
+
+__all__ = [
+    "Backend",
+    "Batch",
+    "Entry",
+    "Hub",
+    "HubError",
+    "HubStats",
+    "HubUnavailable",
+    "Kind",
+    "Member",
+    "MemoryBackend",
+    "Position",
+    "Post",
+    "Room",
+]

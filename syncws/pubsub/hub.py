@@ -1,0 +1,445 @@
+"""The rooms of a process, and the thread that reads for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import uuid
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Callable, NamedTuple
+
+from ..aliases import BytesLike, DataLike, LoggerLike
+from ..exceptions import HubError, HubUnavailable, InvalidState, PayloadTooBig
+from ..threaded import lifecycle
+from ..threaded.connection import Connection
+from ..threaded.deadline import Deadline, clock
+from ..threaded.guarded_logger import GuardedLogger
+from ..threaded.latch import Latch
+from .backend import Backend, Entry, Kind, Member, Position, Post
+from .local_rooms import LocalRoom, LocalRooms, Membership
+from .memory_backend import MemoryBackend
+from .presence import Presence
+from .room import Room
+
+__all__ = ["Hub", "HubStats"]
+
+#: Seconds after which the thread that reads asks again, so that a connection to the engine that is
+#: dead shows.
+PROBE_INTERVAL = 5.0
+
+#: Seconds between tries, at first and at most.
+BACK_OFF = (0.05, 2.0)
+
+#: Entries that are read at once for a connection that catches up.
+PAGE = 256
+
+
+class HubStats(NamedTuple):
+    """What a hub has done, and how far behind it is.
+
+    Attributes:
+        rooms: rooms with members in this process.
+        members: memberships in this process.
+        published: messages that this hub has published.
+        received: messages that it has read, each counted once however many members got it.
+        gaps: times that messages were lost, because the backend had dropped them.
+        losses: times that the backend could not be reached.
+        deaf_for: seconds since it could be reached; 0 while it can.
+        lag_messages: messages of this process's rooms that are published and not read yet; ``None``
+            while the backend can't be reached.
+        lag_seconds: seconds since everything had been read.
+    """
+
+    rooms: int
+    members: int
+    published: int
+    received: int
+    gaps: int
+    losses: int
+    deaf_for: float
+    lag_messages: int | None
+    lag_seconds: float
+
+
+class Hub:
+    """Rooms that this process shares with all others that use the same backend.
+
+    Any thread may use it. One thread of its own reads for all rooms that have members here, and
+    another one looks after who is present; both are there from the first member on. Closing it, or
+    the end of a ``with`` block, ends them.
+
+    Args:
+        url: where the messages are: ``redis://``, ``rediss://`` or ``unix://``, as redis-py has
+            them; a ``redis.Redis`` object; a :class:`Backend`; ``None``: in this process.
+        history: messages of each room that are kept, more or less.
+        ttl: seconds after which a room that nobody uses is forgotten.
+        prefix: of the engine's keys.
+        publish_timeout: seconds that publishing goes on trying while the engine can't be reached.
+        lifetime: seconds after which members of a process that was killed are present no more.
+        envelope: called with a room's name and an :class:`Entry`, returns what connections are
+            sent: JSON with the message and its position, say. Must not block.
+        on_join: called with a room and a :class:`Member` that is present now, in each process with
+            members in that room. Like the next two, on the thread that reads: must not block.
+        on_leave: the same, for one that is present no more.
+        on_resync: called with a room and a connection that has missed messages, because the backend
+            had dropped them before they were read.
+        slow_peers: as for :func:`~syncws.broadcast`.
+        local_when_lost: whether messages go to this process's members at least when the engine
+            can't be reached, instead of an exception.
+        logger: where to log; ``syncws.hub`` by default.
+
+    Attributes:
+        backend: what carries the messages.
+        node: this hub's name among all.
+
+    Raises:
+        ImportError: a URL needs a package that isn't installed.
+        ValueError: the URL can't be one, or a number isn't positive.
+    """
+
+    def __init__(
+        self,
+        url: str | Backend | Any = None,
+        *,
+        history: int = 1000,
+        ttl: float = 86400.0,
+        prefix: str = "syncws:",
+        publish_timeout: float = 10.0,
+        lifetime: float = 15.0,
+        envelope: Callable[[str, Entry], DataLike] | None = None,
+        on_join: Callable[[Room, Member], None] | None = None,
+        on_leave: Callable[[Room, Member], None] | None = None,
+        on_resync: Callable[[Room, Connection], None] | None = None,
+        slow_peers: str = "close",
+        local_when_lost: bool = False,
+        logger: LoggerLike | None = None,
+    ) -> None:
+        for name, value in (
+            ("history", history),
+            ("ttl", ttl),
+            ("publish_timeout", publish_timeout),
+            ("lifetime", lifetime),
+        ):
+            if not value > 0:
+                raise ValueError(f"{name} must be positive, got {value!r}")
+        if slow_peers not in ("close", "skip"):
+            raise ValueError(f"slow_peers is 'close' or 'skip', not {slow_peers!r}")
+        self.node = uuid.uuid4().hex[:16]
+        self.backend = _make_backend(url, self.node, history=history, ttl=ttl, prefix=prefix)
+        self.logger = GuardedLogger(logger or logging.getLogger("syncws.hub"))
+        self._publish_timeout = publish_timeout
+        self._on_resync = on_resync
+        self._local_when_lost = local_when_lost
+        self._presence = Presence(self, lifetime, on_join, on_leave)
+        self._rooms = LocalRooms(self._presence.left, envelope, slow_peers)
+        # Held while threads are started. Not waited for with any other lock.
+        self._starting = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._filled = threading.Event()  # there are rooms to read for, or it is closed
+        self._closed = Latch()
+        # Written by the thread that reads, but for the first:
+        self._published = self._received = self._gaps = self._losses = 0
+        self._lost_at: float | None = None
+        self._caught_up_at = clock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.node} by {self.backend!r}>"
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def room(self, name: str) -> Room:
+        """Return the room of this name. It needn't be created or removed."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a room is a str, not {name!r}")
+        return Room(self, name)
+
+    def publish(
+        self, room: str, message: str | BytesLike, timeout: float | None = None
+    ) -> Position | None:
+        """Send a message to all members of a room: see :meth:`Room.publish`."""
+        (position,) = self.publish_many([(room, message)], timeout)
+        return position
+
+    def publish_many(
+        self, messages: Iterable[tuple[str, str | BytesLike]], timeout: float | None = None
+    ) -> list[Position] | list[None]:
+        """Send many messages in one go, which costs much less than one by one.
+
+        Args:
+            messages: names of rooms, and messages.
+            timeout: as for :meth:`Room.publish`, for all of them together.
+
+        Returns:
+            The place after each message in its room.
+
+        Raises:
+            HubError: as for :meth:`Room.publish`; those before the refused one may be published.
+            HubUnavailable: as there.
+            PayloadTooBig: as there; nothing was published.
+            TypeError: as there; nothing was published.
+        """
+        if self._closed.is_set():
+            raise InvalidState("the hub is closed")
+        posts = [self._make_post(room, message) for room, message in messages]
+        if not posts:
+            return []
+        try:
+            limit = self._publish_timeout if timeout is None else timeout
+            positions = self.backend.publish(posts, limit)
+        except HubUnavailable:
+            if not self._local_when_lost:
+                raise
+            for post in posts:
+                entry = Entry(0, Position("", ""), post.message)
+                self._rooms.send(post.room, list(self._rooms.members(post.room)), [entry])
+            return [None] * len(posts)
+        self._published += len(posts)
+        return positions
+
+    def stats(self) -> HubStats:
+        """Return what the hub has done, and how far behind it is. Asks the backend."""
+        rooms = self._rooms.snapshot()
+        lag: int | None = None
+        with contextlib.suppress(HubError):
+            newest = self.backend.counts(list(rooms))
+            lag = sum(max(0, n - room.number) for n, room in zip(newest, rooms.values()))
+        now = clock()
+        return HubStats(
+            *self._rooms.count(),
+            self._published,
+            self._received,
+            self._gaps,
+            self._losses,
+            0.0 if self._lost_at is None else now - self._lost_at,
+            lag,
+            0.0 if lag == 0 else now - self._caught_up_at,
+        )
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the hub: its members here are present no more, and get no more messages.
+
+        Connections stay open. Blocks until its threads have ended, at most ``timeout`` seconds.
+        Idempotent; any thread may call it.
+        """
+        deadline = Deadline(timeout)
+        self._stop()
+        self._presence.close(deadline)
+        with contextlib.suppress(HubError):
+            self.backend.wake()
+        reader = self._reader
+        if reader is not None and reader is not threading.current_thread():
+            with contextlib.suppress(RuntimeError):  # it is just being started
+                reader.join(deadline.remaining())
+        self.backend.close()
+        lifecycle.unregister(self)
+
+    def _stop(self) -> None:
+        self._closed.set()
+        self._filled.set()
+
+    # --- what rooms do ---
+
+    def _members(self, name: str) -> set[Connection]:
+        return self._rooms.members(name)
+
+    def _position(self, name: str) -> Position | None:
+        room = self._rooms.find(name)
+        return None if room is None else room.position
+
+    def _add(self, name: str, connection: Connection, since: Position | None, data: Any) -> bool:
+        if self._closed.is_set():
+            raise InvalidState("the hub is closed")
+        member = None if data is None else Member(str(connection.id), data, self.node)
+        if member is not None:
+            json.dumps(member.data)  # refuse here what can't be told
+        if self._rooms.has(name, connection):
+            return True
+        self._start()
+        room = self._rooms.find(name)
+        if room is None:
+            room = self._make_room(name)
+        membership = Membership(member, since)
+        joined = self._rooms.join(room, connection, membership)
+        if joined is None:
+            return True
+        self._filled.set()
+        if joined is room and len(room.members) == 1:
+            self.backend.wake()
+        try:
+            if member is not None:
+                self._presence.join(name, member)
+            return membership.since is None or self._catch_up(joined, connection, membership)
+        except BaseException:
+            self._rooms.leave(name, connection)
+            raise
+
+    def _make_room(self, name: str) -> LocalRoom:
+        try:
+            return LocalRoom(name, *self.backend.newest(name))
+        except HubUnavailable:
+            if not self._local_when_lost:
+                raise
+            return LocalRoom(name)
+
+    def _catch_up(self, room: LocalRoom, connection: Connection, membership: Membership) -> bool:
+        """Send a new member what came before what is kept for it; then that.
+
+        Return whether nothing is missing.
+        """
+        while True:
+            until = membership.until
+            assert membership.since is not None
+            batch = self.backend.read(room.name, membership.since, PAGE)
+            entries = [entry for entry in batch.entries if entry.number <= until]
+            read = until
+            if batch.complete:
+                for entry in entries:
+                    if entry.kind == Kind.MESSAGE:
+                        connection.send(self._rooms.wrap(room.name, entry))
+                    membership.since = entry.position
+                if entries and entries[-1].number < until:
+                    continue
+                read = max(until, batch.after)  # this process may not have come so far yet
+            if self._rooms.go_live(room, connection, membership, read):
+                return batch.complete
+
+    def _discard(self, name: str, connection: Connection) -> None:
+        self._rooms.leave(name, connection)
+
+    def _present(self, name: str) -> list[Member]:
+        return self._presence.present(name)
+
+    def _make_post(self, room: str, message: str | BytesLike) -> Post:
+        if not isinstance(room, str):
+            raise TypeError(f"the name of a room is a str, not {room!r}")
+        if not isinstance(message, str):
+            try:
+                message = bytes(memoryview(message))
+            except TypeError:
+                name = type(message).__name__
+                raise TypeError(f"{name} can't be published; str and bytes can") from None
+        size = len(message.encode() if isinstance(message, str) else message)
+        if size > self.backend.max_message_size:
+            raise PayloadTooBig(size, self.backend.max_message_size)
+        return Post(room, message)
+
+    # --- the thread that reads ---
+
+    def _start(self) -> None:
+        """Start the threads, unless they are there."""
+        with self._starting:
+            if self._reader is None:
+                reader = threading.Thread(target=self._read_all, name="syncws-hub", daemon=True)
+                lifecycle.start_thread(reader)
+                self._reader = reader
+                lifecycle.register(self)
+            self._presence.start()
+
+    def _read_all(self) -> None:
+        delay, most = BACK_OFF
+        while not self._closed.is_set():
+            rooms = self._rooms.snapshot()
+            if not rooms:
+                self._filled.clear()
+                if not self._rooms.snapshot() and not self._closed.is_set():
+                    self._filled.wait()
+                continue
+            try:
+                batches = self.backend.wait(self._find_positions(rooms), PROBE_INTERVAL)
+            except HubError as exc:
+                self._lost(exc)
+                self._closed.wait(delay)
+                delay = min(2 * delay, most)
+                continue
+            except Exception as exc:  # a defect, of the backend's perhaps
+                self.logger.exception("reading for rooms failed")
+                self._lost(HubError(f"reading failed: {exc!r}"))
+                self._closed.wait(most)
+                continue
+            delay = BACK_OFF[0]
+            self._found()
+            for batch in batches:
+                try:
+                    self._pass_on(rooms[batch.room], batch.room, batch)
+                except Exception:  # by a function of the program's
+                    self.logger.exception("passing on messages of room %r failed", batch.room)
+            self._caught_up_at = clock()
+
+    def _find_positions(self, rooms: Mapping[str, LocalRoom]) -> dict[str, Position]:
+        found = {}
+        for name, room in rooms.items():
+            if room.position is None:
+                room.position, room.number = self.backend.newest(name)
+            found[name] = room.position
+        return found
+
+    def _pass_on(self, local: LocalRoom, name: str, batch: Any) -> None:
+        entries, missed = self._rooms.deliver(local, batch)
+        self._received += sum(entry.kind == Kind.MESSAGE for entry in entries)
+        if missed is not None:
+            self._gaps += 1
+            self.logger.warning("messages of room %r are lost: they were dropped unread", name)
+            if self._on_resync is not None:
+                for connection in missed:
+                    self._on_resync(self.room(name), connection)
+        for entry in entries:
+            if entry.kind != Kind.MESSAGE:
+                self._presence.tell(name, entry)
+
+    def _lost(self, exc: HubError) -> None:
+        if self._lost_at is None:
+            self._lost_at = clock()
+            self._losses += 1
+            self.logger.warning(
+                "hub can't be reached: %s", exc, extra={"ws_hub": self.node, "ws_error": exc}
+            )
+
+    def _found(self) -> None:
+        lost_at, self._lost_at = self._lost_at, None
+        if lost_at is not None:
+            seconds = clock() - lost_at
+            self.logger.warning(
+                "hub is back after %.1f s", seconds, extra={"ws_hub": self.node, "ws_lost": seconds}
+            )
+
+    # --- the process ---
+
+    def begin_exit(self) -> None:
+        """Have the threads end, at the interpreter's exit. Never blocks."""
+        self._stop()
+
+    def end_exit(self, deadline: Deadline) -> None:
+        """Tell others, at the interpreter's exit, that the members here are present no more."""
+        self._presence.close(deadline)
+
+    def after_fork(self) -> None:
+        """Become closed in a forked child, which has none of the threads."""
+        self._closed.set()
+        self._reader = None
+        self._rooms.after_fork()
+        self._presence.after_fork()
+        self.backend.after_fork()
+
+
+def _make_backend(
+    url: str | Backend | Any, node: str, *, history: int, ttl: float, prefix: str
+) -> Backend:
+    if url is None:
+        return MemoryBackend(history, ttl)
+    if isinstance(url, Backend):
+        return url
+    from .redis_backend import RedisBackend
+
+    return RedisBackend(url, node, history=history, ttl=ttl, prefix=prefix)

@@ -1,0 +1,188 @@
+"""Rooms of a single process: what other backends do, with nothing outside of it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+
+from ..locks import make_rlock
+from ..threaded.deadline import Deadline, clock
+from .backend import Backend, Batch, Entry, Member, Position, Post
+
+__all__ = ["MemoryBackend"]
+
+
+class _Stream:
+    """The entries of a room that are kept."""
+
+    __slots__ = ("entries", "newest", "used_at")
+
+    def __init__(self, history: int, newest: int) -> None:
+        self.entries: deque[Entry] = deque(maxlen=history)
+        self.newest = newest
+        self.used_at = 0.0
+
+    def after(self, number: int, limit: int) -> tuple[list[Entry], bool]:
+        """Return entries after a number, and whether none is missing before the first of them."""
+        first = self.newest - len(self.entries) + 1
+        start = max(number + 1, first)
+        found = list(itertools.islice(self.entries, start - first, start - first + limit))
+        return found, first <= number + 1 <= self.newest + 1
+
+
+class MemoryBackend(Backend):
+    """Keeps streams in memory.
+
+    Args:
+        history: entries of each room that are kept.
+        ttl: seconds after which a room that nobody uses is forgotten.
+    """
+
+    def __init__(self, history: int = 1000, ttl: float = 86400.0) -> None:
+        self._history = history
+        self._ttl = ttl
+        self._epoch = uuid.uuid4().hex[:16]
+        # Guards all below, for a few instructions; waited on for entries. Re-entrant, because a
+        # signal handler may publish while the main thread does.
+        self._changed = threading.Condition(make_rlock())
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()  # the one used last is last
+        self._floor = 0  # numbers up to this one were used by rooms that are forgotten
+        self._news: set[str] = set()  # rooms with entries that nobody has waited for yet
+        self._members: dict[str, dict[str, Member]] = {}
+        self._woken = False
+
+    def publish(self, posts: Sequence[Post], timeout: float) -> list[Position]:
+        """See :meth:`Backend.publish`."""
+        positions = []
+        with self._changed:
+            for post in posts:
+                stream = self._use(post.room)
+                stream.newest += 1
+                position = self._position(stream.newest)
+                stream.entries.append(Entry(stream.newest, position, post.message, post.kind))
+                positions.append(position)
+                self._news.add(post.room)
+            self._forget_unused()
+            self._changed.notify_all()
+        return positions
+
+    def newest(self, room: str) -> tuple[Position, int]:
+        """See :meth:`Backend.newest`."""
+        with self._changed:
+            number = self._use(room).newest
+        return self._position(number), number
+
+    def read(self, room: str, since: Position, limit: int) -> Batch:
+        """See :meth:`Backend.read`."""
+        with self._changed:
+            stream = self._streams.get(room) or _Stream(0, self._floor)
+            number = self._number(since)
+            if number is None or number > stream.newest:
+                return Batch(room, stream.after(0, limit)[0], complete=False)
+            return Batch(room, *stream.after(number, limit), number)
+
+    def last(self, room: str, limit: int) -> list[Entry]:
+        """See :meth:`Backend.last`."""
+        with self._changed:
+            stream = self._streams.get(room) or _Stream(0, self._floor)
+            return stream.after(max(0, stream.newest - limit), limit)[0]
+
+    def wait(self, since: Mapping[str, Position], timeout: float) -> list[Batch]:
+        """See :meth:`Backend.wait`."""
+        deadline = Deadline(timeout)
+        with self._changed:
+            while True:
+                news = [room for room in self._news if room in since]
+                self._news.difference_update(news)
+                batches = [self.read(room, since[room], self._history) for room in news]
+                batches = [batch for batch in batches if batch.entries]
+                if batches or self._woken or deadline.expired:
+                    self._woken = False
+                    return batches
+                self._changed.wait(deadline.remaining())
+
+    def wake(self) -> None:
+        """See :meth:`Backend.wake`."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def join(self, room: str, member: Member) -> bool:
+        """See :meth:`Backend.join`."""
+        with self._changed:
+            members = self._members.setdefault(room, {})
+            is_news = member.id not in members
+            members[member.id] = member
+            return is_news
+
+    def leave(self, room: str, member: Member) -> bool:
+        """See :meth:`Backend.leave`."""
+        with self._changed:
+            members = self._members.get(room, {})
+            found = members.get(member.id)
+            if found is None or found.node != member.node:
+                return False
+            del members[member.id]
+            if not members:
+                del self._members[room]
+            return True
+
+    def members(self, room: str) -> list[Member]:
+        """See :meth:`Backend.members`."""
+        with self._changed:
+            return list(self._members.get(room, {}).values())
+
+    def beat(self, node: str, lifetime: float, rooms: Sequence[str]) -> bool:
+        """See :meth:`Backend.beat`."""
+        with self._changed:  # there is one node, which lives while anybody asks
+            for room in rooms:
+                self._use(room)
+        return True
+
+    def living(self, nodes: Sequence[str]) -> set[str]:
+        """See :meth:`Backend.living`."""
+        return set(nodes)
+
+    def counts(self, rooms: Sequence[str]) -> list[int]:
+        """See :meth:`Backend.counts`."""
+        with self._changed:
+            streams = [self._streams.get(room) for room in rooms]
+            return [self._floor if stream is None else stream.newest for stream in streams]
+
+    def close(self) -> None:
+        """See :meth:`Backend.close`."""
+        self.wake()
+
+    def after_fork(self) -> None:
+        """See :meth:`Backend.after_fork`."""
+        self._changed = threading.Condition(make_rlock())
+
+    def _use(self, room: str) -> _Stream:
+        """Return the stream of a room that is in use: it is made if there is none."""
+        stream = self._streams.get(room)
+        if stream is None:
+            stream = self._streams[room] = _Stream(self._history, self._floor)
+        stream.used_at = clock()
+        self._streams.move_to_end(room)
+        return stream
+
+    def _forget_unused(self) -> None:
+        oldest = clock() - self._ttl
+        while True:
+            room, stream = next(iter(self._streams.items()))
+            if stream.used_at >= oldest:
+                return
+            del self._streams[room]
+            self._news.discard(room)
+            self._floor = max(self._floor, stream.newest)
+
+    def _position(self, number: int) -> Position:
+        return Position(self._epoch, str(number))
+
+    def _number(self, position: Position) -> int | None:
+        """Return the number at a position, or ``None`` if it isn't one of ours."""
+        is_ours = position.epoch == self._epoch and position.offset.isdecimal()
+        return int(position.offset) if is_ours else None

@@ -1,0 +1,142 @@
+"""A room: connections that get the same messages, in all processes that use the same backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..aliases import BytesLike
+from ..threaded.connection import Connection
+from .backend import Entry, Kind, Member, Position
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+__all__ = ["Room"]
+
+
+class Room:
+    """A room of a hub; :meth:`Hub.room` returns it. It needn't be created or removed.
+
+    All members get a room's messages in the same order, each of them once, for as long as their
+    process runs. A connection's membership ends with the connection. Any thread may use a room.
+
+    Attributes:
+        name: its name.
+    """
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self.name = name
+        self._hub = hub
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} with {len(self)} members here>"
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self.members
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self.members)
+
+    @property
+    def members(self) -> set[Connection]:
+        """The members in this process, as of now. See :meth:`present` for those of all."""
+        return self._hub._members(self.name)
+
+    connections = members
+
+    @property
+    def position(self) -> Position | None:
+        """The place after the last message that members in this process were sent.
+
+        ``None`` if there are no members here.
+        """
+        return self._hub._position(self.name)
+
+    def add(
+        self, connection: Connection, *, since: Position | str | None = None, data: Any = None
+    ) -> bool:
+        """Make a connection a member, unless it is closed: it gets all messages from now on.
+
+        Blocks until the backend has said where the room is. Adding a member again does nothing.
+
+        Args:
+            connection: the connection.
+            since: send what came after this position first, and what comes meanwhile after that,
+                with neither gap nor double. Blocks until the connection has caught up.
+            data: what :meth:`present` is to say about it, in all processes: anything but ``None``
+                that JSON can express.
+
+        Returns:
+            Whether nothing is missing: ``False`` if what came after ``since`` isn't all there any
+            more. The connection is a member then, and the program should give it what those
+            messages would have told it.
+
+        Raises:
+            HubError: the backend refuses.
+            HubUnavailable: the backend could not be reached in time; the connection is no member.
+            ConnectionClosed: it was closed while it caught up.
+            TypeError: ``data`` isn't anything that JSON can express.
+            ValueError: ``since`` isn't a position.
+        """
+        if isinstance(since, str):
+            since = Position.parse(since)
+        return self._hub._add(self.name, connection, since, data)
+
+    def discard(self, connection: Connection) -> None:
+        """Make a connection no member any more. Never blocks; idempotent."""
+        self._hub._discard(self.name, connection)
+
+    def publish(self, message: str | BytesLike, timeout: float | None = None) -> Position | None:
+        """Send a message to all members, in all processes.
+
+        Blocks until the backend has it; members get it a little later, from another thread.
+
+        Args:
+            message: a ``str`` is sent as text, bytes as binary.
+            timeout: seconds to go on trying while the backend can't be reached; as the hub says
+                by default.
+
+        Returns:
+            The place just after it. ``None`` if only this process's members got it: see
+            ``local_when_lost`` of :class:`Hub`.
+
+        Raises:
+            HubError: the backend refuses: it is full, say, or read-only.
+            HubUnavailable: it could not be reached in time. It may have got the message or not.
+            PayloadTooBig: the message is over the limit.
+            TypeError: it is neither text nor bytes.
+        """
+        return self._hub.publish(self.name, message, timeout)
+
+    def broadcast(self, message: str | BytesLike) -> None:
+        """Same as :meth:`publish`, under the name that groups have it by."""
+        self.publish(message)
+
+    def present(self) -> list[Member]:
+        """Return who is in the room, in all processes: members that were added with ``data``.
+
+        Blocks until the backend has answered. Members of a process that was killed are gone once
+        the hub's ``lifetime`` is over.
+
+        Raises:
+            HubError: the backend refuses.
+            HubUnavailable: it can't be reached.
+        """
+        return self._hub._present(self.name)
+
+    def history(self, limit: int = 100) -> list[Entry]:
+        """Return the newest messages, up to ``limit``, oldest first. Blocks until they are there.
+
+        Raises:
+            HubError: the backend refuses.
+            HubUnavailable: it can't be reached.
+            ValueError: ``limit`` is less than 1.
+        """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, got {limit!r}")
+        entries = self._hub.backend.last(self.name, limit)
+        return [entry for entry in entries if entry.kind == Kind.MESSAGE]

@@ -1,0 +1,24 @@
+"""What both backends must do."""
+
+import pytest
+from support.redis_server import needs_redis
+
+from syncws.pubsub import MemoryBackend
+from syncws.testing.backend_contract import BackendContract
+
+
+class TestMemory(BackendContract):
+    def make(self, history=1000, ttl=86400.0):
+        return MemoryBackend(history, ttl)
+
+
+@needs_redis
+class TestRedis(BackendContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server):
+        self.server = redis_server
+
+    def make(self, history=1000, ttl=86400.0):
+        from syncws.pubsub.redis_backend import RedisBackend
+
+        return RedisBackend(self.server.url, "node", history=history, ttl=ttl, prefix="contract:")

@@ -1,0 +1,292 @@
+"""Rooms: their members get each message once, in one order, wherever it was published."""
+
+import itertools
+import json
+import threading
+
+import pytest
+from support.pairs import SOON, run, wait_until
+
+from syncws import PayloadTooBig
+from syncws.exceptions import ConnectionClosed, InvalidState
+from syncws.pubsub import Hub, MemoryBackend, Position
+from syncws.testing import pair
+
+
+@pytest.fixture
+def join():
+    """Make a connection a member; return the client's end."""
+    pairs = []
+
+    def join(room, **kwargs):
+        pairs.append(pair(write_limit=2**26))
+        join.results.append(room.add(pairs[-1].server, **kwargs))
+        return pairs[-1].client
+
+    join.results = []
+    join.pairs = pairs
+    yield join
+    for ends in pairs:
+        ends.close()
+
+
+def receive(client, count):
+    return [client.recv(SOON) for _ in range(count)]
+
+
+def receive_until(client, last):
+    return list(iter(lambda: client.recv(SOON), last))
+
+
+def assert_no_more(*clients):
+    for client in clients:
+        with pytest.raises(TimeoutError):
+            client.recv(0.05)
+
+
+def test_members_get_what_is_published(make_hub, join):
+    hub = make_hub()
+    news, other = hub.room("news"), hub.room("other")
+    one, two, three = join(news), join(news), join(other)
+    news.publish("a")
+    news.publish(b"\x00b")
+    other.publish("c")
+    hub.publish("news", bytearray(b"d"))
+    for client in (one, two):
+        assert receive(client, 3) == ["a", b"\x00b", b"d"]
+    assert receive(three, 1) == ["c"]
+    assert_no_more(one, two, three)
+
+
+def test_nothing_of_before_is_sent(make_hub, join):
+    room = make_hub().room("r")
+    room.publish("before")
+    client = join(room)
+    room.publish("after")
+    assert receive(client, 1) == ["after"]
+
+
+def test_many_at_once(make_hub, join):
+    hub = make_hub()
+    clients = {name: join(hub.room(name)) for name in "abc"}
+    messages = [(name, f"{name} {i}") for i in range(100) for name in "abc"]
+    positions = hub.publish_many(messages)
+    assert len(set(zip(positions, (name for name, _ in messages)))) == len(messages)
+    for name, client in clients.items():
+        assert receive(client, 100) == [f"{name} {i}" for i in range(100)]
+    assert hub.publish_many([]) == []
+
+
+def test_membership(make_hub, join):
+    room = make_hub().room("r")
+    assert (len(room), list(room)) == (0, [])
+    assert room.position is None
+    client = join(room)
+    (connection,) = room
+    assert connection in room
+    assert room.add(connection)
+    assert room.members == room.connections == {connection}
+    room.discard(connection)
+    room.discard(connection)
+    assert connection not in room
+    room.publish("unheard")
+    room.add(connection)
+    room.publish("heard")
+    assert receive(client, 1) == ["heard"]
+    assert "'r' with 1" in repr(room)
+
+
+def test_membership_ends_with_the_connection(make_hub, join):
+    hub = make_hub()
+    client = join(hub.room("a"))
+    (connection,) = hub.room("a")
+    hub.room("b").add(connection)
+    client.close()
+    wait_until(lambda: not hub._rooms.snapshot())
+    assert hub.room("a").add(connection)  # does nothing, and says so of nothing missing
+    assert not hub._rooms.snapshot()
+
+
+def test_position_of_each_message(make_hub, join):
+    room = make_hub().room("r")
+    client = join(room)
+    positions = [room.publish(str(i)) for i in range(3)]
+    receive(client, 3)
+    wait_until(lambda: room.position == positions[-1])
+    assert [entry.position for entry in room.history()] == positions
+    assert [entry.message for entry in room.history(2)] == ["1", "2"]
+    with pytest.raises(ValueError, match="limit"):
+        room.history(0)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_catching_up(make_hub, join, as_text):
+    room = make_hub().room("r")
+    position = room.publish("0")
+    for i in range(1, 600):
+        room.publish(str(i))
+    client = join(room, since=str(position) if as_text else position)
+    room.publish("600")
+    assert join.results == [True]
+    assert receive(client, 600) == [str(i) for i in range(1, 601)]
+    assert_no_more(client)
+
+
+def test_catching_up_from_before_the_first_message(make_hub, join):
+    room = make_hub().room("r")
+    first = join(room)
+    start = room.position
+    room.publish("a")
+    second = join(room, since=start)
+    assert receive(first, 1) == receive(second, 1) == ["a"]
+
+
+def test_catching_up_with_what_is_not_there_any_more(make_hub, join):
+    room = make_hub(history=5).room("r")
+    position = room.publish("0")
+    for _ in range(3):
+        room._hub.publish_many([("r", "x")] * 200)
+    client = join(room, since=position)
+    assert join.results == [False]
+    room.publish("live")
+    assert receive(client, 1) == ["live"]
+    join(room, since=Position("another", "1-0-1"))
+    assert join.results == [False, False]
+    with pytest.raises(ValueError, match="position"):
+        join(room, since="nonsense")
+    assert len(room) == 2
+
+
+def test_catching_up_while_others_publish_at_full_speed(make_hub, join):
+    hub, publisher = make_hub(history=10**6), make_hub(history=10**6)
+    if isinstance(hub.backend, MemoryBackend):
+        publisher = hub
+    room = hub.room("r")
+    position = room.publish("start")
+    stop = threading.Event()
+
+    def publish():
+        for number in itertools.count(1):
+            publisher.publish("r", str(number))
+            if stop.is_set():
+                return number
+
+    publishing = run(publish)
+    wait_until(lambda: len(room.history(300)) == 300)
+    all_ends = [pair(write_limit=2**26) for _ in range(6)]
+    receiving = [run(receive_until, ends.client, "end") for ends in all_ends]
+    adding = [run(room.add, ends.server, since=position) for ends in all_ends]
+    assert [result.result() for result in adding] == [True] * len(all_ends)
+    stop.set()
+    last = publishing.result()
+    room.publish("end")
+    for result, ends in zip(receiving, all_ends):
+        assert result.result() == [str(i) for i in range(1, last + 1)]
+        ends.close()
+
+
+def test_many_rooms_come_and_go_meanwhile(make_hub, join):
+    hub = make_hub()
+    room = hub.room("steady")
+    client = join(room)
+    passing = join(hub.room("first"))
+    (connection,) = hub.room("first")
+    for i in range(200):
+        other = hub.room(f"other {i}")
+        other.add(connection)
+        other.publish(str(i))
+        room.publish(str(i))
+        assert passing.recv(SOON) == str(i)
+        other.discard(connection)
+    assert receive(client, 200) == [str(i) for i in range(200)]
+    assert len(hub._rooms.snapshot()) == 2
+
+
+def test_an_envelope(make_hub, join):
+    def envelope(room, entry):
+        return json.dumps([room, entry.message, str(entry.position)])
+
+    room = make_hub(envelope=envelope).room("r")
+    client = join(room)
+    position = room.publish("a")
+    later = join(room, since=room.publish("b"))
+    room.publish("c")
+    assert json.loads(client.recv(SOON)) == ["r", "a", str(position)]
+    assert json.loads(later.recv(SOON))[1] == "c"
+
+
+def test_what_can_not_be_published(make_hub):
+    hub = make_hub()
+    hub.backend.max_message_size = 10
+    room = hub.room("r")
+    for message in (None, 1, ["a"]):
+        with pytest.raises(TypeError, match="can't be published"):
+            room.publish(message)
+    with pytest.raises(PayloadTooBig) as raised:
+        hub.publish_many([("r", "a"), ("r", "é" * 6)])
+    assert (raised.value.size, raised.value.max_size) == (12, 10)
+    with pytest.raises(TypeError, match="name of a room"):
+        hub.room(b"r")
+    with pytest.raises(TypeError, match="name of a room"):
+        hub.publish(1, "a")
+    assert room.history() == []
+
+
+def test_a_closed_hub(make_hub, join):
+    hub = make_hub()
+    room = hub.room("r")
+    client = join(room)
+    (connection,) = room
+    hub.close()
+    hub.close()
+    with pytest.raises(InvalidState):
+        room.publish("a")
+    with pytest.raises(InvalidState):
+        hub.room("other").add(connection)
+    assert not [t for t in threading.enumerate() if t in (hub._reader, hub._presence._thread)]
+    connection.send("still open")
+    assert client.recv(SOON) == "still open"
+
+
+def test_a_connection_that_ends_while_it_catches_up(make_hub, join):
+    def envelope(room, entry):
+        ends.client.abort()
+        assert ends.server.wait_closed(SOON)
+        return entry.message
+
+    room = make_hub(envelope=envelope).room("r")
+    position = room.publish("0")
+    room.publish("1")
+    with pair() as ends:
+        with pytest.raises(ConnectionClosed):
+            room.add(ends.server, since=position)
+        assert len(room) == 0
+        assert room.add(ends.server, since=position)  # it is closed, and misses nothing
+        assert len(room) == 0
+
+
+def test_stats(make_hub, join):
+    hub = make_hub()
+    room = hub.room("r")
+    clients = [join(room), join(room)]
+    hub.publish_many([("r", "a"), ("r", "b"), ("elsewhere", "c")])
+    for client in clients:
+        receive(client, 2)
+    wait_until(lambda: hub.stats().lag_messages == 0)
+    stats = hub.stats()
+    assert stats._replace(lag_seconds=0.0) == (1, 2, 3, 2, 0, 0, 0.0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"history": 0}, "history must be positive"),
+        ({"ttl": -1}, "ttl must be positive"),
+        ({"lifetime": 0}, "lifetime must be positive"),
+        ({"publish_timeout": 0}, "publish_timeout must be positive"),
+        ({"slow_peers": "wait"}, "slow_peers is"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Hub(**arguments)
