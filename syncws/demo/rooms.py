@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ..server.broadcasting import Audience, broadcast
-from ..server.groups import Group
+from ..server.rooms import AnyGroup
 from ..server.server_connection import ServerConnection
 
 __all__ = ["Limits", "Manners", "Member", "Refused", "Rooms"]
@@ -98,7 +98,7 @@ class Member:
     name: str = ""
     room: Room | None = None
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> AnyGroup:
         """Return a group of the server's."""
         assert self.ws.server is not None
         return self.ws.server.group(name)

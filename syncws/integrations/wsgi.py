@@ -35,6 +35,7 @@ from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
 from ..server.refusal_log import RefusalLog
+from ..server.rooms import HasRooms
 from ..server.routing import Router
 from ..server.server_connection import SERVER_HEADER, ExtraHeaders, Handler
 from ..server.settings import find_router, make_settings, select_settings
@@ -87,6 +88,7 @@ class Gateway:
         close_timeout: see there.
         send_timeout: see there.
         idle_timeout: see there.
+        hub: see there: ``ws.group(name)`` is one of its rooms.
         max_size: see there.
         max_header_size: see there; by default only the WSGI server limits them, which has them
             first.
@@ -122,6 +124,7 @@ class Gateway:
         close_timeout: float | None = 10,
         send_timeout: float | None = None,
         idle_timeout: float | None = None,
+        hub: HasRooms | None = None,
         max_size: MaxSize = 2**20,
         max_header_size: int | None = None,
         max_queue: MaxQueue = 16,

@@ -6,6 +6,8 @@ server (``pip install "syncws[redis]"``) they are those of all processes that us
 =====================  =============================================================
 ``hub``                the rooms of a process, and the thread that reads for them
 ``room``               one room: its members here, publishing, catching up
+``listener``           a member that is a program, rather than a connection
+``local_rooms``        the members of all rooms here, and passing messages on to them
 ``presence``           who is in a room, over all processes
 ``backend``            what carries messages, as an interface
 ``memory_backend``     the one of a single process
@@ -17,6 +19,7 @@ server (``pip install "syncws[redis]"``) they are those of all processes that us
 from ..exceptions import HubError, HubUnavailable
 from .backend import Backend, Batch, Entry, Kind, Member, Position, Post
 from .hub import Hub, HubStats
+from .listener import Listener
 from .memory_backend import MemoryBackend
 from .room import Room
 
@@ -29,6 +32,7 @@ __all__ = [
     "HubStats",
     "HubUnavailable",
     "Kind",
+    "Listener",
     "Member",
     "MemoryBackend",
     "Position",

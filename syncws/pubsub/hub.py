@@ -19,7 +19,8 @@ from ..threaded.deadline import Deadline, clock
 from ..threaded.guarded_logger import GuardedLogger
 from ..threaded.latch import Latch
 from .backend import Backend, Entry, Kind, Member, Position, Post
-from .local_rooms import LocalRoom, LocalRooms, Membership
+from .listener import Listener
+from .local_rooms import Audience, LocalRoom, LocalRooms, Membership
 from .memory_backend import MemoryBackend
 from .presence import Presence
 from .room import Room
@@ -235,6 +236,7 @@ class Hub:
         """
         deadline = Deadline(timeout)
         self._stop()
+        self._rooms.end_listeners()
         self._presence.close(deadline)
         with contextlib.suppress(HubError):
             self.backend.wake()
@@ -258,10 +260,12 @@ class Hub:
         room = self._rooms.find(name)
         return None if room is None else room.position
 
-    def _add(self, name: str, connection: Connection, since: Position | None, data: Any) -> bool:
+    def _add(self, name: str, connection: Audience, since: Position | None, data: Any) -> bool:
         if self._closed.is_set():
             raise InvalidState("the hub is closed")
-        member = None if data is None else Member(str(connection.id), data, self.node)
+        member = None
+        if data is not None and not isinstance(connection, Listener):
+            member = Member(str(connection.id), data, self.node)
         if member is not None:
             json.dumps(member.data)  # refuse here what can't be told
         if self._rooms.has(name, connection):
@@ -293,7 +297,7 @@ class Hub:
                 raise
             return LocalRoom(name)
 
-    def _catch_up(self, room: LocalRoom, connection: Connection, membership: Membership) -> bool:
+    def _catch_up(self, room: LocalRoom, connection: Audience, membership: Membership) -> bool:
         """Send a new member what came before what is kept for it; then that.
 
         Return whether nothing is missing.
@@ -306,7 +310,9 @@ class Hub:
             read = until
             if batch.complete:
                 for entry in entries:
-                    if entry.kind == Kind.MESSAGE:
+                    if isinstance(connection, Listener):
+                        self._rooms.send(room.name, [connection], [entry])
+                    elif entry.kind == Kind.MESSAGE:
                         connection.send(self._rooms.wrap(room.name, entry))
                     membership.since = entry.position
                 if entries and entries[-1].number < until:
@@ -315,7 +321,7 @@ class Hub:
             if self._rooms.go_live(room, connection, membership, read):
                 return batch.complete
 
-    def _discard(self, name: str, connection: Connection) -> None:
+    def _discard(self, name: str, connection: Audience) -> None:
         self._rooms.leave(name, connection)
 
     def _present(self, name: str) -> list[Member]:
@@ -392,8 +398,9 @@ class Hub:
             self._gaps += 1
             self.logger.warning("messages of room %r are lost: they were dropped unread", name)
             if self._on_resync is not None:
-                for connection in missed:
-                    self._on_resync(self.room(name), connection)
+                for each in missed:
+                    if not isinstance(each, Listener):
+                        self._on_resync(self.room(name), each)
         for entry in entries:
             if entry.kind != Kind.MESSAGE:
                 self._presence.tell(name, entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Callable
+from typing import Callable, Union
 
 from ..aliases import DataLike
 from ..locks import make_rlock
@@ -11,6 +11,7 @@ from ..server.broadcasting import broadcast
 from ..threaded.blocking import forget_owner
 from ..threaded.connection import Connection
 from .backend import Batch, Entry, Kind, Member, Position
+from .listener import Listener
 
 __all__ = ["LocalRoom", "LocalRooms", "Membership"]
 
@@ -22,6 +23,9 @@ ROUNDS = 8
 MAX_AWAITING = 1000
 
 Envelope = Callable[[str, Entry], DataLike]
+
+#: A member.
+Audience = Union[Connection, Listener]
 
 
 class Membership:
@@ -70,7 +74,7 @@ class LocalRoom:
         self.name = name
         self.position = position
         self.number = number
-        self.members: dict[Connection, Membership] = {}
+        self.members: dict[Audience, Membership] = {}
 
 
 class LocalRooms:
@@ -93,7 +97,7 @@ class LocalRooms:
         # takes it that has a connection's locks.
         self._lock = make_rlock()
         self._rooms: dict[str, LocalRoom] = {}
-        self._names: dict[Connection, set[str]] = {}
+        self._names: dict[Audience, set[str]] = {}
 
     # --- what there is ---
 
@@ -107,9 +111,9 @@ class LocalRooms:
         with self._lock:
             room = self._rooms.get(name)
             members = [] if room is None else list(room.members)
-        return {connection for connection in members if connection.open}
+        return {each for each in members if not isinstance(each, Listener) and each.open}
 
-    def has(self, name: str, connection: Connection) -> bool:
+    def has(self, name: str, connection: Audience) -> bool:
         """Tell whether a connection is a member."""
         with self._lock:
             return name in self._names.get(connection, ())
@@ -135,7 +139,7 @@ class LocalRooms:
     # --- joining and leaving ---
 
     def join(
-        self, new: LocalRoom, connection: Connection, membership: Membership
+        self, new: LocalRoom, connection: Audience, membership: Membership
     ) -> LocalRoom | None:
         """Make a connection a member of a room, or of this one if there is none of its name yet.
 
@@ -156,7 +160,7 @@ class LocalRooms:
             room.members[connection] = membership
             return room
 
-    def leave(self, name: str, connection: Connection) -> None:
+    def leave(self, name: str, connection: Audience) -> None:
         """Make a connection no member any more. Idempotent."""
         with self._lock:
             names = self._names.get(connection, set())
@@ -167,7 +171,7 @@ class LocalRooms:
         if membership.member is not None:
             self._left(name, membership.member)
 
-    def end(self, connection: Connection) -> None:
+    def end(self, connection: Audience) -> None:
         """Let a connection that has ended leave all rooms."""
         with self._lock:
             names = self._names.pop(connection, set())
@@ -176,13 +180,21 @@ class LocalRooms:
             if member is not None:
                 self._left(name, member)
 
+    def end_listeners(self) -> None:
+        """Close those who aren't connections."""
+        with self._lock:
+            members = list(self._names)
+        for each in members:
+            if isinstance(each, Listener):
+                each.close()
+
     def after_fork(self) -> None:
         """Become empty in a forked child: a thread that only the parent has may have the lock."""
         forget_owner(self._lock)
         self._rooms.clear()
         self._names.clear()
 
-    def _remove(self, name: str, connection: Connection) -> Membership:
+    def _remove(self, name: str, connection: Audience) -> Membership:
         room = self._rooms[name]
         membership = room.members.pop(connection)
         if not room.members:
@@ -191,7 +203,7 @@ class LocalRooms:
 
     # --- passing messages on ---
 
-    def deliver(self, room: LocalRoom, batch: Batch) -> tuple[list[Entry], list[Connection] | None]:
+    def deliver(self, room: LocalRoom, batch: Batch) -> tuple[list[Entry], list[Audience] | None]:
         """Pass entries on to a room's members. For the thread that reads.
 
         Return the entries, none if the room has no members any more; and the members if something
@@ -221,18 +233,24 @@ class LocalRooms:
             self.send(room.name, [connection], new)
         return entries, everybody
 
-    def send(self, name: str, connections: Sequence[Connection], entries: Sequence[Entry]) -> None:
-        """Send entries of a room to connections, without waiting for any of them."""
+    def send(self, name: str, audience: Sequence[Audience], entries: Sequence[Entry]) -> None:
+        """Send entries of a room to some of its members, without waiting for any of them."""
+        connections = [each for each in audience if not isinstance(each, Listener)]
+        listeners = [each for each in audience if isinstance(each, Listener)]
         for entry in entries:
-            if entry.kind == Kind.MESSAGE:
+            if entry.kind != Kind.MESSAGE:
+                continue
+            if connections:
                 broadcast(connections, self.wrap(name, entry), slow_peers=self._slow_peers)
+            for listener in listeners:
+                listener._put(entry)
 
     def wrap(self, name: str, entry: Entry) -> DataLike:
         """Return what connections are sent of an entry."""
         return entry.message if self._envelope is None else self._envelope(name, entry)
 
     def go_live(
-        self, room: LocalRoom, connection: Connection, membership: Membership, read: int
+        self, room: LocalRoom, connection: Audience, membership: Membership, read: int
     ) -> bool:
         """Send what came while a connection caught up; from now on it gets what comes.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import BytesLike
 from ..threaded.connection import Connection
 from .backend import Entry, Kind, Member, Position
+from .listener import Listener
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -127,6 +128,35 @@ class Room:
             HubUnavailable: it can't be reached.
         """
         return self._hub._present(self.name)
+
+    def listen(
+        self, *, since: Position | str | None = None, timeout: float | None = None
+    ) -> Listener:
+        """Return an iterator over the room's messages, for a program rather than a connection.
+
+        ::
+
+            with room.listen() as entries:
+                for entry in entries:
+                    print(entry.message)
+
+        It has all messages that are published from now on. Each step blocks until there is one.
+
+        Args:
+            since: begin with what came after this position.
+            timeout: seconds that a step may take; the iteration ends then.
+
+        Raises:
+            HubError: as for :meth:`add`; so for ``since``.
+            LookupError: what came after ``since`` isn't all there any more.
+        """
+        if isinstance(since, str):
+            since = Position.parse(since)
+        listener = Listener(timeout)
+        if not self._hub._add(self.name, listener, since, None):
+            listener.close()
+            raise LookupError("messages since that position are not there any more")
+        return listener
 
     def history(self, limit: int = 100) -> list[Entry]:
         """Return the newest messages, up to ``limit``, oldest first. Blocks until they are there.

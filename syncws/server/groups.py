@@ -60,6 +60,10 @@ class Group:
         """Send a message to the members, as :func:`~syncws.broadcast` does, with its arguments."""
         broadcast(self.connections, message, **kwargs)
 
+    def publish(self, message: DataLike) -> None:
+        """Same as :meth:`broadcast`, under the name that rooms of a hub have it by."""
+        self.broadcast(message)
+
 
 class Groups:
     """All groups of a server. A group without members takes no memory."""

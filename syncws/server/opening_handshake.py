@@ -26,6 +26,7 @@ from ..version import __version__
 from .admission import RETRY_AFTER
 from .refusal_log import Refusable, log_refusal
 from .responses import check_response, complete_response
+from .rooms import HasRooms
 from .routing import Match, Router
 from .url_maps import MapRouter
 
@@ -44,7 +45,7 @@ LINGER_SIZE = 1 << 20
 class Upgrade:
     """How a server answers opening handshakes. See :func:`~syncws.serve`.
 
-    Its functions are called with the connection first.
+    Its functions are called with the connection first. ``hub`` has the rooms of its connections.
     """
 
     process_request: Callable[[Any, Request], Response | None] | None = None
@@ -54,6 +55,7 @@ class Upgrade:
     select_subprotocol: Callable[[Any, Sequence[str]], str | None] | None = None
     router: Router | MapRouter | None = None
     trusted_proxies: TrustedProxies | None = None
+    hub: HasRooms | None = None
 
 
 class Opening(Refusable, Interface):

@@ -19,6 +19,7 @@ from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
 from .opening_handshake import SERVER_HEADER, OpeningHandshake, Upgrade
 from .refusal_log import RefusalLog
+from .rooms import AnyGroup
 
 if TYPE_CHECKING:
     import socket
@@ -131,6 +132,26 @@ class ServerConnection(Connection):
         if self.request is None:
             return None
         return self.protocol.forwarded_host or self.request.headers.get("Host")
+
+    @property
+    def hub(self) -> Any:
+        """The :class:`~syncws.pubsub.Hub` that its server or integration has, or ``None``."""
+        return self._opening_handshake.upgrade.hub
+
+    def group(self, name: str) -> AnyGroup:
+        """Return a group of connections that get the same messages; it needn't be created.
+
+        It is a room of the hub, if there is one, or a group of the server's.
+
+        Raises:
+            RuntimeError: there is neither.
+        """
+        if self.hub is not None:
+            room: AnyGroup = self.hub.room(name)
+            return room
+        if self.server is None:
+            raise RuntimeError("there is no hub: give one to what makes this connection, hub=")
+        return self.server.group(name)
 
     def respond(
         self, status: int, text: str | bytes = "", headers: HeadersLike | None = None

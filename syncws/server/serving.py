@@ -13,6 +13,7 @@ from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.origins import SAME_ORIGIN, Origins
 from .capacity import find_capacity
 from .listeners import UnixFile, listen, listen_again, listen_unix
+from .rooms import HasRooms
 from .routing import Router
 from .server_connection import (
     SERVER_HEADER,
@@ -73,6 +74,7 @@ def serve(
     max_connections: int | Literal["process"] | None = "process",
     max_connections_per_address: int | None = None,
     stack_size: int | None = None,
+    hub: HasRooms | None = None,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
     create_protocol: Callable[..., ServerConnection] | None = None,
@@ -163,6 +165,8 @@ def serve(
             takes memory). More is for handlers that recurse, less for where the sum is limited
             (``ulimit -v``); what overflows its stack crashes the process. Threads that the program
             starts at the same moment as the server may get such a stack, too.
+        hub: the :class:`~syncws.pubsub.Hub` whose rooms the groups of its connections are, over all
+            processes that use the same one. The program closes it.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`ServerConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.

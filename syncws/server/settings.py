@@ -18,6 +18,7 @@ from ..sansio.origins import SAME_ORIGIN, Origins
 from ..sansio.server_protocol import ServerProtocol
 from .adapting import adapt_handler, adapt_select_subprotocol, in_turn
 from .callables import refuse_coroutine
+from .rooms import HasRooms
 from .routing import Router
 from .server_connection import (
     SERVER_HEADER,
@@ -63,6 +64,7 @@ def make_settings(
     extra_headers: ExtraHeaders = None,
     server_header: str | None = SERVER_HEADER,
     idle_timeout: float | None = None,
+    hub: HasRooms | None = None,
     max_size: MaxSize = 2**20,
     max_header_size: int | None = MAX_HEADER_SIZE,
     max_body_size: int | None = 2**16,
@@ -85,6 +87,7 @@ def make_settings(
         extra_headers: see there.
         server_header: see there.
         idle_timeout: see there.
+        hub: see there.
         max_size: see there.
         max_header_size: see there.
         max_body_size: see there.
@@ -124,8 +127,15 @@ def make_settings(
         adapt_select_subprotocol(select_subprotocol, subprotocols),
         router,
         None if trusted_proxies is None else TrustedProxies(trusted_proxies),
+        _check_hub(hub),
     )
     return Settings(options, upgrade, make_protocol)
+
+
+def _check_hub(hub: HasRooms | None) -> HasRooms | None:
+    if hub is not None and not hasattr(hub, "room"):
+        raise TypeError(f"hub= is a syncws.pubsub.Hub, not {hub!r}")
+    return hub
 
 
 #: Names of the arguments above, and of those that they stand for.

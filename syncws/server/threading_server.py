@@ -24,6 +24,7 @@ from .entrance import Entrance
 from .groups import Group
 from .handling import Handling
 from .refusal_log import RefusalLog
+from .rooms import AnyGroup
 from .roster import Roster
 from .server_connection import Handler, ServerConnection, Upgrade
 from .shutdown import INTERRUPTED_TIMEOUT, Shutdown, check_close, check_stop
@@ -229,12 +230,15 @@ class ThreadingServer(Base):
         """The open connections, as of now; not those that are closing."""
         return {connection for connection in self._roster.known() if connection.open}
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> AnyGroup:
         """Return the group of this name: connections that get the same messages.
 
-        It needn't be created or removed.
+        It needn't be created or removed. With a ``hub`` it is one of the hub's rooms, which all
+        processes share that use the same one.
         """
-        return Group(name, self._roster.groups)
+        hub = self._upgrade.hub
+        found: AnyGroup = Group(name, self._roster.groups) if hub is None else hub.room(name)
+        return found
 
     def register(self, connection: ServerConnection) -> None:
         """Adopt a connection accepted elsewhere: shutting down closes it too."""

@@ -1,13 +1,15 @@
 """Rooms: their members get each message once, in one order, wherever it was published."""
 
+import contextlib
 import itertools
 import json
 import threading
 
 import pytest
 from support.pairs import SOON, run, wait_until
+from support.serving import serving
 
-from syncws import PayloadTooBig
+from syncws import PayloadTooBig, connect
 from syncws.exceptions import ConnectionClosed, InvalidState
 from syncws.pubsub import Hub, MemoryBackend, Position
 from syncws.testing import pair
@@ -290,3 +292,80 @@ def test_stats(make_hub, join):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Hub(**arguments)
+
+
+# --- programs that listen, servers and groups ---
+
+
+def test_listening(make_hub, join):
+    room = make_hub().room("r")
+    room.publish("before")
+    client = join(room)
+    with room.listen() as entries:
+        position = room.publish("a")
+        room.publish(b"b")
+        assert [next(entries).message for _ in range(2)] == ["a", b"b"]
+        assert len(room) == 1
+        with room.listen(since=str(position), timeout=0.05) as others:
+            assert [entry.message for entry in others] == [b"b"]
+    assert list(entries) == []
+    assert receive(client, 2) == ["a", b"b"]
+    wait_until(lambda: len(room._hub._rooms.find("r").members) == 1)
+
+
+def test_listening_ends_with_the_hub(make_hub):
+    hub = make_hub()
+    result = run(list, hub.room("r").listen())
+    hub.room("r").publish("a")
+    hub.publish("r", "b")
+    wait_until(lambda: hub.stats().received == 2)
+    hub.close()
+    assert [entry.message for entry in result.result()] == ["a", "b"]
+
+
+def test_listening_since_what_is_gone(make_hub):
+    room = make_hub(history=5).room("r")
+    position = room.publish("0")
+    for _ in range(3):
+        room._hub.publish_many([("r", "x")] * 200)
+    with pytest.raises(LookupError):
+        room.listen(since=position)
+    assert not room._hub._rooms.snapshot()
+
+
+def test_a_server_with_a_hub(make_hub):
+    def handler(ws):
+        group = ws.group("all")
+        assert ws.hub is hub
+        assert ws.server.group("all").add(ws)
+        assert ws in group
+        for message in ws:
+            group.publish(message)
+
+    hub = make_hub()
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serving(handler, hub=hub)) for _ in range(2)]
+        one, two = [stack.enter_context(connect(server.uri)) for server in servers]
+        wait_until(lambda: len(hub.room("all")) == 2)
+        one.send("a")
+        assert one.recv(SOON) == two.recv(SOON) == "a"
+        servers[0].group("all").broadcast("b")
+        assert one.recv(SOON) == two.recv(SOON) == "b"
+
+
+def test_groups_without_a_hub_are_used_in_the_same_way():
+    def handler(ws):
+        ws.group("all").add(ws)
+        for message in ws:
+            ws.group("all").publish(message)
+
+    with serving(handler) as server, connect(server.uri) as ws:
+        ws.send("a")
+        assert ws.recv(SOON) == "a"
+
+
+def test_a_connection_without_server_and_hub_has_no_groups():
+    with pair() as ends, pytest.raises(RuntimeError, match="no hub"):
+        ends.server.group("r")
+    with pytest.raises(TypeError, match="hub= is a"):
+        pair(server_options={"hub": "redis://localhost"})
