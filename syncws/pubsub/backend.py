@@ -205,5 +205,5 @@ class Backend(abc.ABC):
         """Let go of everything; calls that block return. Idempotent."""
 
     @abc.abstractmethod
-    def after_fork(self) -> None:
-        """Forget, in a forked child, what only the parent may use."""
+    def after_fork(self, node: str) -> None:
+        """Begin anew in a forked child, for a hub with this name: what is open is the parent's."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
 from ..aliases import BytesLike, DataLike, LoggerLike
 from ..exceptions import HubError, HubUnavailable, InvalidState, PayloadTooBig
+from ..locks import make_rlock
 from ..threaded import lifecycle
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline, clock
@@ -128,23 +131,29 @@ class Hub:
                 raise ValueError(f"{name} must be positive, got {value!r}")
         if slow_peers not in ("close", "skip"):
             raise ValueError(f"slow_peers is 'close' or 'skip', not {slow_peers!r}")
-        self.node = uuid.uuid4().hex[:16]
+        self.node = _make_name()
         self.backend = _make_backend(url, self.node, history=history, ttl=ttl, prefix=prefix)
         self.logger = GuardedLogger(logger or logging.getLogger("syncws.hub"))
         self._publish_timeout = publish_timeout
         self._on_resync = on_resync
         self._local_when_lost = local_when_lost
         self._presence = Presence(self, lifetime, on_join, on_leave)
-        self._rooms = LocalRooms(self._presence.left, envelope, slow_peers)
-        # Held while threads are started. Not waited for with any other lock.
-        self._starting = threading.Lock()
-        self._reader: threading.Thread | None = None
-        self._filled = threading.Event()  # there are rooms to read for, or it is closed
-        self._closed = Latch()
+        self._rooms = LocalRooms(self._presence.left, envelope, slow_peers, self.logger)
+        self._begin()
+        _hubs.add(self)
         # Written by the thread that reads, but for the first:
         self._published = self._received = self._gaps = self._losses = 0
         self._lost_at: float | None = None
         self._caught_up_at = clock()
+
+    def _begin(self) -> None:
+        """Begin without threads: at first, and in a forked child."""
+        # Held while threads are started. Re-entrant, because a signal handler may use the hub while
+        # the main thread does. Not waited for with any other lock.
+        self._starting = make_rlock()
+        self._reader: threading.Thread | None = None
+        self._filled = threading.Event()  # there are rooms to read for, or it is closed
+        self._closed = Latch()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.node} by {self.backend!r}>"
@@ -432,12 +441,32 @@ class Hub:
         self._presence.close(deadline)
 
     def after_fork(self) -> None:
-        """Become closed in a forked child, which has none of the threads."""
-        self._closed.set()
-        self._reader = None
+        """Begin anew in a forked child: threads and members are the parent's."""
+        is_closed = self._closed.is_set()
+        self.node = _make_name()
+        self._begin()
         self._rooms.after_fork()
         self._presence.after_fork()
-        self.backend.after_fork()
+        self.backend.after_fork(self.node)
+        if is_closed:
+            self._stop()
+
+
+def _make_name() -> str:
+    return uuid.uuid4().hex[:16]
+
+
+#: All hubs. In a forked child each must have a name of its own, whether or not it has begun.
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for hub in list(_hubs):
+        hub.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _make_backend(

@@ -41,16 +41,17 @@ class Listener(Iterator[Entry]):
 
     def __next__(self) -> Entry:
         try:
-            entry = self._entries.get(timeout=self._timeout) if self.open else None
+            entry = self._entries.get(timeout=self._timeout)
         except queue.Empty:
             entry = None
         if entry is None:
             self.close()
+            self._entries.put(None)  # for the next step
             raise StopIteration
         return entry
 
     def close(self) -> None:
-        """Leave the room, and end the iteration. Idempotent; any thread may call it."""
+        """Leave the room; the iteration ends after what is there. Idempotent; any thread."""
         if self.open:
             self.open = False
             self._leave()

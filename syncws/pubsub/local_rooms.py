@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Callable, Union
 
-from ..aliases import DataLike
+from ..aliases import DataLike, LoggerLike
 from ..locks import make_rlock
 from ..server.broadcasting import broadcast
 from ..threaded.blocking import forget_owner
@@ -84,14 +84,20 @@ class LocalRooms:
         left: called with a room's name and a member that isn't there any more; must not block.
         envelope: makes what a connection is sent of an entry; ``None`` sends its message.
         slow_peers: as for :func:`~syncws.broadcast`.
+        logger: where to log what the program's ``envelope`` does wrong.
     """
 
     def __init__(
-        self, left: Callable[[str, Member], None], envelope: Envelope | None, slow_peers: str
+        self,
+        left: Callable[[str, Member], None],
+        envelope: Envelope | None,
+        slow_peers: str,
+        logger: LoggerLike,
     ) -> None:
         self._left = left
         self._envelope = envelope
         self._slow_peers = slow_peers
+        self._logger = logger
         # Guards all below, for a few instructions; sending what doesn't block counts as one.
         # Re-entrant, because a signal handler may use rooms while the main thread does. Nothing
         # takes it that has a connection's locks.
@@ -241,7 +247,11 @@ class LocalRooms:
             if entry.kind != Kind.MESSAGE:
                 continue
             if connections:
-                broadcast(connections, self.wrap(name, entry), slow_peers=self._slow_peers)
+                try:
+                    message = self.wrap(name, entry)
+                    broadcast(connections, message, slow_peers=self._slow_peers)
+                except Exception:  # the other messages must not be lost for this one
+                    self._logger.exception("a message of room %r can't be sent", name)
             for listener in listeners:
                 listener._put(entry)
 

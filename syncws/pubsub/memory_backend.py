@@ -156,7 +156,7 @@ class MemoryBackend(Backend):
         """See :meth:`Backend.close`."""
         self.wake()
 
-    def after_fork(self) -> None:
+    def after_fork(self, node: str) -> None:
         """See :meth:`Backend.after_fork`."""
         self._changed = threading.Condition(make_rlock())
 

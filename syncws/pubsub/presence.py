@@ -52,6 +52,7 @@ class Presence:
         # Those who left, and whom nobody was told of yet. Its methods are atomic, so that a
         # connection's end waits for nothing.
         self._gone: deque[tuple[str, Member]] = deque()
+        self._untold: deque[Post] = deque()  # of the thread; those who are removed, too
         self._news = threading.Event()
         self._closing = self._has_beaten = False
         self._thread: threading.Thread | None = None
@@ -112,8 +113,9 @@ class Presence:
     def after_fork(self) -> None:
         """Forget everything in a forked child."""
         self._gone.clear()
+        self._news = threading.Event()
         self._thread = None
-        self._closing = True
+        self._closing = self._has_beaten = False
 
     def _run(self) -> None:
         while True:
@@ -138,10 +140,11 @@ class Presence:
                     return
 
     def _tell_gone(self) -> None:
-        while self._gone:
-            room, member = self._gone[0]
-            self._remove(room, member)
-            self._gone.popleft()
+        while self._gone or self._untold:
+            if not self._untold:
+                self._remove(*self._gone[0])
+                self._gone.popleft()
+            self._tell_all()
 
     def _beat(self) -> None:
         rooms = list(self._hub._rooms.snapshot())
@@ -163,11 +166,16 @@ class Presence:
             for member in members:
                 if member.node not in living:
                     self._remove(name, member)
+        self._tell_all()
 
     def _remove(self, room: str, member: Member) -> None:
-        backend = self._hub.backend
-        if backend.leave(room, member):
-            backend.publish([Post(room, _dump(member), Kind.LEAVE)], TELL_TIMEOUT)
+        if self._hub.backend.leave(room, member):
+            self._untold.append(Post(room, _dump(member), Kind.LEAVE))
+
+    def _tell_all(self) -> None:
+        if self._untold:
+            self._hub.backend.publish(list(self._untold), TELL_TIMEOUT)
+            self._untold.clear()
 
 
 def _dump(member: Member) -> str:

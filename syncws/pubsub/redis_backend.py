@@ -79,10 +79,14 @@ class RedisBackend(Backend):
         self._node = node
         self._ttl = max(1, int(ttl * 1000))
         self._prefix = prefix
+        self._is_own = isinstance(url, str)
         self._commands, self._reading = _make_clients(url, node)
         self._publisher = RedisPublisher(
-            self._commands, _errors, self.keys, node, history=history, ttl=self._ttl
+            self._commands, _errors, self.keys, history=history, ttl=self._ttl
         )
+        self._publisher.renew(node)
+        timeout = self._reading.get_connection_kwargs().get("socket_timeout")
+        self._longest = None if timeout is None else timeout / 2
         self._epoch: str | None = None
         self._page = PAGE
         self._most_rooms: int | None = None
@@ -93,7 +97,6 @@ class RedisBackend(Backend):
         # Guards the flag below, so that a reader is woken once.
         self._lock = threading.Lock()
         self._is_woken = False
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._commands!r}>"
@@ -168,7 +171,9 @@ class RedisBackend(Backend):
         }
         wake = f"{self._prefix}wake:{self._node}".encode()
         streams[wake] = self._woken
-        block = int(timeout * 1000) if len(rooms) == len(since) else None
+        if self._longest is not None:
+            timeout = min(timeout, self._longest)
+        block = max(1, int(timeout * 1000)) if len(rooms) == len(since) else None
         try:
             with _errors():
                 found = self._reading.xread(streams, count=self._page, block=block)
@@ -302,17 +307,20 @@ class RedisBackend(Backend):
 
     def close(self) -> None:
         """See :meth:`Backend.close`."""
-        self._closed = True
         with contextlib.suppress(Exception):
             self._commands.delete(f"{self._prefix}node:{self._node}")
-        for client in (self._commands, self._reading):
+        for client in (self._commands, self._reading) if self._is_own else ():
             with contextlib.suppress(Exception):
                 client.close()
 
-    def after_fork(self) -> None:
-        """Connections are made anew in a child by redis-py's pools, which look at the process."""
+    def after_fork(self, node: str) -> None:
+        """See :meth:`Backend.after_fork`. redis-py makes connections of its own in a child."""
+        self._node = node
+        self._woken = "0-0"
+        self._parts = {}
+        self._is_woken = False
         self._lock = threading.Lock()
-        self._publisher.after_fork()
+        self._publisher.renew(node)
 
     # --- what entries are ---
 
@@ -411,9 +419,10 @@ def _make_clients(url: Any, node: str) -> tuple[Any, Any]:
         options: dict[str, Any] = {
             "client_name": name,
             "socket_connect_timeout": COMMAND_TIMEOUT,
-            "socket_keepalive": True,
             "retry": retry,
         }
+        if not url.startswith("unix:"):
+            options["socket_keepalive"] = True
         commands = redis.Redis.from_url(url, socket_timeout=COMMAND_TIMEOUT, **options)
         reading = redis.Redis.from_url(url, socket_timeout=2 * COMMAND_TIMEOUT, **options)
         return commands, reading

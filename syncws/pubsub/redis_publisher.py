@@ -68,15 +68,19 @@ class _Job:
     """What a thread wants to publish.
 
     Attributes:
-        posts: keys and arguments of the script, for each.
-        results: what it returned, once that is done.
+        calls: keys and arguments of the script, for each post; the first argument is its number.
+        results: what the script returned, once it is done.
         error: why it is not done, or ``None``.
+        abandoned: whether its thread has given up.
     """
 
-    def __init__(self, posts: list[tuple[list[str], list[Any]]]) -> None:
-        self.posts = posts
+    __slots__ = ("abandoned", "calls", "error", "results")
+
+    def __init__(self, calls: list[tuple[list[str], list[Any]]]) -> None:
+        self.calls = calls
         self.results: list[str] | None = None
         self.error: HubError | None = None
+        self.abandoned = False
 
     @property
     def is_over(self) -> bool:
@@ -91,7 +95,6 @@ class RedisPublisher:
         client: the client for commands.
         errors: makes a context in which redis-py's exceptions become ours.
         keys: returns a room's keys.
-        node: the hub's name.
         history: entries of each room that are kept, more or less.
         ttl: milliseconds after which a room that nobody uses is forgotten.
     """
@@ -101,65 +104,60 @@ class RedisPublisher:
         client: Any,
         errors: Callable[[], AbstractContextManager[None]],
         keys: Callable[[str], tuple[str, str, str]],
-        node: str,
         *,
         history: int,
         ttl: int,
     ) -> None:
         self._client = client
+        self._errors = errors
         self._keys = keys
-        self._node = node
         self._history = history
         self._ttl = ttl
-        self._errors = errors
         self._sha = sha1(SCRIPT.encode()).hexdigest()  # as Redis calls it
-        self._make_locks()
+        self.renew("")
 
-    def _make_locks(self) -> None:
-        # Guards the two below, for a few instructions.
-        self._lock = threading.Lock()
+    def renew(self, node: str) -> None:
+        """Begin anew, with a name that no hub has had: at first, and in a forked child."""
+        self._node = node
+        # What waits, in order; only methods that are atomic are called.
         self._queue: deque[_Job] = deque()
-        self._number = 0
-        # Held by the thread that sends, for as long as that takes. Never waited for with the other.
+        # Held by the thread that sends, for as long as that takes. It alone uses what follows, and
+        # takes jobs from the queue.
         self._sending = threading.Lock()
+        self._sender: int | None = None
+        self._taken: list[_Job] = []  # from the queue; perhaps they were sent before
+        self._number = 0
 
     def publish(self, posts: Sequence[Post], timeout: float) -> list[str]:
         """Add entries in this order; return the offset after each.
 
         Raises:
-            HubError: the server refuses.
+            HubError: the server refuses; or this is a signal handler that has interrupted this
+                very method, which can't wait for what it has interrupted.
             HubUnavailable: it can't be reached in time.
         """
+        if self._sender == threading.get_ident():
+            raise HubError("a signal handler can't publish while the main thread does")
         deadline = Deadline(timeout)
-        calls = [self._make_call(post) for post in posts]
-        with self._lock:
-            for _, arguments in calls:
-                self._number += 1
-                arguments[0] = self._number
-            job = _Job(calls)
-            self._queue.append(job)
+        job = _Job([self._make_call(post) for post in posts])
+        self._queue.append(job)
         try:
             while not job.is_over:
                 if not self._sending.acquire(timeout=deadline.lock_timeout()):
                     raise HubUnavailable("Redis did not answer in time")
                 try:
+                    self._sender = threading.get_ident()
                     self._send(job, deadline)
                 finally:
+                    self._sender = None
                     self._sending.release()
-        except BaseException as exc:  # by a signal handler, perhaps
-            self._forget(job)
-            if job.results is None:
-                raise
-            if not isinstance(exc, HubUnavailable):
-                raise
+        except BaseException:
+            job.abandoned = True
+            raise
         if job.error is not None:
             raise job.error
         assert job.results is not None
         return job.results
-
-    def after_fork(self) -> None:
-        """Forget, in a forked child, what threads of the parent's wanted to publish."""
-        self._make_locks()
 
     def _make_call(self, post: Post) -> tuple[list[str], list[Any]]:
         stream, counter, _ = self._keys(post.room)
@@ -177,56 +175,69 @@ class RedisPublisher:
                 arguments += [b"T" if is_text else b"B", b"%d/%d\n%b" % (i, len(parts), part)]
         return [stream, counter, f"{stream}:p:{self._node}"], arguments
 
-    def _forget(self, job: _Job) -> None:
-        with self._lock:
-            if job in self._queue:
-                self._queue.remove(job)
-
     def _send(self, own: _Job, deadline: Deadline) -> None:
-        """Send what waits, up to the own job. With the lock for that."""
-        while not own.is_over:
-            jobs = []
-            count = 0
-            with self._lock:
-                for job in self._queue:  # the oldest first: the numbers must come in order
-                    jobs.append(job)
-                    count += len(job.posts)
-                    if count >= MOST_POSTS:
-                        break
-            error = self._try(jobs)
-            if error is None:
-                for job in jobs:
-                    self._forget(job)
-                continue
-            if deadline.expired or not isinstance(error, HubUnavailable):
-                raise error
-            threading.Event().wait(min(BACK_OFF, deadline.remaining() or 0.0))
+        """Send what waits, until the own job is done. With the lock for that.
 
-    def _try(self, jobs: list[_Job]) -> HubError | None:
-        """Send jobs; return why that failed, if it did."""
-        try:
-            with self._errors():
+        Raises:
+            HubError: the server refuses all of it.
+            HubUnavailable: it can't be reached in time; whoever sends next sends that again.
+        """
+        while not own.is_over:
+            self._take()
+            try:
+                self._try(self._taken)
+                self._taken = []
+            except HubUnavailable:
+                if deadline.expired:
+                    raise
+                threading.Event().wait(min(BACK_OFF, deadline.remaining() or 0.0))
+            except HubError as exc:
+                for job in self._taken:
+                    job.error = exc
+                self._taken = []
+
+    def _take(self) -> None:
+        """Take jobs from the queue, the oldest first, and give them numbers in that order."""
+        self._taken = [job for job in self._taken if not (job.abandoned or job.is_over)]
+        count = sum(len(job.calls) for job in self._taken)
+        while self._queue and count < MOST_POSTS:
+            job = self._queue.popleft()
+            if not job.abandoned:
+                for _, arguments in job.calls:
+                    self._number += 1
+                    arguments[0] = self._number
+                count += len(job.calls)
+                self._taken.append(job)
+
+    def _try(self, jobs: list[_Job]) -> None:
+        """Send jobs, and note what became of each.
+
+        Raises:
+            HubError: the server refuses all of it.
+            HubUnavailable: it can't be reached.
+        """
+        with self._errors():
+            answers = self._run(jobs)
+            kinds = {type(answer).__name__: answer for answer in answers}
+            if "NoScriptError" in kinds:
+                self._client.script_load(SCRIPT)
                 answers = self._run(jobs)
-                if any(type(answer).__name__ == "NoScriptError" for answer in answers):
-                    self._client.script_load(SCRIPT)
-                    answers = self._run(jobs)
-        except HubError as exc:
-            return exc
+            elif "BusyLoadingError" in kinds:  # it has just started
+                raise kinds["BusyLoadingError"]
         for job in jobs:
-            own, answers = answers[: len(job.posts)], answers[len(job.posts) :]
+            own, answers = answers[: len(job.calls)], answers[len(job.calls) :]
             wrong = [answer for answer in own if isinstance(answer, Exception)]
             if wrong:
                 job.error = HubError(f"Redis refuses: {wrong[0]}")
                 job.error.__cause__ = wrong[0]
             else:
                 job.results = [answer.decode() for answer in own]
-        return None
 
     def _run(self, jobs: list[_Job]) -> list[Any]:
         """Call the script for all that these jobs publish; return what it returned."""
         pipeline = self._client.pipeline(transaction=False)
         for job in jobs:
-            for keys, arguments in job.posts:
+            for keys, arguments in job.calls:
                 pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         return answers

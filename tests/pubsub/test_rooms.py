@@ -369,3 +369,31 @@ def test_a_connection_without_server_and_hub_has_no_groups():
         ends.server.group("r")
     with pytest.raises(TypeError, match="hub= is a"):
         pair(server_options={"hub": "redis://localhost"})
+
+
+def test_an_envelope_that_fails_loses_one_message(make_hub, join, caplog):
+    def envelope(room, entry):
+        if entry.message == "bad":
+            raise RuntimeError("in envelope")
+        return None if entry.message == "wrong" else entry.message
+
+    room = make_hub(envelope=envelope).room("r")
+    client = join(room)
+    room._hub.publish_many([("r", message) for message in ("a", "bad", "wrong", "b")])
+    assert receive(client, 2) == ["a", "b"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "in envelope" in caplog.text
+
+
+def test_memory_of_rooms_that_nobody_uses(join):
+    with Hub(ttl=0.05) as hub:
+        steady = hub.room("steady")
+        client = join(steady)
+        position = hub.publish("passing", "a")
+        steady.publish("0")
+        hub._presence._news.set()  # the next sign of life, with the rooms in use
+        wait_until(lambda: hub.publish("other", "x") and "passing" not in hub.backend._streams)
+        assert hub.room("passing").history() == []
+        with pytest.raises(LookupError):
+            hub.room("passing").listen(since=position)
+        assert receive(client, 1) == ["0"]

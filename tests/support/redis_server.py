@@ -16,13 +16,12 @@ START_TIMEOUT = 20
 class RedisServer:
     """Started at once; ``stop()`` and ``start()`` again keep what it has confirmed."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, command=None):
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [
-            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
-            *("--dir", str(directory), "--appendonly", "yes", "--appendfsync", "always", *options),
-        ]
+        keep = ("--save", "", "--appendonly", "yes", "--appendfsync", "always", *options)
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory))
+        self._command = [*(command or ("redis-server",)), *place, *(() if command else keep)]
         self._process = None
         self.start()
 
