@@ -76,7 +76,7 @@ def test_functions_that_raise_stop_nothing(make_hub, caplog):
         room.add(ends.server, data="Ann")
         room.publish("message")
         assert ends.client.recv(SOON) == "message"
-    assert "in on_join" in caplog.text
+        wait_until(lambda: "in on_join" in caplog.text)
 
 
 KILLED = """

@@ -278,13 +278,11 @@ def test_local_rooms_when_it_was_never_there(server, ends, local):
 
 def test_a_wrong_password(tmp_path):
     with RedisServer(tmp_path, "--requirepass", "secret") as server:
-        server.command("PING")
         for url in (server.url, server.url.replace("://", "://:wrong@")):
-            with Hub(url) as hub, pytest.raises(HubError, match=r"refuses.*(auth|password)(?i:)"):
+            with Hub(url) as hub, pytest.raises(HubError, match=r"(?i)refuses.*(auth|password)"):
                 hub.publish("r", "a")
         with Hub(server.url.replace("://", "://:secret@")) as hub:
             hub.publish("r", "a")
-        server.password = "secret"
 
 
 def test_a_replica_that_is_read_only(server, tmp_path):

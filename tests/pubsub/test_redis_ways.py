@@ -189,7 +189,7 @@ def test_a_program_that_does_not_close_its_hub_ends(redis_server, tmp_path, how)
     else:
         assert (program.returncode, errors) == (0, "")
     with Hub(redis_server.url, prefix=tmp_path.name) as hub:
-        assert hub.room("r").present() == []
+        wait_until(lambda: hub.room("r").present() == [], 30)
 
 
 def test_publishing_from_a_signal_handler(redis_server, tmp_path):

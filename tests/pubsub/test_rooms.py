@@ -389,7 +389,7 @@ def test_memory_of_rooms_that_nobody_uses(join):
     with Hub(ttl=0.05) as hub:
         steady = hub.room("steady")
         client = join(steady)
-        position = hub.publish("passing", "a")
+        position, _ = hub.publish_many([("passing", "a"), ("passing", "b")])
         steady.publish("0")
         hub._presence._news.set()  # the next sign of life, with the rooms in use
         wait_until(lambda: hub.publish("other", "x") and "passing" not in hub.backend._streams)
