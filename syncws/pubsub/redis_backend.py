@@ -138,11 +138,14 @@ class RedisBackend(Backend):
         with _errors():
             parts = _Parts(last_id)
             entries: list[Entry] = []
-            newest = 0
             while not entries:
-                found = self._commands.xrange(stream, min=f"({parts.last_id}", count=limit)
+                # As of one moment: what is published in between is nothing that is missing.
+                pipeline = self._commands.pipeline(transaction=True)
+                pipeline.xrange(stream, min=f"({parts.last_id}", count=limit)
+                pipeline.get(counter)
+                found, count = pipeline.execute()
+                newest = int(count or 0)
                 if not found:
-                    newest = int(self._commands.get(counter) or 0)
                     break
                 entries = self._decode(found, parts)  # none: parts of a long message
         complete = is_ours and (entries[0].number == number + 1 if entries else newest == number)

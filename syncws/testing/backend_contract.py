@@ -20,6 +20,9 @@ __all__ = ["BackendContract"]
 #: Seconds that nothing here may take.
 TIMEOUT = 20.0
 
+#: Messages that are published while another thread reads.
+MANY = 1000
+
 
 class BackendContract:
     """Tests of a backend; each makes one or more, and uses rooms of its own."""
@@ -112,6 +115,25 @@ class BackendContract:
         last_but_one = self._read(backend, positions[-2])
         assert last_but_one.complete
         assert [entry.message for entry in last_but_one.entries] == ["999"]
+
+    def test_nothing_is_missed_at_the_end_while_others_publish(self) -> None:
+        """Reading from there is complete, whether something came at that moment or not."""
+        backend = self._make()
+        position, _ = backend.newest(self.room)
+        publishing = threading.Thread(
+            target=lambda: [self._publish(backend, "x") for _ in range(MANY)]
+        )
+        publishing.start()
+        received = 0
+        try:
+            while received < MANY:
+                batch = self._read(backend, position)
+                assert batch.complete
+                received += len(batch.entries)
+                if batch.entries:
+                    position = batch.entries[-1].position
+        finally:
+            publishing.join()
 
     def test_positions_of_another_stream_are_refused(self) -> None:
         """Those of an engine that has lost everything since, say, and what was never one."""
