@@ -53,6 +53,9 @@ PAGE = 256
 #: Times that reading must succeed before more is read at once again.
 STEADY = 100
 
+#: The epoch of a position where it can't be asked for: whoever comes back with it starts anew.
+UNKNOWN = "unknown"
+
 #: What an entry's field says it is.
 KINDS = {b"t": Kind.MESSAGE, b"b": Kind.MESSAGE, b"j": Kind.JOIN, b"l": Kind.LEAVE}
 
@@ -112,7 +115,10 @@ class RedisBackend(Backend):
     def publish(self, posts: Sequence[Post], timeout: float) -> list[Position]:
         """See :meth:`Backend.publish`."""
         ids = self._publisher.publish(posts, timeout)
-        epoch = self._find_epoch()
+        try:
+            epoch = self._find_epoch()
+        except HubUnavailable:
+            epoch = UNKNOWN  # it is published all the same
         return [Position(epoch, offset) for offset in ids]
 
     def newest(self, room: str) -> tuple[Position, int]:
@@ -328,12 +334,13 @@ class RedisBackend(Backend):
     # --- what entries are ---
 
     def _find_epoch(self) -> str:
-        if self._epoch is None:
+        epoch = self._epoch  # another thread may forget it meanwhile
+        if epoch is None:
             with _errors():
                 key = f"{self._prefix}epoch"
                 self._commands.set(key, uuid.uuid4().hex[:16], nx=True)
-                self._epoch = self._commands.get(key).decode()
-        return self._epoch
+                self._epoch = epoch = self._commands.get(key).decode()
+        return epoch
 
     def _position(self, last_id: str, number: int) -> Position:
         return Position(self._find_epoch(), f"{last_id}-{number}")

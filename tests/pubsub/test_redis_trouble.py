@@ -215,6 +215,25 @@ def test_publishing_while_it_is_away(server, ends):
         assert [entry.message for entry in hub.room("r").history()] == ["b"]
 
 
+def test_what_is_published_is_so_even_if_it_goes_away_then(server):
+    with Hub(server.url, publish_timeout=60) as hub:
+        first = hub.publish("r", "a")
+        publish = hub.backend._publisher.publish
+
+        def publish_and_lose_it(*args):
+            offsets = publish(*args)
+            server.stop()
+            hub.backend._epoch = None  # as the thread that reads does
+            return offsets
+
+        hub.backend._publisher.publish = publish_and_lose_it
+        position = hub.publish("r", "b")
+        server.start()
+        assert [entry.message for entry in hub.room("r").history()] == ["a", "b"]
+        assert hub.backend.read("r", first, 10).complete
+        assert not hub.backend.read("r", position, 10).complete
+
+
 def test_many_threads_publish_while_it_is_away(server):
     with Hub(server.url, publish_timeout=30) as hub:
         server.stop()
