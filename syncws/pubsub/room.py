@@ -81,11 +81,9 @@ class Room:
             HubUnavailable: the backend could not be reached in time; the connection is no member.
             ConnectionClosed: it was closed while it caught up.
             TypeError: ``data`` isn't anything that JSON can express.
-            ValueError: ``since`` isn't a position.
+            ValueError: ``since`` isn't a position, whatever else it is: clients send it.
         """
-        if isinstance(since, str):
-            since = Position.parse(since)
-        return self._hub._add(self.name, connection, since, data)
+        return self._hub._add(self.name, connection, _parse(since), data)
 
     def discard(self, connection: Connection) -> None:
         """Make a connection no member any more. Never blocks; idempotent."""
@@ -149,11 +147,10 @@ class Room:
         Raises:
             HubError: as for :meth:`add`; so for ``since``.
             LookupError: what came after ``since`` isn't all there any more.
+            ValueError: as for :meth:`add`.
         """
-        if isinstance(since, str):
-            since = Position.parse(since)
         listener = Listener(timeout)
-        if not self._hub._add(self.name, listener, since, None):
+        if not self._hub._add(self.name, listener, _parse(since), None):
             listener.close()
             raise LookupError("messages since that position are not there any more")
         return listener
@@ -170,3 +167,11 @@ class Room:
             raise ValueError(f"limit must be at least 1, got {limit!r}")
         entries = self._hub.backend.last(self.name, limit)
         return [entry for entry in entries if entry.kind == Kind.MESSAGE]
+
+
+def _parse(since: Position | str | None) -> Position | None:
+    if since is None or isinstance(since, Position):
+        return since
+    if not isinstance(since, str):
+        raise ValueError(f"{since!r} isn't a position")
+    return Position.parse(since)

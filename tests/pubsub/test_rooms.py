@@ -154,9 +154,18 @@ def test_catching_up_with_what_is_not_there_any_more(make_hub, join):
     assert receive(client, 1) == ["live"]
     join(room, since=Position("another", "1-0-1"))
     assert join.results == [False, False]
-    with pytest.raises(ValueError, match="position"):
-        join(room, since="nonsense")
     assert len(room) == 2
+
+
+@pytest.mark.parametrize("since", ["nonsense", "", "/", 5, ["a", "b"], {"epoch": "a"}])
+def test_catching_up_with_what_is_no_position(make_hub, join, since):
+    """Whatever a client may have sent as one."""
+    room = make_hub().room("r")
+    with pytest.raises(ValueError, match="position"):
+        join(room, since=since)
+    with pytest.raises(ValueError, match="position"):
+        room.listen(since=since)
+    assert len(room) == 0
 
 
 def test_catching_up_while_others_publish_at_full_speed(make_hub, join):
