@@ -165,8 +165,13 @@ class Room:
         """
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit!r}")
-        entries = self._hub.backend.last(self.name, limit)
-        return [entry for entry in entries if entry.kind == Kind.MESSAGE]
+        count = limit
+        while True:
+            entries = self._hub.backend.last(self.name, count)
+            messages = [entry for entry in entries if entry.kind == Kind.MESSAGE]
+            if len(messages) >= limit or len(entries) < count:
+                return messages[-limit:]
+            count *= 4  # joins and leaves are among them
 
 
 def _parse(since: Position | str | None) -> Position | None:

@@ -51,6 +51,20 @@ def test_those_who_come_and_go_are_told(make_hub):
     assert [entry.message for entry in room.history()] == ["message"]
 
 
+def test_history_has_messages_however_many_come_and_go(make_hub):
+    room = make_hub().room("r")
+    with pair() as watcher, pair() as ends:
+        room.add(watcher.server)
+        for message in "abc":
+            room.publish(message)
+        for _ in range(5):
+            room.add(ends.server, data="Ann")
+            room.discard(ends.server)
+            wait_until(lambda: room.present() == [])
+        assert [entry.message for entry in room.history(2)] == ["b", "c"]
+        assert [entry.message for entry in room.history(4)] == ["a", "b", "c"]
+
+
 def test_all_are_gone_once_a_hub_is_closed(make_hub):
     one, two = make_hub(), make_hub()
     with pair() as ends:
