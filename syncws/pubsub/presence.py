@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Callable
 
 from ..exceptions import HubError
+from ..locks import make_rlock
 from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from .backend import Entry, Kind, Member, Post
@@ -52,8 +53,12 @@ class Presence:
         # Those who left, and whom nobody was told of yet. Its methods are atomic, so that a
         # connection's end waits for nothing.
         self._gone: deque[tuple[str, Member]] = deque()
-        self._untold: deque[Post] = deque()  # of the thread; those who are removed, too
+        self._untold: list[Post] = []  # of those who are removed; with the lock below
         self._news = threading.Event()
+        # Held while a member's coming or going is told, so that who leaves and comes back at once
+        # isn't told of in the other order. Re-entrant, because a signal handler may use rooms while
+        # the main thread does. Nothing takes it that has the rooms' lock.
+        self._telling = make_rlock()
         self._closing = self._has_beaten = False
         self._thread: threading.Thread | None = None
 
@@ -73,8 +78,10 @@ class Presence:
         if not self._has_beaten:  # others must not take it for dead
             self._beat()
         backend = self._hub.backend
-        if backend.join(room, member):
-            backend.publish([Post(room, _dump(member), Kind.JOIN)], TELL_TIMEOUT)
+        with self._telling:
+            self._tell_gone()
+            if backend.join(room, member):
+                backend.publish([Post(room, _dump(member), Kind.JOIN)], TELL_TIMEOUT)
 
     def left(self, room: str, member: Member) -> None:
         """Note that somebody has left a room, to be told soon. Never blocks; any thread."""
@@ -112,6 +119,7 @@ class Presence:
 
     def after_fork(self) -> None:
         """Forget everything in a forked child."""
+        self._telling = make_rlock()
         self._gone.clear()
         self._news = threading.Event()
         self._thread = None
@@ -140,11 +148,12 @@ class Presence:
                     return
 
     def _tell_gone(self) -> None:
-        while self._gone or self._untold:
-            if not self._untold:
-                self._remove(*self._gone[0])
-                self._gone.popleft()
-            self._tell_all()
+        with self._telling:
+            while self._gone or self._untold:
+                if not self._untold:
+                    self._remove(*self._gone[0])
+                    self._gone.popleft()
+                self._tell_all()
 
     def _beat(self) -> None:
         rooms = list(self._hub._rooms.snapshot())
@@ -159,14 +168,15 @@ class Presence:
         """Remove the members of nodes that are dead, from rooms with members here."""
         backend = self._hub.backend
         for name, tracked in self._hub._rooms.tracked().items():
-            if not tracked:
-                continue
+            if not tracked and self._callbacks[Kind.LEAVE] is None:
+                continue  # nobody here wants to know
             members = backend.members(name)
             living = backend.living(sorted({member.node for member in members}))
-            for member in members:
-                if member.node not in living:
-                    self._remove(name, member)
-        self._tell_all()
+            with self._telling:
+                for member in members:
+                    if member.node not in living:
+                        self._remove(name, member)
+                self._tell_all()
 
     def _remove(self, room: str, member: Member) -> None:
         if self._hub.backend.leave(room, member):

@@ -140,3 +140,15 @@ def test_members_of_a_process_that_was_taken_for_dead(redis_server, tmp_path):
         hub.backend._commands.delete(hub.backend.keys("r")[2])
         wait_until(lambda: names(room) == ["Ann"])
         assert json.loads(hub.backend.last("r", 9)[-1].message)["data"] == {"name": "Ann"}
+
+
+def test_who_leaves_and_comes_back_at_once_is_present(make_hub):
+    room = make_hub().room("r")
+    with pair() as ends:
+        for number in range(20):
+            room.add(ends.server, data={"name": f"Ann {number}"})
+            room.discard(ends.server)
+        room.add(ends.server, data={"name": "Ann"})
+        untold = room._hub._presence._gone
+        wait_until(lambda: not untold)
+        assert names(room) == ["Ann"]
