@@ -375,6 +375,7 @@ class Inbox:
     def _count_waiting(self) -> None:
         if self._bells:
             self._bells = [ref for ref in self._bells if ref() is not None]
+        # Setting it is a full fence: what is looked at after that is no older.
         self.queue.waiting = len(self._waiters) + len(self._bells)
 
     def _ring(self) -> None:

@@ -41,7 +41,7 @@ channel_go_direct(Channel *self, PyObject *args)
     self->output = Py_NewRef(output);
     self->backlog = Py_NewRef(backlog);
     self->deep = 1;
-    self->direct = 1;
+    publish(&self->direct, 1);
 #endif
     return PyBool_FromLong(self->direct);
 }
@@ -66,8 +66,8 @@ channel_end_role(Channel *self, PyObject *ignored)
 {
     (void)ignored;
     LOCK(self);
-    self->role = ENDED;
-    self->direct = 0;
+    write_flag(&self->role, ENDED);
+    publish(&self->direct, 0);
     UNLOCK();
     Py_RETURN_NONE;
 }
@@ -91,13 +91,15 @@ channel_was_active(Channel *self, PyObject *ignored)
 static int
 needs_look(Channel *self, int thoroughly)
 {
-    if (!self->direct) {
+    if (!is_published(&self->direct)) {
         return 1;
     }
     if (thoroughly) {
-        if (PyList_GET_SIZE(self->output) || PyByteArray_GET_SIZE(self->backlog) ||
+        /* Without the write lock, and without a lock of the bytearray's. */
+        Py_ssize_t left = read_size(&((PyVarObject *)self->backlog)->ob_size);
+        if (PyList_GET_SIZE(self->output) || left ||
             (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
-            (self->queue->waiting && self->queue->count)) {
+            (read_size(&self->queue->waiting) && read_size(&self->queue->count))) {
             return 1;
         }
         int is_open = protocol_has(self, self->state->str_state, self->open_state);
@@ -169,7 +171,7 @@ channel_take_pending(Channel *self, PyObject *ignored)
     (void)ignored;
     PyObject *pending = self->pending;
     self->pending = NULL;
-    self->has_pending = 0;
+    write_flag(&self->has_pending, 0);
     self->deep = 1;
     return pending == NULL ? PyList_New(0) : pending;
 }
@@ -190,7 +192,7 @@ channel_get_role_is_free(Channel *self, void *closure)
         tls_settle(self);
     }
 #endif
-    return PyBool_FromLong(self->role == FREE);
+    return PyBool_FromLong(read_flag(&self->role) == FREE);
 }
 
 static PyObject *
@@ -265,7 +267,7 @@ channel_traverse(Channel *self, visitproc visit, void *arg)
 static int
 channel_clear(Channel *self)
 {
-    self->direct = 0;
+    self->direct = 0; /* nobody else has a reference any more */
     Py_CLEAR(self->queue);
     Py_CLEAR(self->parser);
     Py_CLEAR(self->pending);
@@ -350,19 +352,19 @@ static PyMethodDef channel_methods[] = {
 };
 
 static PyMemberDef channel_members[] = {
-    {"_batching", T_BOOL, offsetof(Channel, batching), 0, NULL},
-    {"_direct", T_BOOL, offsetof(Channel, direct), READONLY, NULL},
-    {"_ended_reading", T_BOOL, offsetof(Channel, ended), READONLY, NULL},
-    {"_has_output", T_BOOL, offsetof(Channel, has_output), READONLY, NULL},
-    {"_error_number", T_INT, offsetof(Channel, error_number), READONLY, NULL},
-    {"_direct_received", T_ULONGLONG, offsetof(Channel, messages_received), READONLY, NULL},
-    {"_direct_bytes_received", T_ULONGLONG, offsetof(Channel, bytes_received), READONLY, NULL},
-    {"_direct_sent", T_ULONGLONG, offsetof(Channel, messages_sent), READONLY, NULL},
-    {"_direct_bytes_sent", T_ULONGLONG, offsetof(Channel, bytes_sent), READONLY, NULL},
+    {"_error_number", T_INT, offsetof(Channel, error_number), READONLY, NULL}, /* with the role */
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef channel_getset[] = {
+    {"_batching", get_flag_at, set_flag_at, NULL, FIELD(Channel, batching)},
+    {"_direct", get_flag_at, NULL, NULL, FIELD(Channel, direct)},
+    {"_ended_reading", get_flag_at, NULL, NULL, FIELD(Channel, ended)},
+    {"_has_output", get_flag_at, NULL, NULL, FIELD(Channel, has_output)},
+    {"_direct_received", get_counter_at, NULL, NULL, FIELD(Channel, messages_received)},
+    {"_direct_bytes_received", get_counter_at, NULL, NULL, FIELD(Channel, bytes_received)},
+    {"_direct_sent", get_counter_at, NULL, NULL, FIELD(Channel, messages_sent)},
+    {"_direct_bytes_sent", get_counter_at, NULL, NULL, FIELD(Channel, bytes_sent)},
     {"_queue", (getter)channel_get_queue, (setter)channel_set_queue, NULL, NULL},
     {"_has_leftover", (getter)channel_get_leftover, NULL, NULL, NULL},
     {"_lost_role", (getter)channel_get_lost_role, NULL, NULL, NULL},

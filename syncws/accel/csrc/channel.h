@@ -3,21 +3,23 @@
 #ifndef SYNCWS_CHANNEL_H
 #define SYNCWS_CHANNEL_H
 
+#include "atomics.h"
 #include "speedups.h"
 
 /* Whether there is something that may not be inflated yet. */
 static inline int
 holds(const Channel *self)
 {
-    return self->held != NULL && PyList_GET_SIZE(self->held) > 0;
+    return read_flag(&self->holds);
 }
 
 /* Whether Python code has to look at something that was read. What is held comes before the end. */
 static inline int
 has_leftover(const Channel *self)
 {
-    int at_the_end = self->ended || (self->parser != NULL && self->parser->error != NULL);
-    return self->has_pending || (at_the_end && !holds(self));
+    int at_the_end = read_flag(&self->ended) ||
+                     (self->parser != NULL && read_object(&self->parser->error) != NULL);
+    return read_flag(&self->has_pending) || (at_the_end && !holds(self));
 }
 
 /* Called by the parser: queue a message, or keep what Python code has to look at, in order. */
@@ -38,6 +40,9 @@ static void channel_feed(Channel *self, const uint8_t *data, size_t size);
 
 /* Seconds to wait, never negative: -1 is without a limit, or an error with an exception set. */
 static double get_timeout(PyObject *timeout);
+
+/* Note the end of what can be read, and why: an errno, or 0. Of several, the last one counts. */
+static void end_reading(Channel *self, int number);
 
 /* End the connection if memory was lacking on our side, since bytes are lost. */
 static void check_failure(Channel *self);

@@ -9,9 +9,17 @@
 #include "channel.h"
 
 #include "deflating.h"
+#include "frame_header.h"
 #include "frame_parser.h"
 #include "inflating.h"
 #include "message_queue.h"
+
+/* Let others see whether something is held: the list is only for who has the role. */
+static void
+note_held(Channel *self)
+{
+    write_flag(&self->holds, self->held != NULL && PyList_GET_SIZE(self->held) > 0);
+}
 
 static int
 hold(Channel *self, PyObject *event)
@@ -23,6 +31,7 @@ hold(Channel *self, PyObject *event)
     if (self->held != NULL) {
         result = PyList_Append(self->held, event);
     }
+    note_held(self);
     Py_DECREF(event);
     return result;
 }
@@ -31,6 +40,7 @@ static void
 drop_held(Channel *self)
 {
     Py_CLEAR(self->held);
+    note_held(self);
 }
 
 /* Inflate a message, and queue it. Return 0; or -1 if that breaks a rule, or with an exception. */
@@ -44,8 +54,7 @@ inflate_message(Channel *self, int first, PyObject *payload)
     }
     PyObject *message = inflate(self->inflater, payload, 1, limit);
     if (message != NULL && PyTuple_Check(message)) {
-        Py_XSETREF(parser->error, message);
-        return -1;
+        return set_error(parser, message);
     }
     if (message != NULL && (first & OPCODE) == TEXT) {
         Py_SETREF(message, decode_text(parser, (uint8_t *)PyBytes_AS_STRING(message),
@@ -54,7 +63,7 @@ inflate_message(Channel *self, int first, PyObject *payload)
     if (message == NULL) {
         return -1;
     }
-    self->messages_received++;
+    add_to_counter(&self->messages_received, 1);
     return queue_put(self->queue, message);
 }
 
@@ -69,7 +78,7 @@ is_whole(int first)
 static int
 may_inflate(const Channel *self)
 {
-    return !self->has_pending && !(self->queue->bounded && queue_is_full(self->queue));
+    return !self->has_pending && !(read_flag(&self->queue->bounded) && queue_is_full(self->queue));
 }
 
 static int
@@ -97,8 +106,10 @@ release_event(Channel *self, PyObject *event)
     }
     PyObject *held = self->held; /* not there: emitting would hold it again */
     self->held = NULL;
+    note_held(self);
     int result = channel_emit(self, Py_NewRef(event));
     self->held = held;
+    note_held(self);
     return result;
 }
 
@@ -118,6 +129,7 @@ channel_release_held(Channel *self)
     }
     else {
         PyList_SetSlice(self->held, 0, count, NULL);
+        note_held(self);
     }
     check_failure(self);
     return count > 0;

@@ -30,7 +30,7 @@ channel_emit(Channel *self, PyObject *event)
         return hold(self, event);
     }
     if (plain && !self->has_pending) {
-        self->messages_received++;
+        add_to_counter(&self->messages_received, 1);
         return queue_put(self->queue, event);
     }
     if (self->pending == NULL) {
@@ -41,7 +41,7 @@ channel_emit(Channel *self, PyObject *event)
         }
     }
     int result = PyList_Append(self->pending, event);
-    self->has_pending = 1;
+    write_flag(&self->has_pending, 1);
     Py_DECREF(event);
     return result;
 }
@@ -57,7 +57,7 @@ take_role(Channel *self)
 #endif
     LOCK(self);
     if (self->role == FREE) {
-        self->role = HELD;
+        write_flag(&self->role, HELD);
         self->reader = PyThread_get_thread_ident();
         self->active = 1;
         taken = 1;
@@ -71,10 +71,20 @@ give_up_role(Channel *self)
 {
     LOCK(self);
     if (self->role == HELD) {
-        self->role = FREE;
+        write_flag(&self->role, FREE);
         self->active = 1;
     }
     UNLOCK();
+    full_fence(); /* between the role and the look for callers that wait: see queue_set_waiting() */
+}
+
+static void
+end_reading(Channel *self, int number)
+{
+    if (number) {
+        self->error_number = number;
+    }
+    write_flag(&self->ended, 1);
 }
 
 static void
@@ -82,8 +92,7 @@ check_failure(Channel *self)
 {
     if (PyErr_Occurred()) {
         PyErr_Clear();
-        self->ended = 1;
-        self->error_number = ENOMEM;
+        end_reading(self, ENOMEM);
     }
 }
 
@@ -176,7 +185,7 @@ static void
 channel_filled(Channel *self, size_t count)
 {
     Sink sink = {NULL, self};
-    if (self->parser->error == NULL) { /* it may have been stopped meanwhile */
+    if (read_object(&self->parser->error) == NULL) { /* it may have been stopped meanwhile */
         frame_filled(self->parser, count, &sink);
         check_failure(self);
     }
@@ -226,18 +235,24 @@ wait_for_socket(Channel *self, const Wait *wait)
     return 1;
 }
 
+/* Whether nothing that was read waits for callers or for Python code. */
+static int
+has_nothing(const Channel *self)
+{
+    return read_size(&self->queue->count) == 0 && !has_leftover(self);
+}
+
 /* Nothing was received: note the end; or wait, and let signal handlers run. Return whether to try
  * again; if not, *result says how reading ends. */
 static int
 wait_for_bytes(Channel *self, ssize_t count, Wait *wait, int *result)
 {
     if (count == 0) {
-        self->ended = 1;
+        end_reading(self, 0);
         return 0;
     }
     if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
-        self->ended = 1;
-        self->error_number = errno;
+        end_reading(self, errno);
         return 0;
     }
     /* The main thread has waited already: see begin_wait(). OpenSSL hasn't. */
@@ -252,15 +267,14 @@ wait_for_bytes(Channel *self, ssize_t count, Wait *wait, int *result)
         return 0;
     }
     /* Otherwise a signal handler, or another thread, has read more than it took. */
-    return self->queue->count == 0 && !has_leftover(self) && !holds(self) &&
-           (self->tls == NULL || !self->tls->more);
+    return has_nothing(self) && !holds(self) && (self->tls == NULL || !self->tls->more);
 }
 
 /* Note that bytes were received, and how many there is room for next time. */
 static void
 note_received(Channel *self, ssize_t count, size_t filled)
 {
-    self->bytes_received += (unsigned long long)count;
+    add_to_counter(&self->bytes_received, (uint64_t)count);
     self->roomy = count > FIRST_READ / 2;
     self->hungry = (size_t)count - filled == SMALL_READ || count > LARGE_READ / 4;
 }
@@ -282,13 +296,12 @@ channel_read_tls_itself(Channel *self, Wait *wait)
             return lose_role(wait);
         }
         errno = EAGAIN;
-        if (came || self->ended || !wait_for_bytes(self, -1, wait, &result)) {
+        if (came || read_flag(&self->ended) || !wait_for_bytes(self, -1, wait, &result)) {
             return result;
         }
         is_open = tls_is_open(self);
     }
-    self->ended = 1;
-    self->error_number = EBADF;
+    end_reading(self, EBADF);
     return READ_SOME;
 }
 
@@ -304,7 +317,7 @@ channel_read_tls(Channel *self, Wait *wait)
         if (came < 0) {
             return lose_role(wait);
         }
-        if (came || self->ended) {
+        if (came || read_flag(&self->ended)) {
             return READ_SOME;
         }
     }
@@ -342,7 +355,7 @@ channel_read_plain(Channel *self, Wait *wait)
         Parser *parser = self->parser;
         struct iovec places[2] = {{small, sizeof small}, {NULL, 0}};
         size_t in_place = 0;
-        if (parser->payload != NULL && parser->error == NULL &&
+        if (parser->payload != NULL && read_object(&parser->error) == NULL &&
             parser->size - parser->filled >= sizeof small) {
             uint8_t *to;
             if (frame_room(parser, &to, &in_place) < 0) {
@@ -369,7 +382,7 @@ channel_read_plain(Channel *self, Wait *wait)
             if (filled) {
                 channel_filled(self, filled);
             }
-            if ((size_t)count > filled && !self->ended) {
+            if ((size_t)count > filled && !read_flag(&self->ended)) {
                 channel_feed(self, following->iov_base, (size_t)count - filled);
             }
             break;
@@ -412,20 +425,24 @@ tell(Channel *self, PyObject *name)
 static int
 read_as_caller(Channel *self, double timeout)
 {
-    if (!self->direct || has_leftover(self) || !take_role(self)) {
+    if (!is_published(&self->direct) || has_leftover(self) || !take_role(self)) {
         return READ_NOTHING;
     }
     Wait wait = begin_wait(self, timeout);
     int result = channel_read(self, &wait);
     /* Before anything is taken: if these raise, or signal handlers in them, nothing is lost. */
-    if (self->has_output && wait.has_role) {
+    if (read_flag(&self->has_output) && wait.has_role) {
         /* With the role: else another thread may end the connection before the peer is told why. */
-        self->tls->step = wait.is_main ? STEP_LOCK : NO_STEP;
+        if (wait.is_main) {
+            self->tls->step = STEP_LOCK;
+        }
         if (tell(self, self->state->str_drain) < 0) {
             result = READ_FAILED;
         }
-        wait.has_role = !wait.is_main || self->tls->step != NO_STEP;
-        self->tls->step = NO_STEP;
+        if (wait.is_main) {
+            wait.has_role = self->tls->step != NO_STEP;
+            self->tls->step = NO_STEP;
+        }
     }
     if (wait.has_role) {
         give_up_role(self);
@@ -433,7 +450,7 @@ read_as_caller(Channel *self, double timeout)
     if (has_leftover(self) && tell(self, self->state->str_leftover) < 0) {
         result = READ_FAILED;
     }
-    if (self->queue->waiting && tell(self, self->state->str_pass_on) < 0) {
+    if (read_size(&self->queue->waiting) && tell(self, self->state->str_pass_on) < 0) {
         result = READ_FAILED;
     }
     return result;
@@ -446,7 +463,7 @@ channel_read_method(Channel *self, PyObject *timeout)
     if (seconds == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (!self->direct) {
+    if (!is_published(&self->direct)) {
         PyErr_SetString(PyExc_RuntimeError, "the connection isn't read from directly");
         return NULL;
     }

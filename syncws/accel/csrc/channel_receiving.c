@@ -18,7 +18,8 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
         PyErr_SetString(PyExc_RuntimeError, "__init__() was not called");
         return NULL;
     }
-    if (self->batching) { /* what this thread has collected goes out first */
+    int waited = read_flag(&self->batching);
+    if (waited) { /* what this thread has collected goes out first */
         PyObject *done =
             PyObject_CallMethodObjArgs((PyObject *)self, self->state->str_flush_batch, NULL);
         if (done == NULL) {
@@ -26,12 +27,12 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
         }
         Py_DECREF(done);
     }
-    int waited = self->batching;
     for (;;) {
         PyObject *message;
         /* Others wait, and nobody reads. This comes before a message is taken: if it raises,
          * nothing is lost. */
-        if (self->queue->waiting && self->queue->count && self->role == FREE) {
+        if (read_size(&self->queue->waiting) && read_size(&self->queue->count) &&
+            read_flag(&self->role) == FREE) {
             PyObject *done = PyObject_CallMethodObjArgs((PyObject *)self,
                                                         self->state->str_pass_on, NULL);
             if (done == NULL) {
@@ -61,7 +62,7 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
             return NULL;
         }
         if (result == READ_TIMED_OUT) {
-            if (self->queue->count == 0) {
+            if (read_size(&self->queue->count) == 0) {
                 PyErr_Format(PyExc_TimeoutError, "no message within %S s", timeout);
                 return NULL;
             }
@@ -69,7 +70,7 @@ channel_receive(Channel *self, PyObject *timeout, PyObject *decode)
         }
         if (result == READ_SOME) {
             /* A message that drips in must not keep signal handlers waiting. */
-            if (self->queue->count == 0 &&
+            if (read_size(&self->queue->count) == 0 &&
                 PyThread_get_thread_ident() == self->main_thread && PyErr_CheckSignals() < 0) {
                 return NULL;
             }

@@ -35,10 +35,10 @@ static int
 may_send(Channel *self)
 {
     /* Not re-entrant: a signal handler must not send in the middle of what it interrupted. */
-    if (!self->direct || self->batching || !lock_try(self->lock, 0)) {
+    if (!is_published(&self->direct) || read_flag(&self->batching) || !lock_try(self->lock, 0)) {
         return 0;
     }
-    int result = self->direct && PyByteArray_GET_SIZE(self->backlog) == 0 &&
+    int result = is_published(&self->direct) && PyByteArray_GET_SIZE(self->backlog) == 0 &&
                  PyList_GET_SIZE(self->output) == 0;
     if (result > 0) {
         result = protocol_has(self, self->state->str_state, self->open_state);
@@ -71,8 +71,8 @@ write_now(Channel *self, const uint8_t *frame, size_t size, int flags, int keep)
         }
         sent = 0;
     }
-    self->messages_sent++;
-    self->bytes_sent += (unsigned long long)sent;
+    add_to_counter(&self->messages_sent, 1);
+    add_to_counter(&self->bytes_sent, (uint64_t)sent);
     if ((size_t)sent == size) {
         return SENT;
     }
@@ -95,7 +95,7 @@ end_send(Channel *self, int result)
 {
     /* Others have found the lock taken, and left their output to us: encrypting and compressing let
      * other threads run; without an interpreter lock they always do. */
-    int look = lock_release(self->lock) == RELEASED_AND_MISSED || self->has_output;
+    int look = lock_release(self->lock) == RELEASED_AND_MISSED || read_flag(&self->has_output);
     if (result == SENT && look) {
         result = SENT_AND_LOOK;
     }

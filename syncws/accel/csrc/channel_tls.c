@@ -241,7 +241,7 @@ tls_read(Channel *self, PyObject *buffer, Py_ssize_t size, int is_main)
     if (result != NULL) {
         Py_ssize_t count = as_size(result);
         if (count == 0) { /* the peer has closed TLS */
-            self->ended = 1;
+            end_reading(self, 0);
         }
         return count;
     }
@@ -256,7 +256,7 @@ tls_read(Channel *self, PyObject *buffer, Py_ssize_t size, int is_main)
     /* The latter: TCP has ended without TLS. WebSocket has a closing handshake of its own. */
     if (PyErr_ExceptionMatches(tls->zero_return) || PyErr_ExceptionMatches(tls->eof)) {
         PyErr_Clear();
-        self->ended = 1;
+        end_reading(self, 0);
         return TLS_WANTS_MORE;
     }
     if (PyErr_ExceptionMatches(tls->failure) || is_of_socket(tls)) {
@@ -266,7 +266,7 @@ tls_read(Channel *self, PyObject *buffer, Py_ssize_t size, int is_main)
         Py_XSETREF(tls->error, value);
         Py_XDECREF(type);
         Py_XDECREF(traceback);
-        self->ended = 1;
+        end_reading(self, 0);
         return TLS_WANTS_MORE;
     }
     return TLS_INTERRUPTED;
@@ -328,7 +328,7 @@ tls_next(Channel *self, int is_main)
     PyObject *buffer;
     uint8_t *to;
     size_t room = MAX_RECORD;
-    int in_place = parser->payload != NULL && parser->error == NULL &&
+    int in_place = parser->payload != NULL && read_object(&parser->error) == NULL &&
                    parser->size - parser->filled >= MAX_RECORD / 4;
     if (in_place) {
         if (frame_room(parser, &to, &room) < 0) {
@@ -363,7 +363,7 @@ tls_next(Channel *self, int is_main)
         }
         tls_parse(self, to, (size_t)count, in_place);
         if (self->tls->socket != NULL) { /* otherwise the records were counted */
-            self->bytes_received += (unsigned long long)count;
+            add_to_counter(&self->bytes_received, (uint64_t)count);
         }
     }
     else if (count < 0 && is_main && self->tls->step != NO_STEP) {
@@ -448,7 +448,7 @@ static int
 tls_await_without_role(Channel *self)
 {
     give_up_role(self);
-    if (self->queue->waiting && tell(self, self->state->str_pass_on) < 0) {
+    if (read_size(&self->queue->waiting) && tell(self, self->state->str_pass_on) < 0) {
         PyErr_Clear();
     }
     int has_lock = tls_acquire(self) == 0;
@@ -481,7 +481,9 @@ tls_decrypt(Channel *self, const uint8_t *data, size_t size)
         }
         result = !is_main; /* while we waited, others may have queued more than they took */
     }
-    tls->step = is_main ? STEP_LOCK : NO_STEP;
+    if (is_main) {
+        tls->step = STEP_LOCK;
+    }
     if (size && tls->received != NULL) {
         keep_received(self, data, size);
         size = 0;
@@ -496,19 +498,22 @@ tls_decrypt(Channel *self, const uint8_t *data, size_t size)
         Py_DECREF(records);
     }
     check_failure(self);
-    while (next > 0 && !self->ended) {
+    while (next > 0 && !read_flag(&self->ended)) {
         next = tls_next(self, is_main);
         result |= next > 0;
         if (next > 0 && tls_is_through(self, data, size)) {
             break;
         }
     }
-    self->has_output = 1;
+    int has_output = 1;
     if (next >= 0) {
-        tls->step = NO_STEP;
+        if (is_main) {
+            tls->step = NO_STEP;
+        }
         tls->more = 0;
-        self->has_output = buffered(self, tls->outgoing) > 0;
+        has_output = buffered(self, tls->outgoing) > 0;
     }
+    write_flag(&self->has_output, has_output);
     lock_release(tls->lock);
     return next < 0 ? -1 : result;
 }
@@ -546,8 +551,8 @@ tls_send_itself(Channel *self, PyObject *frame)
     else {
         return SEND_CUT;
     }
-    self->messages_sent++;
-    self->bytes_sent += (unsigned long long)sent;
+    add_to_counter(&self->messages_sent, 1);
+    add_to_counter(&self->bytes_sent, (uint64_t)sent);
     return sent == size ? SENT : keep_rest(self, (uint8_t *)PyBytes_AS_STRING(frame) + sent,
                                            size - sent);
 }
@@ -566,7 +571,7 @@ tls_send(Channel *self, PyObject *frame, int flags)
     }
     PyObject *type = NULL, *value = NULL, *traceback = NULL;
     /* Something is there if reading has left it, as answers to key updates. */
-    Py_ssize_t before = self->has_output ? buffered(self, tls->outgoing) : 0;
+    Py_ssize_t before = read_flag(&self->has_output) ? buffered(self, tls->outgoing) : 0;
     PyObject *written = PyObject_CallOneArg(tls->write, frame);
     if (written == NULL) {
         int is_out = buffered(self, tls->outgoing) > before; /* and the exception a handler's */
@@ -578,7 +583,7 @@ tls_send(Channel *self, PyObject *frame, int flags)
     }
     Py_XDECREF(written);
     PyObject *records = PyObject_CallNoArgs(tls->take);
-    self->has_output = 0;
+    write_flag(&self->has_output, 0);
     lock_release(tls->lock);
     int result = SEND_FAILED;
     if (records != NULL && !PyBytes_Check(records)) {

@@ -4,6 +4,8 @@
 
 #include "deflating.h"
 
+#include "atomics.h"
+
 /* --- the budget --- */
 
 /* With the budget's lock: take a deflater out of the list. */
@@ -14,8 +16,8 @@ budget_unlink(Budget *self, Deflater *deflater)
     *(deflater->newer ? &deflater->newer->older : &self->newest) = deflater->older;
     deflater->older = deflater->newer = NULL;
     deflater->linked = 0;
-    self->used -= deflater->cost;
-    self->count--;
+    write_size(&self->used, self->used - deflater->cost);
+    write_size(&self->count, self->count - 1);
 }
 
 /* With the budget's lock: put a deflater at the end of the list, as the one used last. */
@@ -26,8 +28,8 @@ budget_link(Budget *self, Deflater *deflater)
     *(self->newest ? &self->newest->newer : &self->oldest) = deflater;
     self->newest = deflater;
     deflater->linked = 1;
-    self->used += deflater->cost;
-    self->count++;
+    write_size(&self->used, self->used + deflater->cost);
+    write_size(&self->count, self->count + 1);
 }
 
 /* Give objects back until the others fit, but for one. */
@@ -43,7 +45,7 @@ budget_trim(Budget *self, const Deflater *keep)
             object = oldest->object;
             oldest->object = NULL;
             budget_unlink(self, oldest);
-            self->dropped++;
+            add_to_counter(&self->dropped, 1);
         }
         UNLOCK();
         Py_XDECREF(object);
@@ -115,19 +117,19 @@ budget_dealloc(Budget *self)
     Py_DECREF(type);
 }
 
-static PyMemberDef budget_members[] = {
-    {"limit", T_PYSSIZET, offsetof(Budget, limit), READONLY, "Bytes that they may take."},
-    {"used", T_PYSSIZET, offsetof(Budget, used), READONLY, "Bytes that they take."},
-    {"count", T_PYSSIZET, offsetof(Budget, count), READONLY, "How many there are."},
-    {"dropped", T_ULONGLONG, offsetof(Budget, dropped), READONLY, "How many were given back."},
-    {NULL, 0, 0, 0, NULL},
+static PyGetSetDef budget_getset[] = {
+    {"limit", get_size_at, NULL, "Bytes that they may take.", FIELD(Budget, limit)},
+    {"used", get_size_at, NULL, "Bytes that they take.", FIELD(Budget, used)},
+    {"count", get_size_at, NULL, "How many there are.", FIELD(Budget, count)},
+    {"dropped", get_counter_at, NULL, "How many were given back.", FIELD(Budget, dropped)},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot budget_slots[] = {
     {Py_tp_doc, "Memory for the compressors of many connections."},
     {Py_tp_new, budget_new},
     {Py_tp_dealloc, budget_dealloc},
-    {Py_tp_members, budget_members},
+    {Py_tp_getset, budget_getset},
     {0, NULL},
 };
 

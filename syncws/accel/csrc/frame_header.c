@@ -4,10 +4,19 @@
 #include "frame_header.h"
 
 static int
+set_error(Parser *self, PyObject *error)
+{
+    PyObject *former = swap_object(&self->error, error);
+    if (former != NULL) {
+        Py_XSETREF(self->overruled, former);
+    }
+    return -1;
+}
+
+static int
 fail_protocol(Parser *self, const char *text)
 {
-    Py_XSETREF(self->error, Py_BuildValue("(is)", 1002, text));
-    return -1;
+    return set_error(self, Py_BuildValue("(is)", 1002, text));
 }
 
 static int
@@ -17,8 +26,7 @@ fail_size(Parser *self, uint64_t size, int64_t limit, uint64_t before)
     PyObject *error = before ? Py_BuildValue("(iKLK)", 1009, big, (long long)limit,
                                              (unsigned long long)before)
                              : Py_BuildValue("(iKLO)", 1009, big, (long long)limit, Py_None);
-    Py_XSETREF(self->error, error);
-    return -1;
+    return set_error(self, error);
 }
 
 static const char *

@@ -3,6 +3,7 @@
 #ifndef SYNCWS_FRAME_HEADER_H
 #define SYNCWS_FRAME_HEADER_H
 
+#include "atomics.h"
 #include "speedups.h"
 
 enum { REFUSED, WHOLE_TEXT, WHOLE_BINARY, START, CONTINUED, CONTROL };
@@ -39,6 +40,10 @@ frame_kind(const Parser *self, uint8_t first)
         return REFUSED;
     }
 }
+
+/* Note what broke the rules, which is taken over; what was noted before doesn't count any more.
+ * That stays until the parser goes, since another thread may just be reading it. Return -1. */
+static int set_error(Parser *self, PyObject *error);
 
 /* Parse a header. Return its size; 0 if it is cut off; -1 if it is wrong. */
 static int parse_header(Parser *self, const uint8_t *data, size_t available, Header *header);

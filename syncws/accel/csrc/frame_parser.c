@@ -33,15 +33,18 @@ emit(Sink *sink, PyObject *event)
 static int
 fail_text(Parser *self, const char *reason, uint64_t position)
 {
-    Py_XSETREF(self->error, Py_BuildValue("(isK)", 1007, reason, (unsigned long long)position));
-    return -1;
+    return set_error(self, Py_BuildValue("(isK)", 1007, reason, (unsigned long long)position));
 }
 
+/* Any thread may do so, also while another one parses. */
 static void
 parser_stop(Parser *self)
 {
-    if (self->error == NULL) {
-        self->error = Py_BuildValue("(is)", 1000, "stopped");
+    if (read_object(&self->error) == NULL) {
+        PyObject *stopped = Py_BuildValue("(is)", 1000, "stopped");
+        if (!fill_object(&self->error, stopped)) {
+            Py_XDECREF(stopped);
+        }
     }
 }
 
@@ -152,6 +155,7 @@ begin_frame(Parser *self, const Header *header)
     if (self->payload == NULL) {
         return -1;
     }
+    write_flag(&self->under_way, 1);
     self->first = header->first;
     self->size = header->size;
     self->filled = 0;
@@ -188,6 +192,7 @@ frame_room(Parser *self, uint8_t **to, size_t *room)
         if ((is_text ? PyUnicode_Resize(&self->payload, (Py_ssize_t)grown)
                      : _PyBytes_Resize(&self->payload, (Py_ssize_t)grown)) < 0) {
             Py_CLEAR(self->payload);
+            write_flag(&self->under_way, 0);
             return -1;
         }
         capacity = grown;
@@ -247,6 +252,7 @@ frame_filled(Parser *self, size_t count, Sink *sink)
     }
     PyObject *payload = self->payload;
     self->payload = NULL;
+    write_flag(&self->under_way, 0);
     if (self->whole_text && PyBytes_Check(payload)) {
         PyObject *text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(payload),
                                               PyBytes_GET_SIZE(payload), NULL);
@@ -262,7 +268,7 @@ frame_filled(Parser *self, size_t count, Sink *sink)
 static int
 parser_feed(Parser *self, const uint8_t *data, size_t size, Sink *sink)
 {
-    while (size && self->error == NULL) {
+    while (size && read_object(&self->error) == NULL) {
         if (self->payload != NULL) {
             uint8_t *to;
             size_t room;
@@ -297,6 +303,7 @@ parser_feed(Parser *self, const uint8_t *data, size_t size, Sink *sink)
                 data += used - self->header_count;
                 size -= (size_t)(used - self->header_count);
                 self->header_count = 0;
+                write_flag(&self->under_way, 0);
             }
         }
         else {
@@ -304,6 +311,7 @@ parser_feed(Parser *self, const uint8_t *data, size_t size, Sink *sink)
             if (used == 0) {
                 memcpy(self->header, data, size);
                 self->header_count = (uint8_t)size;
+                write_flag(&self->under_way, 1);
                 return 0;
             }
             if (used > 0) {
@@ -385,6 +393,7 @@ parser_dealloc(Parser *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     Py_CLEAR(self->error);
+    Py_CLEAR(self->overruled);
     Py_CLEAR(self->payload);
     type->tp_free(self);
     Py_DECREF(type);
@@ -414,9 +423,7 @@ static PyObject *
 parser_stop_method(Parser *self, PyObject *ignored)
 {
     (void)ignored;
-    LOCK(self);
     parser_stop(self);
-    UNLOCK();
     Py_RETURN_NONE;
 }
 
@@ -424,8 +431,15 @@ static PyObject *
 parser_receiving(Parser *self, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(self->error == NULL &&
-                           (self->payload != NULL || self->header_count > 0));
+    return PyBool_FromLong(read_object(&self->error) == NULL && read_flag(&self->under_way));
+}
+
+static PyObject *
+parser_get_error(Parser *self, void *closure)
+{
+    (void)closure;
+    PyObject *error = read_object(&self->error);
+    return Py_NewRef(error == NULL ? Py_None : error);
 }
 
 static PyMethodDef parser_methods[] = {
@@ -439,12 +453,8 @@ static PyMethodDef parser_methods[] = {
 static PyGetSetDef parser_getset[] = {
     {"receiving", (getter)parser_receiving, NULL, "Whether a frame has begun and isn't complete.",
      NULL},
+    {"error", (getter)parser_get_error, NULL, "What broke the rules, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef parser_members[] = {
-    {"error", T_OBJECT, offsetof(Parser, error), READONLY, "What broke the rules, or None."},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot parser_slots[] = {
@@ -453,7 +463,6 @@ static PyType_Slot parser_slots[] = {
     {Py_tp_dealloc, parser_dealloc},
     {Py_tp_methods, parser_methods},
     {Py_tp_getset, parser_getset},
-    {Py_tp_members, parser_members},
     {0, NULL},
 };
 

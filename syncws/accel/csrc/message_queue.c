@@ -4,6 +4,8 @@
 
 #include "message_queue.h"
 
+#include "atomics.h"
+
 /* Larger rings are freed when they are empty. */
 #define KEPT_RING 64
 
@@ -26,8 +28,16 @@ message_cost(PyObject *message)
 static int
 queue_is_full(const Queue *self)
 {
-    return (self->high >= 0 && self->count > self->high) ||
-           self->size + self->streamed > self->limit;
+    return (self->high >= 0 && read_size(&self->count) > self->high) ||
+           read_size(&self->size) + read_size(&self->streamed) > self->limit;
+}
+
+/* With LOCK: count a message more, or one less. */
+static inline void
+queue_count(Queue *self, int messages, Py_ssize_t size)
+{
+    write_size(&self->count, self->count + messages);
+    write_size(&self->size, self->size + size);
 }
 
 /* Whether to drop what comes now. Once something was dropped, all that follows is, so that there
@@ -35,7 +45,7 @@ queue_is_full(const Queue *self)
 static inline int
 queue_drops(Queue *self)
 {
-    self->dropping = !self->bounded && (self->dropping || queue_is_full(self));
+    self->dropping = !read_flag(&self->bounded) && (self->dropping || queue_is_full(self));
     return self->dropping;
 }
 
@@ -79,8 +89,7 @@ queue_put(Queue *self, PyObject *message)
             item->message = message;
             item->size = message_cost(message);
             self->length++;
-            self->count++;
-            self->size += item->size;
+            queue_count(self, 1, item->size);
         }
     }
     UNLOCK();
@@ -95,8 +104,9 @@ queue_make_room(Queue *self)
     if (self->room == NULL || self->room == Py_None) {
         return;
     }
-    if (self->bounded && ((self->high >= 0 && self->count > self->low) ||
-                          self->size + self->streamed > self->limit / 2)) {
+    if (read_flag(&self->bounded) &&
+        ((self->high >= 0 && self->count > self->low) ||
+         self->size + read_size(&self->streamed) > self->limit / 2)) {
         return;
     }
     PyObject *room = self->room;
@@ -114,12 +124,11 @@ static PyObject *
 queue_remove_first(Queue *self)
 {
     Item item = self->ring[self->head];
-    self->used = 1;
+    write_flag(&self->used, 1);
     self->head = (self->head + 1) & (self->capacity - 1);
     self->length--;
     if (item.size >= 0) {
-        self->count--;
-        self->size -= item.size;
+        queue_count(self, -1, -item.size);
     }
     if (self->length == 0 && self->capacity > KEPT_RING) {
         PyMem_Free(self->ring);
@@ -145,13 +154,22 @@ queue_peek(Queue *self, int *complete)
     return message;
 }
 
-/* Remove the first item if it is this one, and report its size. Return whether it was. */
+/* Whether somebody waits for room. */
+static inline int
+queue_has_waiter(const Queue *self)
+{
+    return self->room != NULL && self->room != Py_None;
+}
+
+/* Remove the first item if it is this one; report its size, and whether somebody waited for room.
+ * Return whether it was. */
 static int
-queue_take(Queue *self, PyObject *message, Py_ssize_t *size)
+queue_take(Queue *self, PyObject *message, Py_ssize_t *size, int *wakes)
 {
     int taken = 0;
     LOCK(self);
     if (self->length && self->ring[self->head].message == message) {
+        *wakes = queue_has_waiter(self);
         *size = self->ring[self->head].size;
         Py_DECREF(queue_remove_first(self)); /* the caller has a reference of its own */
         taken = 1;
@@ -192,7 +210,7 @@ queue_take_plain(Queue *self)
 {
     PyObject *message = NULL;
     LOCK(self);
-    if (self->length && (self->room == NULL || self->room == Py_None)) {
+    if (self->length && !queue_has_waiter(self)) {
         PyObject *first = self->ring[self->head].message;
         if (PyUnicode_CheckExact(first) || PyBytes_CheckExact(first)) {
             message = queue_remove_first(self);
@@ -214,8 +232,7 @@ queue_add_first(Queue *self, PyObject *message, Py_ssize_t size)
         self->ring[self->head].size = size;
         self->length++;
         if (size >= 0) {
-            self->count++;
-            self->size += size;
+            queue_count(self, 1, size);
         }
         done = 1;
     }
@@ -256,9 +273,9 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
         int plain = PyUnicode_CheckExact(message) || PyBytes_CheckExact(message);
         int taken = *result != NULL && ((plain && !waited) || PyErr_CheckSignals() == 0);
         if (taken) {
-            int wakes = self->room != NULL && self->room != Py_None;
+            int wakes = 0;
             Py_ssize_t size = 0;
-            taken = queue_take(self, message, &size);
+            taken = queue_take(self, message, &size, &wakes);
             if (taken && decode == Py_None &&
                 (PyUnicode_CheckExact(*result) || PyBytes_CheckExact(*result))) {
                 /* The fragments are joined now; to free them below would take time. */
@@ -401,8 +418,7 @@ queue_complete(Queue *self, PyObject *args)
         Item *item = &self->ring[(self->head + self->length - 1) & (self->capacity - 1)];
         if (item->message == message && item->size < 0) {
             item->size = size;
-            self->count++;
-            self->size += size;
+            queue_count(self, 1, size);
             found = 1;
         }
     }
@@ -445,7 +461,7 @@ queue_take_method(Queue *self, PyObject *args)
         return NULL;
     }
     Py_ssize_t size;
-    int taken = queue_take(self, message, &size);
+    int wakes, taken = queue_take(self, message, &size, &wakes);
     if (taken && PyList_SetItem(receipt, 0, Py_NewRef(message)) < 0) {
         return NULL;
     }
@@ -487,8 +503,34 @@ queue_drops_method(Queue *self, PyObject *ignored)
 static PyObject *
 queue_get_is_full(Queue *self, void *closure)
 {
+    int is_full;
     (void)closure;
-    return PyBool_FromLong(queue_is_full(self));
+    /* Whoever has set room, and asks then, must see what was taken just before that: whoever takes
+     * something later sees the room. */
+    LOCK(self);
+    is_full = queue_is_full(self);
+    UNLOCK();
+    return PyBool_FromLong(is_full);
+}
+
+static PyObject *
+queue_get_waiting(Queue *self, void *closure)
+{
+    (void)closure;
+    full_fence(); /* whoever asks has put something in, or has given up the role */
+    return PyLong_FromSsize_t(read_size(&self->waiting));
+}
+
+/* One half of two hand-overs: a caller says that it waits, and looks after that whether there is a
+ * message, and whether nobody has the role. The other half: messages are put in, or the role is
+ * given up, and somebody looks after that for callers that wait; the fence of that side is in
+ * give_up_role() and in the getter. One of the two sees the other. */
+static int
+queue_set_waiting(Queue *self, PyObject *waiting, void *closure)
+{
+    int result = set_size_at((PyObject *)self, waiting, closure);
+    full_fence();
+    return result;
 }
 
 static PyObject *
@@ -538,18 +580,15 @@ static PyMethodDef queue_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef queue_members[] = {
-    {"count", T_PYSSIZET, offsetof(Queue, count), READONLY, "Complete messages."},
-    {"size", T_PYSSIZET, offsetof(Queue, size), READONLY, "Their bytes."},
-    {"streamed", T_PYSSIZET, offsetof(Queue, streamed), 0,
-     "Bytes of a message that a caller streams."},
-    {"waiting", T_PYSSIZET, offsetof(Queue, waiting), 0, "Callers that wait."},
-    {"bounded", T_BOOL, offsetof(Queue, bounded), 0, "Whether the marks count."},
-    {"used", T_BOOL, offsetof(Queue, used), READONLY, "Whether a message was ever taken."},
-    {NULL, 0, 0, 0, NULL},
-};
-
 static PyGetSetDef queue_getset[] = {
+    {"count", get_size_at, NULL, "Complete messages.", FIELD(Queue, count)},
+    {"size", get_size_at, NULL, "Their bytes.", FIELD(Queue, size)},
+    {"streamed", get_size_at, set_size_at, "Bytes of a message that a caller streams.",
+     FIELD(Queue, streamed)},
+    {"waiting", (getter)queue_get_waiting, (setter)queue_set_waiting, "Callers that wait.",
+     FIELD(Queue, waiting)},
+    {"bounded", get_flag_at, set_flag_at, "Whether the marks count.", FIELD(Queue, bounded)},
+    {"used", get_flag_at, NULL, "Whether a message was ever taken.", FIELD(Queue, used)},
     {"is_full", (getter)queue_get_is_full, NULL, "Whether the queue is above its marks.", NULL},
     {"room", (getter)queue_get_room, (setter)queue_set_room, "A held lock, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -562,7 +601,6 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_traverse, queue_traverse},
     {Py_tp_clear, queue_clear},
     {Py_tp_methods, queue_methods},
-    {Py_tp_members, queue_members},
     {Py_tp_getset, queue_getset},
     {0, NULL},
 };

@@ -4,6 +4,7 @@
  * These are the hot loops in C. They do what syncws/accel/pure does in Python, with the same
  * results and the same errors. The Python says what each thing means; these files say how.
  *
+ *   atomics              fields that threads read without a lock; only here are C11's orders
  *   masking, utf8        word-wise, so that the compiler can vectorize; no Python objects
  *   serializing          messages in, frames out
  *   frame_header         the rules that a frame's header must keep
@@ -32,7 +33,8 @@
  * Locking:
  *
  * - The interpreter lock guards all objects. Free-threaded builds have none: there LOCK and UNLOCK
- *   take the object's own lock. Nothing waits, and nothing returns, between the two.
+ *   take the object's own lock. Nothing waits, and nothing returns, between the two. What is read
+ *   without it is atomic, by the functions of atomics.h.
  * - Reading and polling let go of the interpreter lock, and hold no object's lock. They come back
  *   through the turnstile, so that a crowd of threads doesn't storm that lock. Small frames are
  *   sent without letting go: that would take longer than sending them.
@@ -172,9 +174,10 @@ typedef struct {
 /* A FrameParser. */
 typedef struct {
     PyObject_HEAD
-    PyObject *error; /* a tuple, or NULL */
+    PyObject *error, *overruled; /* tuples, or NULL: see set_error() */
     int64_t max_message, max_fragment; /* -1: unlimited */
     uint8_t mask_bit, rsv, raw;
+    uint8_t under_way; /* a frame has begun and isn't complete */
     /* The message under way, if fragmented. */
     uint8_t in_message, unchecked, validating;
     uint64_t message_size;
@@ -195,13 +198,31 @@ typedef struct {
     Py_ssize_t size; /* -1: not complete */
 } Item;
 
-/* A MessageQueue. */
+/* A MessageQueue. Where there is no interpreter lock:
+ *
+ *   field                  written                           read
+ *   ring, capacity, head,  with LOCK                         with LOCK
+ *   length, dropping, room
+ *   count, size, used      with LOCK, relaxed                by any thread
+ *   streamed, bounded      with the inbox's lock, relaxed    by any thread
+ *   waiting                with the inbox's lock, relaxed,   by whoever has put something in or
+ *                          and a full fence after that       given up the role, after a full fence
+ *   high, low, limit       never again                       by any thread
+ *
+ * What any thread reads may be old by then. Hand-overs that count on it:
+ *
+ * - Callers say that they wait, and look for messages and at the role after that; the thread that
+ *   reads puts messages in, gives up the role, and looks for callers that wait after that. The
+ *   fences are in queue_set_waiting(), queue_get_waiting() and give_up_role(). So are those of the
+ *   inbox's bells, which count as callers that wait.
+ * - The reader thread sets room, and looks whether the queue is full after that; callers take
+ *   messages, and look at room after that. Both do so with LOCK, which orders them. */
 typedef struct {
     PyObject_HEAD
     Item *ring;
     size_t capacity, head, length; /* the capacity is a power of two, or 0 */
     Py_ssize_t count, size, streamed, waiting, high, low, limit;
-    char bounded, dropping, used;
+    uint8_t bounded, dropping, used;
     PyObject *room; /* a lock that is held until there is room; or None */
 } Queue;
 
@@ -246,7 +267,7 @@ typedef struct Budget {
     PyObject_HEAD
     Deflater *oldest, *newest; /* not owned */
     Py_ssize_t limit, used, count;
-    unsigned long long dropped;
+    uint64_t dropped;
 } Budget;
 
 /* A call on a TLS object during which signal handlers may run. */
@@ -273,6 +294,38 @@ typedef struct {
 /* The reading role. */
 enum { FREE, HELD, ENDED };
 
+/* A Channel. Where there is no interpreter lock:
+ *
+ *   field                  written                           read
+ *   role                   with LOCK, relaxed                by any thread, which takes it with
+ *                                                            LOCK before it does anything
+ *   active, reader         with LOCK                         with LOCK
+ *   direct                 published with all that was set   by any thread, before it uses what was
+ *                          before; withdrawn with LOCK, by   published; once more with the write
+ *                          whoever ends the connection       lock, before it uses the descriptor
+ *   ended, has_pending,    with the role, relaxed            by any thread, which takes the role
+ *   holds                                                    before it does anything about it
+ *   messages_received,     with the role, relaxed            by any thread
+ *   bytes_received
+ *   messages_sent,         with the write lock, relaxed      by any thread
+ *   bytes_sent
+ *   has_output             with the lock of TLS, relaxed     by any thread, which tries the write
+ *                                                            lock, or has just released it
+ *   batching               with the connection's state       by any thread: one that batches has
+ *                          lock, relaxed                     written it
+ *   pending, held, deep,   with the role                     with the role
+ *   error_number, hungry,
+ *   roomy, has_signal_interval
+ *   tls->step, tls->to     by the main thread                by the main thread
+ *   queue                  before others know the            by any thread
+ *                          connection, and after a fork
+ *   all others             before direct is published        after that
+ *
+ * The parser belongs to the role, but for its error, which any thread may set (parser_stop) and
+ * read, and under_way, which any thread may read. The role is handed over with LOCK, and so what
+ * was written with it is seen by the next thread that has it. The same is true of the write lock:
+ * who finds it taken notes so with LOCK, after it has queued its output; who releases it, also with
+ * LOCK, sees that note, and so the output. */
 typedef struct Channel {
     PyObject_HEAD
     State *state;
@@ -287,12 +340,14 @@ typedef struct Channel {
     PyObject *held;      /* a list: what came after a compressed message that there is no room for */
     PyObject *protocol, *open_state, *output, *backlog; /* for sending */
     unsigned long main_thread, reader; /* reader: the thread that took the role last */
-    unsigned long long messages_received, bytes_received, messages_sent, bytes_sent;
+    uint64_t messages_received, bytes_received, messages_sent, bytes_sent;
     int fd, error_number;
-    char role, active, direct, ended, has_pending, hungry, batching, masked, has_signal_interval;
-    char has_output; /* reading has left something to be written, by TLS */
-    char roomy;      /* what was read last was not small */
-    char deep;       /* Python code of ours has run since its thread waited: see stack.c */
+    uint8_t role, active, direct, ended, has_pending, batching;
+    uint8_t holds;      /* there is something in held */
+    uint8_t has_output; /* reading has left something to be written, by TLS */
+    char masked, has_signal_interval, hungry;
+    char roomy; /* what was read last was not small */
+    char deep;  /* Python code of ours has run since its thread waited: see stack.c */
 } Channel;
 
 #endif
