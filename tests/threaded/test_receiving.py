@@ -24,6 +24,7 @@ from syncws.options import Options
 from syncws.sansio.protocol import Protocol
 from syncws.sansio.state import Role
 from syncws.threaded.connection import Connection
+from syncws.threaded.reading import READ_SOME
 
 TEXT, BINARY, CONT, FIN = 0x81, 0x82, 0x80, 0x80
 CLOSE, PING, PONG = 0x88, 0x89, 0x8A
@@ -252,6 +253,18 @@ def test_messages_that_one_read_brings_wake_as_many_callers():
         wait_for_callers(connection, 4)
         peer.sendall(b"".join(build_frame(TEXT, b"%d" % number) for number in range(4)))
         assert sorted(receiver.result() for receiver in receivers) == list("0123")
+
+
+def test_who_gets_the_role_late_does_not_wait_for_more_than_is_there(pair):
+    # As a thread does that finds nothing, while another one, which reads, is just about to leave.
+    _, server = pair
+    if not server._direct:
+        pytest.skip("here callers look once they have the role")
+    assert server._take_role()
+    server._queue.put(["read by another thread"])
+    server._give_up_role()
+    assert run(server._read_direct, None).result(SOON) == READ_SOME
+    assert server.recv(0) == "read by another thread"
 
 
 def test_callers_with_short_timeouts_lose_nothing(pair):

@@ -429,7 +429,9 @@ read_as_caller(Channel *self, double timeout)
         return READ_NOTHING;
     }
     Wait wait = begin_wait(self, timeout);
-    int result = channel_read(self, &wait);
+    /* Without an interpreter lock another thread may have read something since the caller looked,
+     * and given up the role just now: who waits for more then may wait for ever. */
+    int result = has_nothing(self) ? channel_read(self, &wait) : READ_SOME;
     /* Before anything is taken: if these raise, or signal handlers in them, nothing is lost. */
     if (read_flag(&self->has_output) && wait.has_role) {
         /* With the role: else another thread may end the connection before the peer is told why. */
