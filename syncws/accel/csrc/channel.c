@@ -3,6 +3,8 @@
 
 #include "channel.h"
 
+#include "write_lock.h"
+
 static PyObject *
 channel_go_direct(Channel *self, PyObject *args)
 {
@@ -85,6 +87,18 @@ channel_was_active(Channel *self, PyObject *ignored)
 }
 
 #ifdef HAVE_DIRECT_IO
+/* Whether TLS has something to be written. Who has its lock just now looks for that. */
+static int
+has_tls_output(Channel *self)
+{
+    if (self->tls == NULL || !lock_try(self->tls->lock, 0)) {
+        return 0;
+    }
+    int result = buffered(self, self->tls->outgoing) > 0;
+    lock_release(self->tls->lock);
+    return result;
+}
+
 /* Whether Connection._look() would find something to do; it asks again. A glance is all that most
  * connections need, as a thread reads from them: among ten thousand, looking costs what is fetched
  * from memory. The rest are things that a signal handler, by raising, may have left half done. */
@@ -97,8 +111,7 @@ needs_look(Channel *self, int thoroughly)
     if (thoroughly) {
         /* Without the write lock, and without a lock of the bytearray's. */
         Py_ssize_t left = read_size(&((PyVarObject *)self->backlog)->ob_size);
-        if (PyList_GET_SIZE(self->output) || left ||
-            (self->tls != NULL && buffered(self, self->tls->outgoing)) ||
+        if (PyList_GET_SIZE(self->output) || left || has_tls_output(self) ||
             (read_size(&self->queue->waiting) && read_size(&self->queue->count))) {
             return 1;
         }
