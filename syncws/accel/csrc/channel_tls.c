@@ -98,18 +98,28 @@ tls_is_open(Channel *self)
     return fd == self->fd;
 }
 
+/* Seconds after which the main thread, while it waits, looks for signals that came just before it
+ * began to: those interrupt nothing. */
+#define SIGNAL_INTERVAL 0.25
+
 /* Take the TLS object's lock, and wait for it if need be. An exception is a signal handler's, or
  * says that there is no memory. */
 static int
 tls_acquire(Channel *self)
 {
     WriteLock *lock = self->tls->lock;
-    if (lock_try(lock, 1)) {
-        return 0;
+    double slice = PyThread_get_thread_ident() == self->main_thread ? SIGNAL_INTERVAL : -1;
+    int taken = lock_try(lock, 1);
+    while (!taken) {
+        PyObject *done = PyObject_CallMethod((PyObject *)lock, "acquire", "Od", Py_True, slice);
+        if (done == NULL || (done != Py_True && PyErr_CheckSignals() < 0)) {
+            Py_XDECREF(done);
+            return -1;
+        }
+        taken = done == Py_True;
+        Py_DECREF(done);
     }
-    PyObject *done = PyObject_CallMethodNoArgs((PyObject *)lock, self->state->str_acquire);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return 0;
 }
 
 /* --- reading --- */
