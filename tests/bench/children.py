@@ -26,15 +26,16 @@ class Child:
         arguments: its arguments.
         deadline: seconds that it may run.
         env: its environment.
+        python: the interpreter that runs it.
     """
 
-    def __init__(self, script, *arguments, deadline, env):
+    def __init__(self, script, *arguments, deadline, env, python=sys.executable):
         self.deadline = deadline
         self._late = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, HERE / script, *map(str, arguments)],
+                [python, HERE / script, *map(str, arguments)],
                 env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

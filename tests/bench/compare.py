@@ -139,10 +139,10 @@ def measure(name, row, start):
 # --- all measurements --------------------------------------------------------------
 
 
-def environment():
+def environment(python=sys.executable):
     """What the programs get: syncws from the tree if it isn't installed, and no proxies."""
     env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    look = [sys.executable, "-c", "import syncws"]
+    look = [python, "-c", "import syncws"]
     if subprocess.run(look, cwd=HERE, env=env, capture_output=True, timeout=60).returncode:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     return env

@@ -295,16 +295,21 @@ def drive_echo(sock, count, size, window):
     return count, time.perf_counter() - start
 
 
-def drive_echo_many(socks, count, size):
-    """Have messages echoed, one on its way on each of many connections."""
-    request = build_frame(TEXT, b"x" * size, masked=True)
-    reply = build_frame(TEXT, b"x" * size, masked=False)
+def drive_echo_many(socks, count, payload, window):
+    """Have texts echoed on many connections, ``window`` of them on their way on each.
+
+    The next ones are sent once all have come back: a window costs little more than a message,
+    which leaves the processors to the server.
+    """
+    requests = build_frame(TEXT, payload, masked=True) * window
+    replies_size = len(build_frame(TEXT, payload, masked=False)) * window
     with selectors.DefaultSelector() as selector:
         start = time.perf_counter()
         for sock in socks:
+            wait_for_bytes(sock, replies_size)
             selector.register(sock, selectors.EVENT_READ)
-            sock.sendall(request)
-        sent, done, missing = len(socks), 0, dict.fromkeys(socks, len(reply))
+            sock.sendall(requests)
+        sent, done, missing = len(socks) * window, 0, dict.fromkeys(socks, replies_size)
         while done < count:
             for key, _ in selector.select():
                 sock = key.fileobj
@@ -313,30 +318,39 @@ def drive_echo_many(socks, count, size):
                     raise Unexpected("connection ended early")
                 missing[sock] -= number
                 if missing[sock] > 0:
+                    wait_for_bytes(sock, 1)
                     continue
-                done += 1
-                missing[sock] = len(reply)
+                done += window
+                missing[sock] = replies_size
                 if sent < count:
-                    sock.sendall(request)
-                    sent += 1
-        return count, time.perf_counter() - start
+                    sock.sendall(requests)
+                    sent += window
+        return done, time.perf_counter() - start
 
 
-def drive_fanout(socks, count, size, window):
-    """Send messages on one connection, ``window`` at a time, and receive them on all."""
+def wait_for_bytes(sock, number):
+    """Have a socket count as readable only when so much is there, if the system can do that."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, number)
+
+
+def drive_fanout(socks, speakers, count, size, window):
+    """Send messages on some connections, ``window`` at a time, and receive them on all."""
     requests = build_frame(TEXT, b"x" * size, masked=True) * window
     reply = build_frame(TEXT, b"x" * size, masked=False)
     greeting = build_frame(TEXT, b"hi", masked=False)
     for sock in socks:
         sock.sendall(build_frame(TEXT, b"hi", masked=True))
         receive_bytes(sock, len(greeting), greeting)
-    rounds = count // (window * len(socks))
+    each = window * len(speakers)
+    rounds = max(1, count // (each * len(socks)))
     start = time.perf_counter()
     for _ in range(rounds):
-        socks[0].sendall(requests)
+        for sock in speakers:
+            sock.sendall(requests)
         for sock in socks:
-            receive_bytes(sock, window * len(reply), reply[:2])
-    return rounds * window * len(socks), time.perf_counter() - start
+            receive_bytes(sock, each * len(reply), reply[:2])
+    return rounds * each * len(socks), time.perf_counter() - start
 
 
 def drive_compressed_echo(sock, count, size):
@@ -382,10 +396,12 @@ def drive_server(scenario, count, size, connections, window, tls, deflate, port)
         if scenario == "hold":
             report(count=count, seconds=time.perf_counter() - start)
             threading.Event().wait()  # until killed: how idle they are is looked at from outside
-        elif scenario == "echo_many":
-            count, seconds = drive_echo_many(socks, count, size)
-        elif scenario == "fanout":
-            count, seconds = drive_fanout(socks, count, size, window)
+        elif scenario in ("echo_many", "echo_json"):
+            book = scenario == "echo_json" and some_order_books(size)[0].encode()
+            count, seconds = drive_echo_many(socks, count, book or b"x" * size, window)
+        elif scenario in ("fanout", "fanout_all"):
+            speakers = socks if scenario == "fanout_all" else socks[:1]
+            count, seconds = drive_fanout(socks, speakers, count, size, window)
         elif scenario == "flood":
             count, seconds = drive_flood(socks[0], count, size, deflate)
         elif scenario == "drain":

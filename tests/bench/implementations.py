@@ -5,20 +5,23 @@
     python implementations.py client NAME WORK TLS PORT COUNT SIZE
 
 Works of a server: "echo"; "sink": read until "done", then answer "ok"; "source": on "COUNT SIZE"
-send that many messages; "fanout": send each message to all connections, but answer "hi". Works of a
-client: "roundtrip", "receive" and "send", the mirror images; "roundtrip_json" sends texts that
-compression has to do with. All that can compress agree to it, and leave it to the driver whether
-that happens. TLS is 0 or 1; clients trust what SSL_CERT_FILE says. "source_many", "source_batch",
-"send_many" and "send_batch" are those of connections that have send_many() and batch(). The driver
-measures: nothing here looks at a clock.
+send that many messages; "fanout": send each message to all connections, but answer "hi"; "json":
+an echo that takes each message apart, and makes it anew. Works of a client: "roundtrip", "receive"
+and "send", the mirror images; "roundtrip_json" sends texts that compression has to do with. All
+that can compress agree to it, and leave it to the driver whether that happens. TLS is 0 or 1;
+clients trust what SSL_CERT_FILE says. "source_many", "source_batch", "send_many" and "send_batch"
+are those of connections that have send_many() and batch(). The driver measures: nothing here looks
+at a clock.
 """
 
 import dataclasses
 import importlib
 import inspect
 import itertools
+import json
 import logging
 import os
+import platform
 import sys
 from importlib import metadata
 from typing import Callable, Optional
@@ -53,6 +56,9 @@ def handle(work, messages, send):
     if work == "echo":
         for message in messages:
             send(message)
+    elif work == "json":
+        for message in messages:
+            send(json.dumps(json.loads(message), separators=(",", ":")))
     elif work == "sink":
         for message in messages:
             if message == "done":
@@ -297,13 +303,18 @@ def _version(package):
 
 
 def check(name):
-    """What there is: {"missing": why}, or {"version", "server": works, "client": works, ...}."""
+    """What there is: {"missing": why}, or {"version", "server": works, "client": works, ...}.
+
+    Imported by now, it may have brought the interpreter's lock back: what is said of that is so.
+    """
     it = IMPLEMENTATIONS[name]
     missing = _missing(it.modules)
     if missing:
         return {"missing": missing}
     found = {"version": _version(it.package), "server": [], "client": [], "notes": []}
     found["deflate"] = it.deflate
+    found["python"] = platform.python_version()
+    found["lock"] = getattr(sys, "_is_gil_enabled", lambda: True)()
     if it.uvloop and not _missing(["uvloop"]):
         found["version"] += f" with uvloop {_version('uvloop')}"
     if it.run_client:
@@ -324,6 +335,7 @@ def _check_syncws(found):
     from syncws import accel
     from syncws.sansio.extensions.zlib_backend import zlib
 
+    found["server"].append("json")
     used = [accel.IMPLEMENTATION]
     if zlib.__name__ != "zlib":
         used.append(zlib.__name__.rpartition(".")[2])
