@@ -80,8 +80,9 @@ def is_standard(name, file, stdlib):
     if name == "__main__":
         return True
     if sys.version_info >= (3, 10):
-        # The latter tells, in Python 3.15, what isn't there.
-        return name.split(".")[0] in {*sys.stdlib_module_names, "_missing_stdlib_info"}
+        # One tells, in Python 3.15, what isn't there; the other was for tests, before 3.13.
+        others = {"_missing_stdlib_info", "_xxsubinterpreters"}
+        return name.split(".")[0] in {*sys.stdlib_module_names, *others}
     if file is None:  # built in, or frozen
         return True
     path, root = pathlib.Path(file).resolve(), pathlib.Path(stdlib).resolve()

@@ -24,6 +24,7 @@ from ..sansio.client_protocol import ClientProtocol
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import RequestParser
+from ..threaded.interpreters import IS_MAIN
 from ..threaded.transport import Transport
 from ..version import __version__
 
@@ -176,7 +177,7 @@ class ApplicationCall:
         self._status = ""
         self._headers: list[tuple[str, str]] = []
         self._head_sent = False
-        self._thread = threading.Thread(target=self._run, name="syncws-application", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="syncws-application", daemon=IS_MAIN)
 
     def start(self) -> None:
         """Start the thread."""

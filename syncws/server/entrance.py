@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
 from ..sansio.plain_responses import build_response
+from ..threaded.interpreters import IS_MAIN
 from ..threaded.lifecycle import is_exiting, start_thread
 from ..threaded.transport import Transport
 from .accepting import NO_DESCRIPTOR
@@ -100,7 +101,7 @@ class Entrance:
     ) -> threading.Thread:
         arguments = (sock, job, head, peer)
         return threading.Thread(
-            target=self._handling.run, args=arguments, name="syncws-handler", daemon=True
+            target=self._handling.run, args=arguments, name="syncws-handler", daemon=IS_MAIN
         )
 
     def _launch(self, thread: threading.Thread) -> None:

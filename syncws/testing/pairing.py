@@ -15,6 +15,7 @@ from ..sansio.close import CloseCode
 from ..server.server_connection import ServerConnection
 from ..server.settings import SETTINGS, make_settings
 from ..threaded.deadline import Deadline
+from ..threaded.interpreters import IS_MAIN
 from ..threaded.transport import Transport
 
 __all__ = ["Pair", "pair"]
@@ -210,7 +211,7 @@ class Accepting:
         _give_addresses(self._transport, SERVER_ADDRESS, CLIENT_ADDRESS)
         self._server: ServerConnection = make_server(self._transport)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="syncws-pair", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="syncws-pair", daemon=IS_MAIN)
 
     def __enter__(self) -> Accepting:
         self._thread.start()

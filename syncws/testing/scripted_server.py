@@ -18,6 +18,7 @@ from ..sansio.plain_responses import build_response
 from ..sansio.state import Role
 from ..server.callables import refuse_coroutine
 from ..threaded.deadline import Deadline
+from ..threaded.interpreters import IS_MAIN
 from .link import READ_SIZE, Stopped
 from .peer import Peer, replace_headers
 
@@ -235,7 +236,7 @@ class ScriptedServer:
             raise failures[0]
 
     def __enter__(self) -> ScriptedServer:
-        accepting = threading.Thread(target=self._accept, name="syncws-scripted", daemon=True)
+        accepting = threading.Thread(target=self._accept, name="syncws-scripted", daemon=IS_MAIN)
         self._accepting = accepting
         accepting.start()
         return self
@@ -287,7 +288,7 @@ class ScriptedServer:
                     return
                 peer = ServerPeer(sock, self._timeout, f"connection {number}: ")
                 thread = threading.Thread(
-                    target=self._run, args=(script, peer), name="syncws-script", daemon=True
+                    target=self._run, args=(script, peer), name="syncws-script", daemon=IS_MAIN
                 )
                 with self._lock:
                     self._peers.append(peer)

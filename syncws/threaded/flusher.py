@@ -16,7 +16,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from .guarded_logger import GuardedLogger
-from .lifecycle import start_thread
+from .interpreters import IS_MAIN
+from .lifecycle import at_end, start_thread
 from .timekeeper import call_later
 
 if TYPE_CHECKING:
@@ -44,25 +45,35 @@ class _Flusher:
         self._ear = self._bell = -1
         # Held by the thread that runs. Should two be started, the other one ends.
         self._claim = threading.Lock()
+        self._ended = False
 
     def add(self, descriptor: int, callback: Callable[[], None]) -> None:
         self._new.append((descriptor, callback))
         # After appending: a thread that gives up the claim looks for what is new after that.
         if self._claim.locked():
-            with contextlib.suppress(BlockingIOError):  # it rings already
-                os.write(self._bell, b"\0")
+            self._ring()
         else:
             # Not here: a signal handler that raises would leave us with half a thread.
             call_later(0, self._start)
 
+    def end(self) -> None:
+        """Forget what is waited for, and have the thread end."""
+        self._ended = True
+        if self._claim.locked():
+            self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it rings already
+            os.write(self._bell, b"\0")
+
     def _start(self) -> None:
         """Start the thread, unless there is one. Only the timekeeper does."""
-        if self._claim.locked():
+        if self._claim.locked() or self._ended:
             return
         try:
             if self._bell < 0:
                 self._ear, self._bell = _make_pipe()
-            start_thread(threading.Thread(target=self._run, name="syncws-flusher", daemon=True))
+            start_thread(threading.Thread(target=self._run, name="syncws-flusher", daemon=IS_MAIN))
         except (OSError, RuntimeError):  # no descriptor or thread is available: later, perhaps
             call_later(RETRY_INTERVAL, self._start)
 
@@ -75,7 +86,9 @@ class _Flusher:
                     self._call_all(waiting)
                 finally:
                     self._claim.release()
-                if not self._new:  # otherwise they came while the claim was still ours
+                if (
+                    self._ended or not self._new
+                ):  # otherwise they came while the claim was still ours
                     return
         finally:
             # There are some only if a defect of ours ends the thread: forget nobody.
@@ -85,7 +98,7 @@ class _Flusher:
                 call_later(RETRY_INTERVAL, self._start)
 
     def _call_all(self, waiting: dict[int, Callable[[], None]]) -> None:
-        while True:
+        while not self._ended:
             while self._new:
                 descriptor, callback = self._new.popleft()
                 waiting[descriptor] = callback
@@ -151,3 +164,4 @@ def _after_fork(*_: Any) -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+at_end(lambda: _flusher.end())

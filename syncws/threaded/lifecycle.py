@@ -3,7 +3,8 @@
 At the interpreter's exit open connections are closed: each peer is told so
 (1001), and what does not answer shortly is cut off. Daemon threads of the
 program that use one stay where they are, as daemon threads do: nobody could do
-anything about what they would raise. After a fork the child's copies are of no
+anything about what they would raise. A subinterpreter waits for all its threads:
+ours are no daemons there, and are told to end. After a fork the child's copies are of no
 use, because two processes can't share one stream: they are closed without a
 word, so that the parent's go on.
 """
@@ -15,12 +16,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 from typing import Protocol as Interface
 
 from ..locks import make_rlock
 from .blocking import is_main_thread
 from .deadline import Deadline
+from .interpreters import IS_MAIN, call_at_shutdown
 
 if TYPE_CHECKING:
     from .transport import Transport
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Mortal",
     "alive",
+    "at_end",
     "count_alive",
     "handles_end",
     "is_exiting",
@@ -83,6 +86,8 @@ _program_stack_size: int | None = None
 # The set's methods are atomic.
 _alive: set[Mortal] = set()
 
+_at_end: list[Callable[[], None]] = []
+
 
 def register(mortal: Mortal) -> None:
     """Look after this until :func:`unregister`. Idempotent."""
@@ -102,6 +107,14 @@ def alive() -> list[Mortal]:
 def count_alive() -> int:
     """Return how many there are of these."""
     return len(_alive)
+
+
+def at_end(function: Callable[[], None]) -> None:
+    """Call a function at the end of a subinterpreter, after connections were closed.
+
+    It ends a thread that serves all connections, and that the interpreter would wait for.
+    """
+    _at_end.append(function)
 
 
 def is_exiting() -> bool:
@@ -236,6 +249,9 @@ def _exit() -> None:
         pause, limit = threading.Event(), Deadline(START_TIMEOUT)
         while _starting and not limit.expired:
             pause.wait(0.001)
+        if not IS_MAIN:
+            for function in _at_end:
+                function()
 
 
 def _at_exit() -> None:
@@ -262,6 +278,9 @@ def _in_child() -> None:
         mortal.after_fork()
 
 
-atexit.register(_exit)
+if IS_MAIN:
+    atexit.register(_exit)
+else:
+    call_at_shutdown(_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)

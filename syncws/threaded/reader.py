@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..sansio.state import State
 from .blocking import release
+from .interpreters import IS_MAIN
 from .lifecycle import is_exiting, start_thread
 from .timekeeper import call_later
 
@@ -77,7 +78,7 @@ class ReaderThread:
             name = f"syncws-reader-{connection.side}-{connection.number}"
             try:
                 thread = threading.Thread(
-                    target=self._run, args=(connection,), name=name, daemon=True
+                    target=self._run, args=(connection,), name=name, daemon=IS_MAIN
                 )
                 start_thread(thread, connection._stack_size)
             except RuntimeError as exc:

@@ -13,7 +13,8 @@ from typing import Any, Callable
 from .blocking import release
 from .deadline import clock
 from .guarded_logger import GuardedLogger
-from .lifecycle import start_thread
+from .interpreters import IS_MAIN
+from .lifecycle import at_end, start_thread
 
 __all__ = ["Timer", "call_later"]
 
@@ -62,9 +63,12 @@ class _Timekeeper:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._wakes_at = 0.0
+        self._ended = False
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(clock() + delay, callback)
+        if self._ended:
+            return timer
         self._new.append(timer)
         # After appending: a thread that gives up the claim looks for what is new after that.
         if not self._claim.locked():
@@ -74,8 +78,13 @@ class _Timekeeper:
             release(self._bell)
         return timer
 
+    def end(self) -> None:
+        """Forget all timers, and have the thread end."""
+        self._ended = True
+        release(self._bell)
+
     def _start(self) -> None:
-        start_thread(threading.Thread(target=self._run, name="syncws-timekeeper", daemon=True))
+        start_thread(threading.Thread(target=self._run, name="syncws-timekeeper", daemon=IS_MAIN))
 
     def _run(self) -> None:
         """Run timers until there are none; start another thread if this one ends before."""
@@ -85,10 +94,12 @@ class _Timekeeper:
                     self._run_timers()
                 finally:
                     self._claim.release()
-                if not self._new:  # otherwise they came while the claim was still ours
+                if (
+                    self._ended or not self._new
+                ):  # otherwise they came while the claim was still ours
                     return
         finally:
-            if self._timers and not self._claim.locked():
+            if self._timers and not (self._ended or self._claim.locked()):
                 self._start()
 
     def _run_timers(self) -> None:
@@ -106,7 +117,7 @@ class _Timekeeper:
         """Wait for the next timer; return what it does, or ``None``: there are none."""
         timers = self._timers
         idle_at = clock() + IDLE_INTERVAL
-        while True:
+        while not self._ended:
             self._wakes_at = 0.0
             self._sort_in()
             while timers and timers[0][2].callback is None:
@@ -125,6 +136,7 @@ class _Timekeeper:
             self._wakes_at = when
             if not self._new:
                 self._bell.acquire(timeout=max(0.0, min(when, idle_at) - clock()))
+        return None
 
     def _sort_in(self) -> None:
         """Take what is new."""
@@ -159,3 +171,5 @@ def _after_fork(*_: Any) -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+at_end(lambda: _timekeeper.end())  # the one that there is by then

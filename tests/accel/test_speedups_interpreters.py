@@ -1,10 +1,10 @@
 """The accelerator in interpreters that have a lock of their own: nothing is shared."""
 
-import os
 import sys
 import threading
 
 import pytest
+from support.interpreters import Interpreter
 
 if sys.version_info < (3, 12):
     pytest.skip("interpreters have no lock of their own", allow_module_level=True)
@@ -12,42 +12,6 @@ try:
     from syncws.accel import _speedups
 except ImportError:  # there was no compiler
     pytest.skip("syncws.accel._speedups isn't built", allow_module_level=True)
-try:
-    import _interpreters  # Python 3.13
-except ImportError:
-    _interpreters = pytest.importorskip("_xxsubinterpreters")
-
-
-class Interpreter:
-    """An interpreter with a lock of its own."""
-
-    def __enter__(self):
-        if hasattr(_interpreters, "exec"):
-            self._id = _interpreters.create("isolated")
-        else:
-            self._id = _interpreters.create(isolated=True)
-        self.run(f"import sys; sys.path[:] = {sys.path!r}")
-        return self
-
-    def __exit__(self, *_):
-        _interpreters.destroy(self._id)
-
-    def run(self, code):
-        """Run code; return what it passes to ``answer()``."""
-        reader, writer = os.pipe()
-        code = f"import os\ndef answer(value): os.write({writer}, ascii(value).encode())\n{code}"
-        try:
-            if hasattr(_interpreters, "exec"):
-                failure = _interpreters.exec(self._id, code)
-                assert failure is None, failure.errdisplay
-            else:
-                _interpreters.run_string(self._id, code)
-        finally:
-            os.close(writer)
-            with os.fdopen(reader, "rb") as pipe:
-                answer = pipe.read().decode()
-        return answer
-
 
 IMPORT = "from syncws.accel import _speedups as c\n"
 
