@@ -35,10 +35,13 @@ def own_logger(side: str) -> logging.Logger:
     lock of all loggers, which a signal handler that raises could leave held: that is not for each
     connection to do.
     """
-    logger = _loggers.get(side)
-    if logger is None:
+    try:
+        # Not by get(): without the interpreter's lock that takes one of the dict's own, which a
+        # child would find taken for good if another thread had it during the fork.
+        return _loggers[side]
+    except KeyError:
         logger = _loggers[side] = logging.getLogger(f"syncws.{side}")
-    return logger
+        return logger
 
 
 class GuardedLogger(Adapter):
