@@ -8,7 +8,7 @@ import pytest
 from support.programs import ROOT
 
 PROGRAM = """
-import os, signal, sys, threading, time, warnings
+import faulthandler, os, sys, threading, time, warnings
 warnings.simplefilter("ignore")  # threads that the child doesn't have are the point
 from syncws import connect, serve
 from syncws.accel import serialize_frame
@@ -48,7 +48,7 @@ drawn = []
 for number in range(int(sys.argv[1])):
     pid = os.fork()
     if pid == 0:
-        signal.alarm(30)  # ends it if it hangs
+        faulthandler.dump_traceback_later(9, exit=True)  # where it hangs
         try:
             be_child(number)
         except BaseException as exc:
