@@ -56,3 +56,14 @@ def test_sensor():
         assert recording == "recording: 500 curves, none skipped"
         read_until(server, "500 curves sent in ")
         assert interrupt(server) == ""
+
+
+@needs_signals
+def test_compute():
+    with Programs() as programs:
+        server, uri = programs.serve("compute/server.py")
+        lines = outcome(programs.start("compute/client.py", uri, 3, 12_000)).splitlines()
+        for number, line in enumerate(lines, 1):
+            assert line.startswith(f"connections: {number}, primes below 12000: 1438, seconds: ")
+        assert len(lines) == 3
+        assert interrupt(server) == "4314 primes in 9 blocks\n"
