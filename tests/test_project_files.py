@@ -64,7 +64,7 @@ def test_only_publishing_may_do_more():
 def test_nothing_is_published_without_a_release():
     publish = WORKFLOWS["wheels"]["jobs"]["publish"]
     assert publish["if"] == "github.event_name == 'release'"
-    assert publish["needs"] == ["sdist", "wheels"]
+    assert publish["needs"] == ["sdist", "wheels", "wheels-313t"]
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -122,3 +122,22 @@ def test_wheels_are_built_for_every_supported_python():
     assert PYPROJECT["tool"]["cibuildwheel"]["build"] == "cp*"
     lowest = min(int(version.partition(".")[2]) for version in pythons())
     assert PYPROJECT["project"]["requires-python"] == f">=3.{lowest}"
+
+
+def test_wheels_are_built_for_free_threaded_pythons():
+    """Those from 3.14 on by themselves; 3.13t by the last builder that knows it."""
+    wheels, of_313t = (WORKFLOWS["wheels"]["jobs"][name] for name in ("wheels", "wheels-313t"))
+    (builder,) = (step for step in of_313t["steps"] if "cibuildwheel" in step.get("uses", ""))
+    assert builder["uses"].partition("@v")[2].startswith("3.")
+    assert builder["env"]["CIBW_BUILD"] == "cp313t-*"
+    assert builder["env"]["CIBW_ENABLE"] == "cpython-freethreading"
+    assert of_313t["strategy"] == wheels["strategy"]
+    assert "skip" not in PYPROJECT["tool"]["cibuildwheel"]
+
+
+def test_free_threaded_pythons_are_tested():
+    job = WORKFLOWS["tests"]["jobs"]["free-threaded"]
+    assert job["strategy"]["matrix"]["python"] == ["3.13t", "3.14t"]
+    assert job["steps"][-1]["env"] == {"PYTHON_GIL": "0"}
+    classifiers = PYPROJECT["project"]["classifiers"]
+    assert "Programming Language :: Python :: Free Threading :: 2 - Beta" in classifiers
