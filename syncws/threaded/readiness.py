@@ -43,8 +43,10 @@ class Readiness(Bell):
         self._is_set = False
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # no descriptors were available
+        try:  # noqa: SIM105  # contextlib may be gone by now
             self.close()
+        except AttributeError:  # no descriptors were available, or the interpreter has ended
+            pass
 
     def fileno(self) -> int:
         """Return the descriptor; -1 if it is closed."""
