@@ -86,9 +86,8 @@ class _Flusher:
                     self._call_all(waiting)
                 finally:
                     self._claim.release()
-                if (
-                    self._ended or not self._new
-                ):  # otherwise they came while the claim was still ours
+                # Otherwise they came while the claim was still ours.
+                if self._ended or not self._new:
                     return
         finally:
             # There are some only if a defect of ours ends the thread: forget nobody.
