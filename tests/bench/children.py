@@ -9,10 +9,20 @@ import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 
 class Failed(Exception):
     """There is no figure; the argument says why, in one line."""
+
+
+def environment(python=sys.executable):
+    """What the programs get: syncws from the tree if it isn't installed, and no proxies."""
+    env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    look = [python, "-c", "import syncws"]
+    if subprocess.run(look, cwd=HERE, env=env, capture_output=True, timeout=60).returncode:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    return env
 
 
 class Child:
@@ -82,6 +92,16 @@ class Child:
         """
         if self.process.wait():
             raise Failed(self.complaint())
+
+    def write(self, line):
+        """Give it a line to read."""
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def errors(self):
+        """What it has written to its standard error so far, while it runs (not on Windows)."""
+        size = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), size, 0).decode(errors="replace")
 
     def complaint(self):
         """Why it failed: its deadline, or the last line of its errors."""

@@ -24,13 +24,12 @@ import sys
 import tempfile
 import time
 
-from children import HERE, Child, Failed
+from children import Child, Failed, environment
 from driver import CLOSE, HOST, NORMAL_CLOSURE, Unexpected, build_frame, open_connection
 from implementations import IMPLEMENTATIONS
 from rows import MIB, ROWS
 from secure import VARIABLE, make_certificates
 
-ROOT = HERE.parents[1]
 OURS = "syncws"
 
 START_TIMEOUT = 20.0
@@ -137,15 +136,6 @@ def measure(name, row, start):
 
 
 # --- all measurements --------------------------------------------------------------
-
-
-def environment(python=sys.executable):
-    """What the programs get: syncws from the tree if it isn't installed, and no proxies."""
-    env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    look = [python, "-c", "import syncws"]
-    if subprocess.run(look, cwd=HERE, env=env, capture_output=True, timeout=60).returncode:
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
-    return env
 
 
 def find_implementations(names, env):

@@ -30,8 +30,8 @@ import os
 import statistics
 import sys
 
-from children import Child, Failed
-from compare import OURS, allow_many_files, environment, format_figure, measure_server, positive
+from children import Child, Failed, environment
+from compare import OURS, allow_many_files, format_figure, measure_server, positive
 from rows import Row
 
 WORKLOADS = {
