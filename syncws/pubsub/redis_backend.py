@@ -95,8 +95,8 @@ class RedisBackend(Backend):
         self._most_rooms: int | None = None
         self._turn = self._successes = self._failures = 0
         self._woken = "0-0"
-        # Parts of messages that go on, by room. Of the thread that waits.
-        self._parts: dict[str, _Parts] = {}
+        # How far rooms have been read. Of the thread that waits.
+        self._rooms_read: dict[str, _Reading] = {}
         # Guards the flag below, so that a reader is woken once.
         self._lock = threading.Lock()
         self._is_woken = False
@@ -142,18 +142,18 @@ class RedisBackend(Backend):
             last_id, number = "0-0", -1
         is_ours = since.epoch == self._find_epoch() and number >= 0
         with _errors():
-            parts = _Parts(last_id)
+            reading = _Reading(last_id)
             entries: list[Entry] = []
             while not entries:
                 # As of one moment: what is published in between is nothing that is missing.
                 pipeline = self._commands.pipeline(transaction=True)
-                pipeline.xrange(stream, min=f"({parts.last_id}", count=limit)
+                pipeline.xrange(stream, min=f"({reading.last_id}", count=limit)
                 pipeline.get(counter)
                 found, count = pipeline.execute()
                 newest = int(count or 0)
                 if not found:
                     break
-                entries = self._decode(found, parts)  # none: parts of a long message
+                entries = self._decode(found, reading)  # none: parts of a long message
         complete = is_ours and (entries[0].number == number + 1 if entries else newest == number)
         return Batch(room, entries, complete, number)
 
@@ -164,7 +164,7 @@ class RedisBackend(Backend):
         while True:
             with _errors():
                 found = self._commands.xrevrange(stream, count=count)
-            entries = self._decode(found[::-1], _Parts())
+            entries = self._decode(found[::-1], _Reading())
             if len(entries) >= limit or len(found) < count:
                 return entries[-limit:]
             count *= 4  # long messages have several parts
@@ -174,10 +174,8 @@ class RedisBackend(Backend):
         with self._lock:
             self._is_woken = False
         rooms = self._choose(list(since))
-        names = {self.keys(room)[0].encode(): room for room in rooms}
-        streams: dict[Any, Any] = {
-            key: self._read_since(room, since[room]) for key, room in names.items()
-        }
+        reading = {each.key: each for each in [self._resume(room, since[room]) for room in rooms]}
+        streams: dict[Any, Any] = {key: each.last_id for key, each in reading.items()}
         wake = f"{self._prefix}wake:{self._node}".encode()
         streams[wake] = self._woken
         if self._longest is not None:
@@ -197,21 +195,22 @@ class RedisBackend(Backend):
             if key == wake:
                 self._woken = entries[-1][0]
                 continue
-            room = names[key]
-            decoded = self._decode(entries, self._parts[room])
+            decoded = self._decode(entries, reading[key])
             if decoded:
-                batches.append(Batch(room, decoded))
-        for room in [room for room in self._parts if room not in since]:
-            del self._parts[room]
+                batches.append(Batch(reading[key].room, decoded))
+        for room in [room for room in self._rooms_read if room not in since]:
+            del self._rooms_read[room]
         return batches
 
-    def _read_since(self, room: str, position: Position) -> str:
-        """Return the id after which to read: that of a part, where a message goes on."""
-        parts = self._parts.get(room)
-        last_id = _split(position.offset)[0]
-        if parts is None or parts.since != last_id:
-            parts = self._parts[room] = _Parts(last_id)
-        return parts.last_id
+    def _resume(self, room: str, position: Position) -> _Reading:
+        """Return where to read on: within a message, perhaps. For most rooms nothing is new."""
+        reading = self._rooms_read.get(room)
+        if reading is None or reading.position is not position:
+            last_id = _split(position.offset)[0]
+            if reading is None or reading.since != last_id:
+                reading = self._rooms_read[room] = _Reading(last_id, room, self.keys(room)[0])
+            reading.position = position
+        return reading
 
     def _choose(self, rooms: list[str]) -> list[str]:
         """Return the rooms to read now: others have their turn where all are too many."""
@@ -345,34 +344,40 @@ class RedisBackend(Backend):
     def _position(self, last_id: str, number: int) -> Position:
         return Position(self._find_epoch(), f"{last_id}-{number}")
 
-    def _decode(self, found: Any, parts: _Parts) -> list[Entry]:
+    def _decode(self, found: Any, reading: _Reading) -> list[Entry]:
         """Return entries as they were published: parts are put together."""
         entries = []
         for raw_id, fields in found:
-            last_id = parts.last_id = raw_id.decode()
+            last_id = reading.last_id = raw_id.decode()
             try:
                 number = int(fields.pop(b"n"))
                 ((name, value),) = fields.items()
-                message = parts.add(number, name, value)
+                message = reading.add(number, name, value)
             except (KeyError, ValueError):
                 continue  # it isn't ours
             if message is not None:
-                parts.since = last_id
+                reading.since = last_id
                 kind = KINDS.get(name, Kind.MESSAGE)
                 entries.append(Entry(number, self._position(last_id, number), message, kind))
         return entries
 
 
-class _Parts:
-    """The parts so far of a long message.
+class _Reading:
+    """How far a room has been read, with the parts so far of a long message.
 
     Attributes:
         since: the id of the last whole message.
         last_id: the id of the last entry.
+        room: its name.
+        key: the stream's key.
+        position: where the hub says it is, as of when it last said something new.
     """
 
-    def __init__(self, since: str = "") -> None:
+    def __init__(self, since: str = "", room: str = "", key: str = "") -> None:
         self.since = self.last_id = since
+        self.room = room
+        self.key = key.encode()
+        self.position: Position | None = None
         self._number = -1
         self._parts: list[bytes] = []
 
