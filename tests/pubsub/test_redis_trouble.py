@@ -248,6 +248,32 @@ def test_many_threads_publish_while_it_is_away(server):
         assert messages == list(range(20))
 
 
+def test_a_thread_that_is_interrupted_lets_others_publish(server):
+    with Hub(server.url) as hub:
+        hub.publish("r", "first")
+        publisher = hub.backend._publisher
+        send, begun, goes_on = publisher._run, threading.Event(), threading.Event()
+
+        def be_interrupted(jobs):
+            publisher._run = send
+            begun.set()
+            assert goes_on.wait(SOON)
+            raise KeyboardInterrupt
+
+        publisher._run = be_interrupted
+        interrupted = run(hub.publish, "r", "interrupted")
+        assert begun.wait(SOON)
+        others = [run(hub.publish, "r", str(i)) for i in range(3)]
+        wait_until(lambda: len(publisher._queue) == 4)
+        goes_on.set()
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.result()
+        assert len({other.result() for other in others}) == 3
+        hub.publish("r", "last")
+        messages = [entry.message for entry in hub.room("r").history()]
+        assert (messages[0], *sorted(messages[1:-1]), messages[-1]) == ("first", *"012", "last")
+
+
 def test_absent_at_the_start(ends, caplog):
     with Hub(f"redis://127.0.0.1:{free_port()}", publish_timeout=0.1) as hub:
         with pytest.raises(HubUnavailable, match="can't be reached"):
