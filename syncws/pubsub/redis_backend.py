@@ -56,6 +56,9 @@ STEADY = 100
 #: The epoch of a position where it can't be asked for: whoever comes back with it starts anew.
 UNKNOWN = "unknown"
 
+#: A position that isn't known.
+NOWHERE = Position(UNKNOWN, "0-0-0")
+
 #: What an entry's field says it is.
 KINDS = {b"t": Kind.MESSAGE, b"b": Kind.MESSAGE, b"j": Kind.JOIN, b"l": Kind.LEAVE}
 
@@ -119,7 +122,7 @@ class RedisBackend(Backend):
             epoch = self._find_epoch()
         except HubUnavailable:
             epoch = UNKNOWN  # it is published all the same
-        return [Position(epoch, offset) for offset in ids]
+        return [Position(epoch, offset) if offset else NOWHERE for offset in ids]
 
     def newest(self, room: str) -> tuple[Position, int]:
         """See :meth:`Backend.newest`."""

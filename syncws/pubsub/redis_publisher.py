@@ -44,7 +44,8 @@ SCRIPT = """
 local last = redis.call('GET', KEYS[3])
 if last then
     local number, id = string.match(last, '^(%d+) (.*)$')
-    if tonumber(number) >= tonumber(ARGV[1]) then return id end
+    if tonumber(number) == tonumber(ARGV[1]) then return id end
+    if tonumber(number) > tonumber(ARGV[1]) then return '' end
 end
 redis.call('SET', KEYS[2], ARGV[5], 'NX')
 redis.call('INCR', KEYS[2])
@@ -129,7 +130,9 @@ class RedisPublisher:
         self._number = 0
 
     def publish(self, posts: Sequence[Post], timeout: float) -> list[str]:
-        """Add entries in this order; return the offset after each.
+        """Add entries in this order; return the offset after each; of some nobody knows it: "".
+
+        These were sent again with others, after the answer was lost.
 
         Raises:
             HubError: the server refuses; or this is a signal handler that has interrupted this

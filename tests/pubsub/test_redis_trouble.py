@@ -12,7 +12,7 @@ from support.snippets import free_port
 from syncws.pubsub import Hub, HubError, HubUnavailable
 from syncws.testing import pair
 
-pytest.importorskip("redis")
+redis = pytest.importorskip("redis")
 
 pytestmark = needs_redis
 
@@ -232,6 +232,26 @@ def test_what_is_published_is_so_even_if_it_goes_away_then(server):
         assert [entry.message for entry in hub.room("r").history()] == ["a", "b"]
         assert hub.backend.read("r", first, 10).complete
         assert not hub.backend.read("r", position, 10).complete
+
+
+def test_positions_where_an_answer_is_lost(server):
+    with Hub(server.url) as hub:
+        hub.publish("r", "first")
+        publisher = hub.backend._publisher
+        send = publisher._run
+
+        def lose_the_answer(jobs):
+            publisher._run = send
+            send(jobs)
+            raise redis.exceptions.ConnectionError("lost")
+
+        publisher._run = lose_the_answer
+        messages = ["a", "b", "c"]
+        positions = hub.publish_many([("r", message) for message in messages])
+        for i, position in enumerate(positions):
+            batch = hub.backend.read("r", position, 10)
+            found = [entry.message for entry in batch.entries]
+            assert found == messages[i + 1 :] if batch.complete else i < 2
 
 
 def test_many_threads_publish_while_it_is_away(server):
