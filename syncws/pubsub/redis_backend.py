@@ -328,7 +328,7 @@ class RedisBackend(Backend):
         """See :meth:`Backend.after_fork`. redis-py makes connections of its own in a child."""
         self._node = node
         self._woken = "0-0"
-        self._parts = {}
+        self._rooms_read = {}
         self._is_woken = False
         self._lock = threading.Lock()
         self._publisher.renew(node)

@@ -6,7 +6,8 @@ number, each room keeps that of the last thing it got from the hub, and a script
 newer. What is sent again is thus added once.
 
 That takes an order: one thread at a time sends, and takes along what others want to publish. So
-many threads that publish need fewer round trips than they would each with a connection.
+many threads that publish need fewer round trips than they would each with a connection. The others
+sleep until theirs is done, or until it is their turn to send: the oldest's first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hashlib import sha1
 from typing import Any, Callable
 
 from ..exceptions import HubError, HubUnavailable
+from ..locks import make_rlock
 from ..threaded.deadline import Deadline
 from .backend import Kind, Post
 
@@ -70,18 +72,23 @@ class _Job:
 
     Attributes:
         calls: keys and arguments of the script, for each post; the first argument is its number.
+        thread: whose it is.
+        numbered: whether its posts have numbers; perhaps they were sent before.
+        sends: whether it is this thread's turn to send.
+        bell: held until it is over, or that turn has come.
         results: what the script returned, once it is done.
         error: why it is not done, or ``None``.
-        abandoned: whether its thread has given up.
     """
-
-    __slots__ = ("abandoned", "calls", "error", "results")
 
     def __init__(self, calls: list[tuple[list[str], list[Any]]]) -> None:
         self.calls = calls
+        self.thread = threading.get_ident()
+        self.numbered = False
+        self.sends = False
+        self.bell = threading.Lock()
+        self.bell.acquire()
         self.results: list[str] | None = None
         self.error: HubError | None = None
-        self.abandoned = False
 
     @property
     def is_over(self) -> bool:
@@ -120,14 +127,12 @@ class RedisPublisher:
     def renew(self, node: str) -> None:
         """Begin anew, with a name that no hub has had: at first, and in a forked child."""
         self._node = node
-        # What waits, in order; only methods that are atomic are called.
-        self._queue: deque[_Job] = deque()
-        # Held by the thread that sends, for as long as that takes. It alone uses what follows, and
-        # takes jobs from the queue.
-        self._sending = threading.Lock()
-        self._sender: int | None = None
-        self._taken: list[_Job] = []  # from the queue; perhaps they were sent before
-        self._number = 0
+        # Guards the queue, for a few instructions. Re-entrant, because a signal handler may publish
+        # while the main thread does.
+        self._lock = make_rlock()
+        self._queue: deque[_Job] = deque()  # what isn't over and wasn't given up, in order
+        self._somebody_sends = False  # the thread of one of the jobs, or one that is to wake up
+        self._number = 0  # of whoever sends
 
     def publish(self, posts: Sequence[Post], timeout: float) -> list[str]:
         """Add entries in this order; return the offset after each; of some nobody knows it: "".
@@ -136,31 +141,61 @@ class RedisPublisher:
 
         Raises:
             HubError: the server refuses; or this is a signal handler that has interrupted this
-                very method, which can't wait for what it has interrupted.
+                very method, when it was its turn: it can't wait for what it has interrupted.
             HubUnavailable: it can't be reached in time.
         """
-        if self._sender == threading.get_ident():
-            raise HubError("a signal handler can't publish while the main thread does")
         deadline = Deadline(timeout)
         job = _Job([self._make_call(post) for post in posts])
-        self._queue.append(job)
         try:
-            while not job.is_over:
-                if not self._sending.acquire(timeout=deadline.lock_timeout()):
-                    raise HubUnavailable("Redis did not answer in time")
-                try:
-                    self._sender = threading.get_ident()
-                    self._send(job, deadline)
-                finally:
-                    self._sender = None
-                    self._sending.release()
-        except BaseException:
-            job.abandoned = True
-            raise
+            self._enter(job)
+            if not job.sends:
+                job.bell.acquire(timeout=deadline.lock_timeout())
+            if job.sends:
+                self._send(job, deadline)
+            elif not job.is_over:
+                raise HubUnavailable("Redis did not answer in time")
+        except HubUnavailable:
+            if job.results is None:
+                raise
+        finally:  # a signal handler may have raised
+            self._leave(job)
         if job.error is not None:
             raise job.error
         assert job.results is not None
         return job.results
+
+    def _enter(self, job: _Job) -> None:
+        """Put a job in the queue; it is its turn if nobody sends."""
+        with self._lock:
+            if any(other.sends and other.thread == job.thread for other in self._queue):
+                raise HubError("a signal handler can't publish while the main thread does")
+            self._queue.append(job)
+            if not self._somebody_sends:
+                self._somebody_sends = job.sends = True
+
+    def _leave(self, job: _Job) -> None:
+        """Let others go on, once a job is over or given up."""
+        with self._lock:
+            if job in self._queue:
+                self._queue.remove(job)
+            if not job.sends:
+                return
+            job.sends = False
+            following = self._find_next()
+            self._somebody_sends = following is not None
+            if following is not None:
+                following.sends = True
+                following.bell.release()
+
+    def _find_next(self) -> _Job | None:
+        """Return the job whose turn it is to send: the oldest, of threads that surely can.
+
+        Of the main thread's it is the newest: that is a signal handler's, and the others can't go
+        on before it has ended.
+        """
+        main = threading.main_thread().ident
+        others = (job for job in self._queue if job.thread != main)
+        return next(others, self._queue[-1] if self._queue else None)
 
     def _make_call(self, post: Post) -> tuple[list[str], list[Any]]:
         stream, counter, _ = self._keys(post.room)
@@ -179,38 +214,52 @@ class RedisPublisher:
         return [stream, counter, f"{stream}:p:{self._node}"], arguments
 
     def _send(self, own: _Job, deadline: Deadline) -> None:
-        """Send what waits, until the own job is done. With the lock for that.
+        """Send what waits, until the own job is done, when it is its turn.
 
         Raises:
-            HubError: the server refuses all of it.
-            HubUnavailable: it can't be reached in time; whoever sends next sends that again.
+            HubUnavailable: the server can't be reached in time; whoever sends next sends it again.
         """
         while not own.is_over:
-            self._take()
+            jobs = self._choose()
             try:
-                self._try(self._taken)
-                self._taken = []
+                self._try(jobs)
             except HubUnavailable:
                 if deadline.expired:
                     raise
                 threading.Event().wait(min(BACK_OFF, deadline.remaining() or 0.0))
+                continue
             except HubError as exc:
-                for job in self._taken:
+                for job in jobs:
                     job.error = exc
-                self._taken = []
+            self._finish(jobs)
 
-    def _take(self) -> None:
-        """Take jobs from the queue, the oldest first, and give them numbers in that order."""
-        self._taken = [job for job in self._taken if not (job.abandoned or job.is_over)]
-        count = sum(len(job.calls) for job in self._taken)
-        while self._queue and count < MOST_POSTS:
-            job = self._queue.popleft()
-            if not job.abandoned:
+    def _choose(self) -> list[_Job]:
+        """Return what to send now, the oldest first, with numbers in that order."""
+        jobs: list[_Job] = []
+        count = 0
+        with self._lock:
+            for job in self._queue:
+                jobs.append(job)
+                count += len(job.calls)
+                if count >= MOST_POSTS:
+                    break
+        for job in jobs:
+            if not job.numbered:
                 for _, arguments in job.calls:
                     self._number += 1
                     arguments[0] = self._number
-                count += len(job.calls)
-                self._taken.append(job)
+                job.numbered = True
+        return jobs
+
+    def _finish(self, jobs: list[_Job]) -> None:
+        """Take jobs that are over from the queue, and wake their threads."""
+        with self._lock:
+            for job in jobs:
+                if job in self._queue:  # it may have been given up
+                    self._queue.remove(job)
+        for job in jobs:
+            if not job.sends:
+                job.bell.release()
 
     def _try(self, jobs: list[_Job]) -> None:
         """Send jobs, and note what became of each.
