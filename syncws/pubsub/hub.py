@@ -389,7 +389,7 @@ class Hub:
             for batch in batches:
                 try:
                     self._pass_on(rooms[batch.room], batch.room, batch)
-                except Exception:  # by a function of the program's
+                except Exception:  # a defect, which costs no other room anything
                     self.logger.exception("passing on messages of room %r failed", batch.room)
             self._caught_up_at = clock()
 
@@ -410,10 +410,17 @@ class Hub:
             if self._on_resync is not None:
                 for each in missed:
                     if not isinstance(each, Listener):
-                        self._on_resync(self.room(name), each)
+                        self._call(self._on_resync, self.room(name), each)
         for entry in entries:
             if entry.kind != Kind.MESSAGE:
                 self._presence.tell(name, entry)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function of the program's: what it raises keeps nobody else from being told."""
+        try:
+            function(*args)
+        except Exception:
+            self.logger.exception("a function of a hub failed")
 
     def _lost(self, exc: HubError) -> None:
         if self._lost_at is None:

@@ -104,7 +104,8 @@ class Presence:
         """Call the program's function for one who has come or gone."""
         callback = self._callbacks.get(entry.kind)
         if callback is not None:
-            callback(self._hub.room(name), Member(**json.loads(entry.message)))
+            member = Member(**json.loads(entry.message))
+            self._hub._call(callback, self._hub.room(name), member)
 
     def close(self, deadline: Deadline) -> None:
         """Say that all members here are gone; end the thread. Idempotent."""

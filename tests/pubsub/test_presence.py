@@ -1,8 +1,10 @@
 """Who is in a room, over all processes."""
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from support.pairs import SOON, wait_until
@@ -91,6 +93,28 @@ def test_functions_that_raise_stop_nothing(make_hub, caplog):
         room.publish("message")
         assert ends.client.recv(SOON) == "message"
         wait_until(lambda: "in on_join" in caplog.text)
+
+
+def test_functions_that_raise_keep_nobody_from_being_told(make_hub, caplog):
+    told = []
+    here, goes_on = threading.Event(), threading.Event()
+
+    def on_join(room, member):
+        told.append(member.data)
+        if member.data == "first":
+            here.set()
+            assert goes_on.wait(SOON)
+        raise RuntimeError("in on_join")
+
+    room = make_hub(on_join=on_join).room("r")
+    with contextlib.ExitStack() as stack:
+        room.add(stack.enter_context(pair()).server, data="first")
+        assert here.wait(SOON)
+        for name in ("Ann", "Bob"):  # which come at once
+            room.add(stack.enter_context(pair()).server, data=name)
+        goes_on.set()
+        wait_until(lambda: told == ["first", "Ann", "Bob"])
+        wait_until(lambda: caplog.text.count("RuntimeError: in on_join") == 3)
 
 
 KILLED = """
