@@ -330,7 +330,7 @@ def parse_arguments():
     parser.add_argument("--impl", default=",".join(["syncws", *PEERS]), help="whose rates")
     parser.add_argument("--receivers", default="1,10,100", help="of each message")
     parser.add_argument("--rate-members", type=int, default=200, help="where rates are measured")
-    parser.add_argument("--window", type=int, default=64, help="messages on their way")
+    parser.add_argument("--window", type=int, default=256, help="messages on their way")
     parser.add_argument("--seconds", type=float, default=3, help="of a measurement; 0: none")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--level", type=float, default=LEVEL, help="times a peer's rate to reach")

@@ -63,6 +63,26 @@ def test_what_is_wrong_is_seen(judge, stream, received, published, verdict):
     assert judge(stream, *received, published=published) == (verdict, False)
 
 
+@pytest.mark.parametrize(
+    ("rate", "took", "verdict"),
+    [
+        (500, [1, 2, 3], True),
+        (499, [1, 2, 3], False),
+        (900, [1, 5, 3], False),
+    ],
+)
+def test_rates_are_compared_with_the_best_peer(import_program, capsys, rate, took, verdict):
+    rates = import_program("room_rates")
+    figures = {
+        "syncws": {"rate": rate, "took": took, "alone": 1, "work": 1},
+        "one": {"rate": 100, "took": [4, 4, 4], "alone": 1, "work": 1},
+        "two": {"rate": 50, "took": [9, 9, 9], "alone": 9, "work": 1},
+    }
+    best = {(10, name): row for name, row in figures.items()}
+    assert rates.show_rates(best, list(figures), [10], 5) is verdict
+    assert ("NOT GOOD" in capsys.readouterr().out) is not verdict
+
+
 def test_an_unknown_scenario_is_an_error():
     pytest.importorskip("redis")
     done = measure("--scenarios", "calm,flood")
