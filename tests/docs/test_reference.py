@@ -13,9 +13,11 @@ import syncws
 import syncws.client
 import syncws.integrations
 import syncws.legacy
+import syncws.pubsub
 import syncws.server
 import syncws.styles
 import syncws.testing
+import syncws.testing.backend_contract
 
 DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(?:class|exception|function|data):: (\S+)$", re.M)
 PAGES = {path.stem: path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md")}
@@ -52,8 +54,10 @@ MODULES = [
     syncws.client,
     syncws.server,
     syncws.legacy,
+    syncws.pubsub,
     syncws.styles,
     syncws.testing,
+    syncws.testing.backend_contract,
     *(
         importlib.import_module(f"syncws.integrations.{name}")
         for name in ("django", "flask", "in_memory", "wsgi")
@@ -113,7 +117,7 @@ def test_each_docstring_says_first_what_it_does(name):
         assert not re.match(r"(This|The) (function|method|class)\b|Constructor\b", first)
 
 
-@pytest.mark.parametrize("page", ["connections", "server", "client"])
+@pytest.mark.parametrize("page", ["connections", "server", "client", "rooms"])
 def test_what_is_on_a_page_has_a_text(page):
     """A docstring of its own, and one for each of its methods."""
     for name in NAMES[page]:
