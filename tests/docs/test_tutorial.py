@@ -1,9 +1,10 @@
-"""The six steps of the tutorial, in both languages: their transcripts are played again."""
+"""The seven steps of the tutorial, in both languages: their transcripts are played again."""
 
 import signal
 
 import pytest
 from support.pairs import SOON
+from support.redis_server import RedisServer, needs_redis
 from support.snippets import block, free_port
 from support.transcripts import Terminal, play, write_files
 
@@ -12,16 +13,16 @@ from syncws import connect
 
 @pytest.fixture(params=["tutorial", "zh/tutorial"])
 def perform(request, tmp_path):
-    def perform(step, name):
-        if step.startswith("6"):
+    def perform(step, name, changes=()):
+        if step[0] in "67":
             copy_rooms(tmp_path, request.param)
-        play(f"{request.param}/{step}", name, tmp_path)
+        play(f"{request.param}/{step}", name, tmp_path, changes)
 
     return perform
 
 
 def copy_rooms(directory, folder="tutorial"):
-    """Save the server of the fifth step under the name that the sixth one gives it."""
+    """Save the server of the fifth step under the name that the next ones give it."""
     (directory / "rooms.py").write_text(block(f"{folder}/5-rooms", "server"), encoding="utf-8")
 
 
@@ -93,3 +94,12 @@ def test_6_lasting_server_stops_when_it_is_told_so(tmp_path):
         server.finish(anything=True)
     finally:
         server.kill()
+
+
+@needs_redis
+def test_7_servers_session(perform, tmp_path):
+    pytest.importorskip("redis")
+    (tmp_path / "redis").mkdir()
+    with RedisServer(tmp_path / "redis") as redis:
+        changes = [("redis://localhost:6379", redis.url), ("8766", str(free_port()))]
+        perform("7-servers", "session", changes)

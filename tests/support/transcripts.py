@@ -134,11 +134,17 @@ class Terminal:
         self.process.wait()
 
 
-def play(page, name, directory):
-    """Do what a transcript of a page says, and check that what it shows is printed."""
+def play(page, name, directory, changes=()):
+    """Do what a transcript of a page says, and check that what it shows is printed.
+
+    Changes are pairs of what is in the transcript, and what is typed or expected in its place.
+    """
     port = free_port()
     write_files(page, directory, port)
     text = transcripts(page)[name].replace(PORT, str(port))
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
     terminals = {}
     leaps = set()  # terminals where any lines may come next
     try:
