@@ -54,7 +54,7 @@ class Headers(MutableMapping[str, str]):
     def from_index(
         cls, fields: list[tuple[str, str]], values: dict[str, str | list[str]]
     ) -> Headers:
-        """Take over fields and their values by name, as :func:`~syncws.accel.split_head` found."""
+        """Take over fields and their values by name, as ``split_head()`` found."""
         headers = cls()
         headers._fields = fields
         headers._values = values
