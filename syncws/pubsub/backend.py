@@ -126,8 +126,9 @@ class Backend(abc.ABC):
     """Carries the messages of rooms, and knows who is in them.
 
     Any thread may call any method, but :meth:`wait` has one caller at a time. All block for a
-    bounded time. Where the engine can't be reached they raise :exc:`HubUnavailable`, and
-    :exc:`HubError` if it refuses; the hub tries again, waits between tries, and tells the program.
+    bounded time. Where the engine can't be reached they raise :exc:`~syncws.HubUnavailable`, and
+    :exc:`~syncws.HubError` if it refuses; the hub tries again, waits between tries, and tells the
+    program.
     """
 
     #: Bytes that a message may have.

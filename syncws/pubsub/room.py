@@ -72,9 +72,9 @@ class Room:
                 that JSON can express.
 
         Returns:
-            Whether nothing is missing: ``False`` if what came after ``since`` isn't all there any
-            more. The connection is a member then, and the program should give it what those
-            messages would have told it.
+            Whether nothing is missing. If what came after ``since`` isn't all there any more, the
+            connection is a member all the same, and the program should give it what those messages
+            would have told it.
 
         Raises:
             HubError: the backend refuses.
