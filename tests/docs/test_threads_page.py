@@ -10,6 +10,7 @@ from support.snippets import DOCS, block, free_port, run
 
 from syncws import ClientConnection, Connection, ServerConnection, ThreadingServer
 from syncws.accel import IMPLEMENTATION
+from syncws.pubsub import Hub, Room
 
 PAGE = "threads"
 TEXT = (DOCS / "threads.md").read_text(encoding="utf-8")
@@ -93,9 +94,17 @@ def test_the_tables_have_every_method_and_attribute_and_no_others(heading, class
     assert set(re.findall(r"`(\w+)`", sentences)) == attributes
 
 
+def test_the_table_of_rooms_has_every_method_and_no_others():
+    methods, _ = public(Hub, Room)
+    lines = part("### Rooms of a hub").splitlines()
+    rows = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    listed = [name for row in rows for name in re.findall(r"`(\w+)\(", row)]
+    assert sorted(listed) == sorted(methods)
+
+
 def test_the_table_of_threads_has_all_of_them():
     started = set()
-    for package in ("threaded", "server"):
+    for package in ("threaded", "server", "pubsub"):
         for path in (SOURCES / package).glob("*.py"):
             text = path.read_text(encoding="utf-8")
             started |= set(re.findall(r'name ?= ?f?"(syncws-[a-z]+)', text))
