@@ -18,10 +18,10 @@ from support import peers
 from support.certificates import client_context
 from support.pairs import SOON, wait_until
 from support.redis_server import RedisServer, needs_redis
-from support.serving import serving
+from support.serving import echo, serving
 from support.snippets import DOCS, PATIENCE, PORT, ROOT, block, free_port, running_server
 
-from syncws import ConnectionClosed, InvalidStatus, connect, serve
+from syncws import ConnectionClosed, InvalidStatus, Router, connect, serve
 
 pytest.importorskip("redis")
 
@@ -207,10 +207,13 @@ def test_pings_keep_a_connection_that_is_silent(balancer, timeout):
     (seconds,) = re.findall(rf"{timeout} (\d+)s", TEXT)
     assert int(seconds) > 2 * int(interval)
     shorter = (f"{timeout} {seconds}s", f"{timeout} 1s")
+    router = Router()
+    router.route("/")(echo)
+    router.http("/health")(lambda request: "fine\n")  # HAProxy asks
     for ping_interval, stays in ((0.3, True), (None, False)):
         with contextlib.ExitStack() as stack:
             options = {"ping_interval": ping_interval, "trusted_proxies": ["127.0.0.1"]}
-            server = stack.enter_context(serving(**options))
+            server = stack.enter_context(serving(router, **options))
             peer = stack.enter_context(balancer([f"127.0.0.1:{server.port}"] * 2, shorter))
             ws = connect(f"wss://localhost:{peer.port}/", ssl=client_context(), ping_interval=None)
             stack.enter_context(ws)
