@@ -227,20 +227,19 @@ def serving_default(name):
 # --- the command ---
 
 
-def syncws_has_processes():
-    result = subprocess.run(
+@pytest.fixture(scope="module")
+def _needs_processes():
+    """Skip a test where the command can't start several processes yet."""
+    help_text = subprocess.run(
         [sys.executable, "-m", "syncws", "serve", "--help"],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=True,
-    )
-    return "--processes" in result.stdout
+    ).stdout
+    if "--processes" not in help_text:
+        pytest.skip("syncws serve has no --processes")
 
-
-needs_processes = pytest.mark.skipif(
-    not syncws_has_processes(), reason="syncws serve has no --processes"
-)
 
 COMMAND = text("serve").strip()
 
@@ -277,7 +276,7 @@ def is_well(process, port):
 
 
 @needs_redis
-@needs_processes
+@pytest.mark.usefixtures("_needs_processes")
 def test_scaling_serve(redis, tmp_path):
     with started(COMMAND, redis, tmp_path) as (port, process), contextlib.ExitStack() as stack:
         clients = {}
@@ -372,7 +371,7 @@ def test_the_container_starts_the_command_of_the_page():
 
 
 @needs_redis
-@needs_processes
+@pytest.mark.usefixtures("_needs_processes")
 def test_the_container_s_command_serves(redis, tmp_path):
     command = shlex.join(json.loads(container()["CMD"]))
     with started(command, redis, tmp_path) as (port, process):
