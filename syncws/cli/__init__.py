@@ -19,9 +19,11 @@ from .connect_command import add_connect
 from .demo_command import add_demo
 from .exit_codes import CLOSED, INTERRUPTED, OK, USAGE
 from .proxy_command import add_proxy
+from .publish_command import add_publish
 from .run_command import add_run
 from .serve_command import add_serve
 from .showing import complain, describe, note, settle, show
+from .subscribe_command import add_subscribe
 
 __all__ = ["main", "show"]
 
@@ -123,6 +125,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"syncws {__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (add_demo, add_connect, add_serve, add_proxy, add_run):
+    for add in (
+        add_demo,
+        add_connect,
+        add_serve,
+        add_proxy,
+        add_publish,
+        add_subscribe,
+        add_run,
+    ):
         add(commands)
     return parser

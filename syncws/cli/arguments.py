@@ -8,7 +8,15 @@ from typing import Any
 
 from ..sansio.headers import TOKEN
 
-__all__ = ["add_address", "add_command", "add_trace", "header", "port_number", "seconds"]
+__all__ = [
+    "add_address",
+    "add_command",
+    "add_trace",
+    "header",
+    "port_number",
+    "positive",
+    "seconds",
+]
 
 
 def add_command(commands: Any, name: str, summary: str, description: str, epilog: str) -> Any:
@@ -75,6 +83,17 @@ def seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         raise argparse.ArgumentTypeError(f"{text!r} isn't a number of seconds")
     return float(text)
+
+
+def positive(text: str) -> int:
+    """Return a number of messages.
+
+    Raises:
+        ArgumentTypeError: it isn't one.
+    """
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of messages")
+    return int(text)
 
 
 def header(text: str) -> tuple[str, str]:

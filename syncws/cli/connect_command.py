@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import sys
 from typing import Any
@@ -20,7 +19,7 @@ from ..exceptions import (
 from ..sansio.fields import build_authorization_basic
 from ..sansio.uri import WebSocketURI, parse_uri
 from ..wiretap.tap import tapped
-from .arguments import add_command, add_trace, header, seconds
+from .arguments import add_command, add_trace, header, positive, seconds
 from .exit_codes import REFUSED, UNREACHABLE, USAGE
 from .incoming import Incoming
 from .piping import Piping
@@ -162,17 +161,6 @@ def _add_messages(group: Any) -> None:
         "--quiet", action="store_true", help="print messages and errors, and nothing else"
     )
     add_trace(group)
-
-
-def positive(text: str) -> int:
-    """Return a number of messages.
-
-    Raises:
-        ArgumentTypeError: it isn't one.
-    """
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of messages")
-    return int(text)
 
 
 def run_connect(args: Any) -> int:

@@ -6,7 +6,10 @@ import socket
 import sys
 
 import pytest
+from support.redis_server import redis_server
 from support.shell import join_stdin_threads
+
+__all__ = ["redis_server"]
 
 
 @pytest.fixture

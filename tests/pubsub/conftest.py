@@ -1,17 +1,11 @@
-"""Hubs of both kinds, and a real Redis."""
+"""Hubs of both kinds."""
 
 import pytest
-from support.redis_server import RedisServer, needs_redis
+from support.redis_server import needs_redis, redis_server
 
 from syncws.pubsub import Hub
 
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory):
-    """One for tests that leave it as it is."""
-    pytest.importorskip("redis")
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+__all__ = ["redis_server"]
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
