@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(arguments)
+    args.arguments = list(arguments)
     if args.run is None:
         parser.print_help()
         return OK

@@ -9,12 +9,15 @@ from ..exceptions import HubError, HubUnavailable
 from ..foreign import hide_credentials
 from ..pubsub.hub import Hub
 from .exit_codes import REFUSED, UNREACHABLE, USAGE
-from .showing import complain
+from .showing import complain, note
 
-__all__ = ["add_hub", "complain_of_hub", "open_hub"]
+__all__ = ["add_hub", "complain_of_hub", "open_hub", "open_own_hub"]
 
 #: Where the hub is, if no argument says so.
 VARIABLE = "SYNCWS_HUB"
+
+#: Seconds that a hub counts as living which was only asked whether it can be used.
+ASK_LIFETIME = 1.0
 
 
 def add_hub(parser: Any, what: str) -> None:
@@ -22,7 +25,6 @@ def add_hub(parser: Any, what: str) -> None:
     parser.add_argument(
         "--hub",
         metavar="URL",
-        default=os.environ.get(VARIABLE) or None,
         help=f"{what}, such as redis://localhost:6379/0 (default: ${VARIABLE})",
     )
 
@@ -31,10 +33,11 @@ def open_hub(url: str | None, **options: Any) -> Hub | int:
     """Return the hub, or the exit status after saying what is wrong.
 
     Args:
-        url: where it is.
+        url: where it is; ``None``: as the environment says.
         options: as for :class:`~syncws.pubsub.Hub`.
     """
-    if url is None:
+    url = url or os.environ.get(VARIABLE)
+    if not url:
         return complain(f"which hub? Give --hub URL, or set {VARIABLE}", USAGE)
     try:
         return Hub(url, **options)
@@ -43,6 +46,32 @@ def open_hub(url: str | None, **options: Any) -> Hub | int:
         return complain(f"{shown!r} isn't a hub's URL, such as redis://localhost:6379/0", USAGE)
     except ImportError as exc:
         return complain(str(exc), UNREACHABLE)
+
+
+def open_own_hub(url: str | None, *, ask: bool, **options: Any) -> Hub | int | None:
+    """Return the hub of a server, ``None`` if it has none.
+
+    If it refuses, or the URL isn't one, return the exit status after saying so. If it can't be
+    reached that is said as well, but it may be there later.
+
+    Args:
+        url: where it is; ``None``: as the environment says.
+        ask: whether to find out if it can be used.
+        options: as for :class:`~syncws.pubsub.Hub`.
+    """
+    if not (url or os.environ.get(VARIABLE)):
+        return None
+    hub = open_hub(url, **options)
+    if isinstance(hub, int) or not ask:
+        return hub
+    try:
+        hub.backend.beat(hub.node, ASK_LIFETIME, ())
+    except HubUnavailable as exc:
+        note(f"syncws: {exc}; rooms work once it is there")
+    except HubError as exc:
+        hub.close()
+        return complain_of_hub(exc)
+    return hub
 
 
 def complain_of_hub(exc: HubError) -> int:

@@ -18,7 +18,7 @@ from .arguments import add_command
 from .exit_codes import CLOSED, USAGE
 from .showing import complain
 
-__all__ = ["add_run"]
+__all__ = ["add_run", "is_safe"]
 
 DESCRIPTION = f"""\
 Run a Python program, as 'python SCRIPT' or 'python -m MODULE' does, in which this
@@ -154,7 +154,7 @@ def _find_module(name: str) -> Program:
         NotFound: there is none.
     """
     directory = os.getcwd()
-    if not _is_safe():
+    if not is_safe():
         sys.path[0] = directory  # packages are looked for there as well
     try:
         spec = importlib.util.find_spec(name)
@@ -176,14 +176,14 @@ def _from_spec(spec: ModuleSpec, name: str, directory: str, *, is_path: bool) ->
     )
 
 
-def _is_safe() -> bool:
+def is_safe() -> bool:
     """Tell whether Python was told to put nothing in front of ``sys.path``."""
     return bool(sys.flags.isolated or getattr(sys.flags, "safe_path", False))
 
 
 def _set_path(program: Program) -> None:
     """Put the program's directory where ours is."""
-    if not _is_safe():
+    if not is_safe():
         sys.path[0] = program.directory
     elif program.is_path:
         sys.path.insert(0, program.directory)

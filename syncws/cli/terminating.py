@@ -32,11 +32,16 @@ def as_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopping(server: ThreadingServer) -> Iterator[None]:
-    """Let SIGTERM stop a server in the block, with 1001. It is for the main thread."""
+def stopping(server: ThreadingServer, drain_seconds: float | None = None) -> Iterator[None]:
+    """Let SIGTERM stop a server in the block, with 1001. It is for the main thread.
+
+    Args:
+        server: the server.
+        drain_seconds: the time over which its connections are closed; all at once by default.
+    """
 
     def handle(*args: Any) -> None:
-        server.stop(timeout=TERMINATED_TIMEOUT)
+        server.stop(timeout=TERMINATED_TIMEOUT, drain_seconds=drain_seconds)
 
     with _handling(handle):
         yield

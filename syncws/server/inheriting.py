@@ -1,13 +1,17 @@
-"""Listening sockets that systemd hands over (socket activation); see sd_listen_fds(3)."""
+"""Listening sockets of the process that started this one.
+
+Of systemd (socket activation; see sd_listen_fds(3)), or of a supervisor of ours.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 
 from ..locks import make_rlock
 
-__all__ = ["listen_fds"]
+__all__ = ["listen_fds", "open_inherited"]
 
 #: The first descriptor that is handed over; the others follow it.
 FIRST = 3
@@ -56,6 +60,20 @@ def listen_fds(name: str | None = None) -> list[socket.socket]:
             raise
         for entry in wanted:
             _left.remove(entry)
+    return sockets
+
+
+def open_inherited(numbers: Sequence[int]) -> list[socket.socket]:
+    """Return the listening sockets that this process has inherited, by their descriptors.
+
+    Programs started from this one don't get them.
+
+    Raises:
+        ValueError: a descriptor isn't a stream socket that listens.
+    """
+    sockets = [_open("inherited", number) for number in numbers]
+    for sock in sockets:
+        sock.set_inheritable(False)
     return sockets
 
 

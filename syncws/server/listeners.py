@@ -11,13 +11,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["UnixFile", "listen", "listen_again", "listen_unix"]
+__all__ = ["UnixFile", "listen", "listen_again", "listen_for_processes", "listen_unix"]
 
 #: How often to look for a port that is free on all addresses.
 PORT_ATTEMPTS = 20
 
 LOOPBACK = ("127.0.0.1", "::1")
 WILDCARD = ("0.0.0.0", "::")
+
+#: Whether the system divides clients between sockets that listen on the same port.
+DIVIDES = sys.platform == "linux"
 
 Address = tuple[socket.AddressFamily, Any]
 
@@ -27,8 +30,8 @@ def listen(
     port: int | None,
     *,
     backlog: int,
-    reuse_port: bool,
-    family: int,
+    reuse_port: bool = False,
+    family: int = socket.AF_UNSPEC,
 ) -> list[socket.socket]:
     """Return listening sockets: one for each address of each host, all on one port.
 
@@ -61,6 +64,41 @@ def listen(
             # Free on one address and taken on the next: try another.
             if not attempts or exc.errno != errno.EADDRINUSE:
                 raise
+
+
+def listen_for_processes(
+    host: str | None, port: int | None, count: int, *, backlog: int
+) -> list[list[socket.socket]]:
+    """Return listening sockets for each of several processes, all on one port.
+
+    Where the system divides clients between several sockets they have one each; elsewhere they
+    share one, and the process that is first to accept a client has it.
+
+    Args:
+        host: as for :func:`listen`.
+        port: as there.
+        count: how many processes.
+        backlog: connections that may wait to be accepted, at each socket.
+
+    Raises what :func:`listen` does.
+    """
+    sockets = listen(host, port, backlog=backlog)
+    if not DIVIDES:
+        return [sockets] * count
+    # That was to find out whether somebody else has the port, which these would not.
+    port = sockets[0].getsockname()[1]
+    for sock in sockets:
+        sock.close()
+    found: list[list[socket.socket]] = []
+    try:
+        for _ in range(count):
+            found.append(listen(host, port, backlog=backlog, reuse_port=True))
+    except BaseException:
+        for sockets in found:
+            for sock in sockets:
+                sock.close()
+        raise
+    return found
 
 
 def _listen_all(

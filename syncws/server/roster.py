@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
     """What a roster knows at one moment."""
 
     accepted: int
-    opening: int
+    opening: int  # those included whose thread has not come so far yet
     known: list[ServerConnection]  # open, closing, or adopted
     running: list[Job]
     ended: tuple[int, int, int, int]  # sums over connections that have ended
@@ -183,7 +183,7 @@ class Roster:
         with self.lock:
             return Snapshot(
                 self.accepted,
-                len(self.opening),
+                len(self.opening) + sum(job.connection is None for job in self.running.values()),
                 list(self.open),
                 list(self.running.values()),
                 self._tally.snapshot(),
