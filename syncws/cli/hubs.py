@@ -11,7 +11,7 @@ from ..pubsub.hub import Hub
 from .exit_codes import REFUSED, UNREACHABLE, USAGE
 from .showing import complain, note
 
-__all__ = ["add_hub", "complain_of_hub", "open_hub", "open_own_hub"]
+__all__ = ["add_hub", "complain_of_hub", "find_hub", "open_hub", "open_own_hub"]
 
 #: Where the hub is, if no argument says so.
 VARIABLE = "SYNCWS_HUB"
@@ -29,6 +29,11 @@ def add_hub(parser: Any, what: str) -> None:
     )
 
 
+def find_hub(url: str | None) -> str | None:
+    """Return where the hub is, by the argument or the environment; ``None`` if there is none."""
+    return url or os.environ.get(VARIABLE) or None
+
+
 def open_hub(url: str | None, **options: Any) -> Hub | int:
     """Return the hub, or the exit status after saying what is wrong.
 
@@ -36,8 +41,8 @@ def open_hub(url: str | None, **options: Any) -> Hub | int:
         url: where it is; ``None``: as the environment says.
         options: as for :class:`~syncws.pubsub.Hub`.
     """
-    url = url or os.environ.get(VARIABLE)
-    if not url:
+    url = find_hub(url)
+    if url is None:
         return complain(f"which hub? Give --hub URL, or set {VARIABLE}", USAGE)
     try:
         return Hub(url, **options)
@@ -59,7 +64,7 @@ def open_own_hub(url: str | None, *, ask: bool, **options: Any) -> Hub | int | N
         ask: whether to find out if it can be used.
         options: as for :class:`~syncws.pubsub.Hub`.
     """
-    if not (url or os.environ.get(VARIABLE)):
+    if find_hub(url) is None:
         return None
     hub = open_hub(url, **options)
     if isinstance(hub, int) or not ask:

@@ -28,13 +28,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..sansio.close import CloseCode
+from ..server.threading_server import ThreadingServer
 from ..threaded.deadline import clock
 from .arguments import seconds
 from .exit_codes import CLOSED, OK
 from .showing import describe, note
+from .terminating import stopping
 from .worker import Order, worker
 
-__all__ = ["Supervisor", "add_processes", "drain_seconds", "supervise"]
+__all__ = ["Supervisor", "add_processes", "run_server", "supervise"]
 
 #: Whether this platform has what a supervisor needs; Windows has not.
 CAN_SUPERVISE = hasattr(signal, "SIGHUP")
@@ -98,6 +100,24 @@ def drain_seconds(args: Any) -> float:
     if given is not None:
         return given
     return 0.0 if args.processes is None else DRAIN_SECONDS
+
+
+def run_server(args: Any, server: ThreadingServer, text: str) -> None:
+    """Serve in this process until it is told to end; it is started already.
+
+    Args:
+        args: the arguments.
+        server: the server.
+        text: what to tell people once it serves.
+    """
+    drain = drain_seconds(args)
+    with stopping(server, drain):
+        if args.worker is None:
+            print(text, flush=True)
+        else:
+            args.worker.obey(server, drain)
+            args.worker.announce(text)
+        server.serve_forever()
 
 
 def supervise(args: Any, sockets: Sequence[Sequence[Any]]) -> int:

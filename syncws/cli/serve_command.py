@@ -19,10 +19,10 @@ from ..wiretap.tap import Observe, tapped
 from .arguments import add_address, add_command, add_trace
 from .exit_codes import OK, USAGE
 from .hubs import add_hub, open_own_hub
-from .processes import add_processes, drain_seconds, supervise
+from .processes import add_processes, run_server, supervise
 from .showing import complain, describe, note
 from .targets import TargetError, find_target, is_target
-from .terminating import as_interrupt, stopping
+from .terminating import as_interrupt
 from .trace_lines import Tracer
 
 __all__ = ["add_serve"]
@@ -150,16 +150,9 @@ def _serve(args: Any, hub: Hub | None) -> int:
         TargetError: there is no such handler.
         ValueError: an argument is wrong.
     """
-    drain = drain_seconds(args)
     worker = args.worker or contextlib.nullcontext()
-    with worker, _make_server(args, hub) as server, stopping(server, drain):
-        text = _announcement(args, server)
-        if args.worker is None:
-            print(text, flush=True)
-        else:
-            args.worker.obey(server, drain)
-            args.worker.announce(text)
-        server.serve_forever()
+    with worker, _make_server(args, hub) as server:
+        run_server(args, server, _announcement(args, server))
     return OK
 
 

@@ -3,23 +3,37 @@
 The page is at ``/``, its chat at ``/chat`` (see :mod:`~syncws.demo.chat`), the frames of a chat's
 connection at ``/wire`` (see :mod:`~syncws.demo.tape`). WebSockets at all other paths, such as
 ``/`` and ``/echo``, get back what they send.
+
+Several processes can serve it; they have the same rooms if they have a hub.
 """
 
 from __future__ import annotations
 
 import errno
+from typing import Any, Callable, TypeVar
 from urllib.parse import parse_qs
 
 from ..sansio.http11 import Request, Response
+from ..server.listeners import listen_for_processes
 from ..server.routing import Router
 from ..server.server_connection import ServerConnection
-from ..server.serving import ThreadingServer, serve
+from ..server.serving import BACKLOG, ThreadingServer, serve
 from .chat import Chat
 from .own_address import find_own_address
 from .pages import read_files, refuse_names, serve_files
 from .tape import TapedConnection, create_connection
 
-__all__ = ["DEFAULT_PORT", "echo", "find_network_url", "make_server"]
+__all__ = [
+    "DEFAULT_PORT",
+    "echo",
+    "find_network_url",
+    "listen",
+    "make_server",
+    "make_sockets",
+    "serve_on",
+]
+
+T = TypeVar("T")
 
 DEFAULT_PORT = 8765
 
@@ -48,7 +62,9 @@ CLOSE_TIMEOUT = 2.0
 WRITE_LIMIT = 1 << 20
 
 
-def make_server(host: str = "localhost", port: int | None = None) -> ThreadingServer:
+def make_server(
+    host: str = "localhost", port: int | None = None, chat: Chat | None = None
+) -> ThreadingServer:
     """Return the demo's server, which listens already and accepts once it is started.
 
     Args:
@@ -56,19 +72,38 @@ def make_server(host: str = "localhost", port: int | None = None) -> ThreadingSe
             ``localhost`` are refused; if it is all interfaces (``"0.0.0.0"``, ``"::"``), for
             names that aren't this machine's.
         port: port to listen on; ``None`` is 8765, or a free one if that is taken.
+        chat: the chat.
 
     Raises:
         OSError: the address can't be listened on.
         ValueError: the host can't be one.
     """
+    return find_port(port, lambda found: listen(host, found, chat))
+
+
+def make_sockets(host: str, port: int | None, count: int) -> list[list[Any]]:
+    """Return listening sockets for each of several processes; see :func:`make_server`.
+
+    Raises:
+        OSError: the address can't be listened on.
+        ValueError: the host can't be one.
+    """
+    return find_port(port, lambda found: listen_for_processes(host, found, count, backlog=BACKLOG))
+
+
+def find_port(port: int | None, listen: Callable[[int], T]) -> T:
+    """Return what listens on this port; if it is ``None``, on the usual or a free one.
+
+    Raises what that raises.
+    """
     if port is not None:
-        return listen(host, port)
+        return listen(port)
     try:
-        return listen(host, DEFAULT_PORT)
+        return listen(DEFAULT_PORT)
     except OSError as exc:
         if exc.errno not in TAKEN:
             raise
-        return listen(host, 0)
+        return listen(0)
 
 
 def listen(host: str, port: int, chat: Chat | None = None) -> ThreadingServer:
@@ -78,15 +113,27 @@ def listen(host: str, port: int, chat: Chat | None = None) -> ThreadingServer:
         OSError: the address can't be listened on.
         ValueError: the host can't be one.
     """
-    everywhere = host in ALL_INTERFACES
+    return serve_on(host, chat or Chat(), host=host, port=port)
+
+
+def serve_on(name: str, chat: Chat, **where: Any) -> ThreadingServer:
+    """Return the demo's server.
+
+    Args:
+        name: the host that was asked for.
+        chat: the chat.
+        where: what :func:`~syncws.serve` takes for where to listen.
+
+    Raises what :func:`listen` does.
+    """
+    everywhere = name in ALL_INTERFACES
     process_request = [serve_files(read_files()), prepare]
     if everywhere:
         process_request.insert(0, refuse_names)
     return serve(
-        make_router(chat or Chat()),
-        host,
-        port,
-        hosts=None if everywhere else [host, *LOCAL_HOSTS],
+        make_router(chat),
+        **where,
+        hosts=None if everywhere else [name, *LOCAL_HOSTS],
         process_request=process_request,
         create_connection=create_connection,
         max_connections=MAX_CONNECTIONS,

@@ -50,6 +50,7 @@ from typing import Any, Callable
 
 from ..exceptions import ConnectionClosed, SlowPeer
 from .rooms import Limits, Manners, Member, Refused, Rooms
+from .shared_rooms import SharedRooms
 from .tape import TapedConnection
 
 __all__ = ["Chat", "Pace"]
@@ -96,18 +97,31 @@ class Chat:
 
     Args:
         limits: what it takes.
+        hub_url: where the hub is that other processes have as well; ``None``: there are none.
+
+    Raises:
+        HubError: the hub can't be used.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, hub_url: str | None = None) -> None:
         self.limits = limits or Limits()
         manners = Manners(write_json, self._choose_name, hear_themselves=True)
-        self.rooms = Rooms(self.limits, manners)
+        self.rooms: Rooms | SharedRooms
+        if hub_url is None:
+            self.rooms = Rooms(self.limits, manners)
+        else:
+            self.rooms = SharedRooms(self.limits, manners, hub_url)
         self._actions: dict[str, Callable[[Member, dict[str, Any]], None]] = {
             "join": self._join,
             "leave": self._leave,
             "say": self._say,
             "ping": self._ping,
         }
+
+    def close(self) -> None:
+        """Let go of the hub, if there is one. Idempotent."""
+        if isinstance(self.rooms, SharedRooms):
+            self.rooms.close()
 
     def handle(self, ws: TapedConnection) -> None:
         """Serve one window, until its connection ends."""

@@ -7,6 +7,9 @@ import { addressOf } from "./link.js";
 const MAX_ROWS = 400;
 const RETRY_DELAY = 1000;
 const FINAL_CODES = [1000, 4403]; // the connection has ended; it can't be watched
+const ELSEWHERE = "no such connection"; // in this process of the server's; in another one, perhaps
+const ELSEWHERE_DELAY = 100;
+const MAX_TRIES = 40;
 
 const [list, pane, hint, total] = ["frames", "frames-pane", "frames-hint", "count"].map(find);
 
@@ -29,7 +32,7 @@ export class Wire {
   }
 
   // seen: the number of the last record that was shown, and when pings were sent.
-  #open(token, seen) {
+  #open(token, seen, tries = 0) {
     const socket = new WebSocket(addressOf("/wire"));
     let early = []; // what came before the array of what had been there before
     socket.onopen = () => socket.send(token);
@@ -46,6 +49,10 @@ export class Wire {
       }
     };
     socket.onclose = (event) => {
+      if (event.reason === ELSEWHERE && tries < MAX_TRIES) {
+        setTimeout(() => token === this.#token && this.#open(token, seen, tries + 1), ELSEWHERE_DELAY);
+        return;
+      }
       if (FINAL_CODES.includes(event.code) || token !== this.#token) return;
       setTimeout(() => token === this.#token && this.#open(token, seen), RETRY_DELAY);
     };

@@ -1,10 +1,19 @@
 """The demo, and the command that serves it."""
 
+import contextlib
+import os
+import pathlib
 import re
+import signal
 import socket
 
 import pytest
-from support.shell import DEADLINE, interrupt, program, terminate
+from support.chatting import Window
+from support.pairs import wait_until
+from support.redis_server import needs_redis
+from support.shell import DEADLINE, end, interrupt, program, terminate
+from support.snippets import free_port
+from support.supervised import PATIENCE, children, process_of
 
 import syncws
 from syncws import cli, demo
@@ -93,7 +102,7 @@ def test_demo_for_all_machines_says_where_they_find_it(monkeypatch):
 
 
 def test_demo_ends_cleanly_when_ctrl_c_comes_outside_of_serving(monkeypatch):
-    def interrupted(host, port):
+    def interrupted(host, port, chat):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo_command, "make_server", interrupted)
@@ -105,3 +114,125 @@ def test_demo_says_where_its_page_is(monkeypatch, capsys):
     assert cli.main(["demo", "--port", "0"]) == 0
     line = capsys.readouterr().out
     assert re.fullmatch(r"Open http://localhost:\d+/ in a browser; Ctrl-C stops it\.\n", line)
+
+
+# --- several processes -----------------------------------------------------------
+
+needs_proc = pytest.mark.skipif(
+    not pathlib.Path("/proc/net/tcp").exists(), reason="finds out in /proc who has a connection"
+)
+
+
+class Demo:
+    """The program, served by several processes."""
+
+    def __init__(self, process, stack):
+        self.process = process
+        found = re.fullmatch(r"Open http(\S+) in .*\n", process.stdout.readline())
+        self.uri = f"ws{found[1]}"
+        self._stack = stack
+
+    def open_window(self, but=None):
+        """A window, on another process than this one; ``window.pid`` is its own."""
+        pids = children(self.process.pid)
+        while True:
+            window = Window(syncws.connect(f"{self.uri}chat"))
+            window.pid = process_of(window.ws, pids)
+            if window.pid not in (but, None):
+                self._stack.callback(window.ws.close)
+                return window
+            window.ws.close()
+
+
+@contextlib.contextmanager
+def demo_by_processes(*args):
+    arguments = ("demo", "--port", "0", "--processes", "2", *args)
+    env = {"SYNCWS_HUB": ""}
+    with (
+        program(*arguments, patience=PATIENCE, env=env) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        yield Demo(process, stack)
+
+
+@needs_redis
+@needs_proc
+def test_windows_on_different_processes_chat(redis_server):
+    with demo_by_processes("--hub", redis_server.url) as demo:
+        ada = demo.open_window()
+        grace = demo.open_window(but=ada.pid)
+        ada.join("Ada", "processes")
+        wait_until(lambda: "Ada" in grace.join("Grace", "processes")["members"])
+        assert ada.expect("arrived")["name"] == "Grace"
+        ada.say("hello")
+        assert grace.expect("said")["text"] == "hello"
+        grace.say("hi")
+        assert [ada.expect("said")["text"] for _ in range(2)] == ["hello", "hi"]
+        assert terminate(demo.process) == (0, "")
+        for window in (ada, grace):
+            assert window.ws.wait_closed(DEADLINE)
+            assert window.ws.close_code == 1001
+
+
+@needs_redis
+@needs_proc
+def test_who_was_on_a_process_that_is_killed_comes_back_by_the_same_name(redis_server):
+    with demo_by_processes("--hub", redis_server.url) as demo:
+        ada = demo.open_window()
+        grace = demo.open_window(but=ada.pid)
+        ada.join("Ada", "killed")
+        wait_until(lambda: "Ada" in grace.join("Grace", "killed")["members"])
+        os.kill(ada.pid, signal.SIGKILL)
+        assert ada.ws.wait_closed(DEADLINE)
+        back = demo.open_window()
+        joined = back.join("Ada", "killed", resume=ada.welcome["token"])
+        assert (joined["name"], sorted(joined["members"])) == ("Ada", ["Ada", "Grace"])
+        back.say("back again")
+        assert grace.expect("said")["text"] == "back again"
+        status, errors = terminate(demo.process)
+        assert status == 0
+        assert errors.startswith(f"syncws: process {ada.pid} was ended by SIGKILL; another one")
+
+
+@needs_proc
+def test_frames_are_shown_by_the_process_that_has_the_connection():
+    with demo_by_processes() as demo:
+        ada = demo.open_window()
+        refused = 0
+        while True:  # what the page does
+            with syncws.connect(f"{demo.uri}wire") as ws:
+                ws.send(ada.welcome["token"])
+                try:
+                    assert ws.recv(DEADLINE).startswith("[")
+                    break
+                except syncws.ConnectionClosed:
+                    assert (ws.close_code, ws.close_reason) == (4403, "no such connection")
+                    refused += 1
+        assert refused < 100
+        assert terminate(demo.process) == (
+            0,
+            "syncws: rooms aren't shared by the processes: each has its own, without a hub\n",
+        )
+
+
+@pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
+def test_demo_needs_the_hub_that_it_is_given(processes):
+    url = f"redis://127.0.0.1:{free_port()}/"
+    with program("demo", "--port", "0", "--hub", url, *processes) as process:
+        status, errors = end(process)
+    assert status == 3
+    assert re.fullmatch(r"syncws: Redis can't be reached: .*\n", errors)
+
+
+def test_demo_says_that_a_hub_is_none(capsys):
+    assert cli.main(["demo", "--port", "0", "--hub", "http://localhost/"]) == 2
+    assert "isn't a hub's URL" in capsys.readouterr().err
+
+
+def test_demo_of_several_processes_takes_another_port_when_the_usual_one_is_taken(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(demo, "DEFAULT_PORT", other.getsockname()[1])
+        for sockets in demo.make_sockets("localhost", None, 2):
+            for sock in sockets:
+                assert sock.getsockname()[1] != demo.DEFAULT_PORT
+                sock.close()

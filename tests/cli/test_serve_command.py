@@ -143,7 +143,7 @@ def test_nobody_reads_what_is_said(monkeypatch):
     def broken(args, server):
         raise BrokenPipeError
 
-    monkeypatch.setattr(cli.serve_command, "_announce", broken)
+    monkeypatch.setattr(cli.serve_command, "_announcement", broken)
     with pytest.raises(BrokenPipeError):
         cli.serve_command.run_serve(cli.make_parser().parse_args(["serve", "--port", "0"]))
 
@@ -161,6 +161,8 @@ def test_a_port_that_is_taken_is_said(capsys):
     [
         (["--key", "key.pem"], 2, "give --cert"),
         (["--cert", "/nonexistent"], 1, "No such file"),
+        (["--hub", "redis://localhost"], 2, "--hub is for a handler of yours: echo has no use for"),
+        (["app:handler", "--hub", "http://localhost"], 2, "isn't a hub's URL"),
     ],
 )
 def test_what_can_not_be_served_is_said(capsys, args, status, text):
@@ -177,7 +179,7 @@ def test_origins_that_are_none_end_with_status_2(capsys, origins):
 
 
 def test_ctrl_c_before_it_serves_is_no_traceback(monkeypatch):
-    def interrupted(args):
+    def interrupted(args, hub):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.serve_command, "_make_server", interrupted)

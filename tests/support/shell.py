@@ -18,7 +18,7 @@ DEADLINE = 20.0
 
 
 @contextlib.contextmanager
-def program(*args, env=None, **kwargs):
+def program(*args, env=None, patience=DEADLINE, **kwargs):
     """`python -m syncws` with these arguments, killed if it takes too long."""
     path = str(pathlib.Path(syncws.__file__).parents[1])
     env = {**os.environ, "PYTHONPATH": path, **(env or {})}
@@ -39,7 +39,7 @@ def program(*args, env=None, **kwargs):
         )
     finally:
         signal.signal(signal.SIGINT, before)
-    watchdog = threading.Timer(DEADLINE, process.kill)
+    watchdog = threading.Timer(patience, process.kill)
     watchdog.start()
     try:
         with process:

@@ -11,6 +11,9 @@ from support.shell import DEADLINE, program
 
 import syncws
 
+#: Seconds that all of it may take: each process takes its time to start.
+PATIENCE = 60
+
 #: The first message names process and version; all that come after it go to the group, but "die".
 APP = """
 import os, signal
@@ -72,10 +75,35 @@ class Site:
 def supervised(directory, *args, count=2, env=None):
     """Serve the app in this directory by several processes."""
     arguments = ("serve", "app:handler", "--port", "0", "--processes", str(count), *args)
-    with program(*arguments, cwd=directory, env={"SYNCWS_HUB": "", **(env or {})}) as process:
+    env = {"SYNCWS_HUB": "", **(env or {})}
+    with program(*arguments, cwd=directory, env=env, patience=PATIENCE) as process:
         first, second = process.stdout.readline(), process.stdout.readline()
         assert first.startswith("Serving app:handler on "), process.communicate()
         yield Site(process, second.split()[-1])
+
+
+def children(pid):
+    """The processes that a process has started."""
+    return [
+        int(each) for each in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ]
+
+
+def process_of(ws, pids):
+    """Which of these processes a client is connected to."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            ports = [int(field.rpartition(":")[2], 16) for field in fields[1:3]]
+            if ports == [ws.remote_address[1], ws.local_address[1]]:
+                inodes.add(f"socket:[{fields[9]}]")
+    for pid in pids:
+        for name in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(name) in inodes:
+                    return pid
+    return None
 
 
 def is_gone(pid):
