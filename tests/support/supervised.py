@@ -45,10 +45,16 @@ class Site:
 
     def connect(self):
         """A client; ``ws.pid`` is the process that it is connected to, ``ws.version`` the app's."""
-        ws = syncws.connect(self.uri)
-        pid, ws.version = ws.recv(DEADLINE).split()
-        ws.pid = int(pid)
-        return ws
+        while True:
+            ws = syncws.connect(self.uri)
+            try:
+                pid, ws.version = ws.recv(DEADLINE).split()
+            except syncws.ConnectionClosed as exc:
+                if exc.rcvd is None or exc.rcvd.code != 1012:  # which asks to try again
+                    raise
+            else:
+                ws.pid = int(pid)
+                return ws
 
     def connect_all(self, count=2):
         """A client for each of so many processes."""
@@ -79,7 +85,10 @@ def supervised(directory, *args, count=2, env=None):
     with program(*arguments, cwd=directory, env=env, patience=PATIENCE) as process:
         first, second = process.stdout.readline(), process.stdout.readline()
         assert first.startswith("Serving app:handler on "), process.communicate()
-        yield Site(process, second.split()[-1])
+        try:
+            yield Site(process, second.split()[-1])
+        finally:
+            process.kill()  # its children end by themselves
 
 
 def children(pid):
