@@ -74,6 +74,7 @@ def test_what_is_not_hexadecimal_is_said(publish, room, capsys, typed):
 @pytest.mark.parametrize(
     ("text", "error"),
     [("x" * (2**24 + 1), "message 1 can't be sent: .*"), ("\udc80", ".* isn't text .*")],
+    ids=["too long", "no text"],
 )
 def test_what_can_not_be_sent_is_said(publish, room, capsys, text, error):
     assert publish(text) == 2
