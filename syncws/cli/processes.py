@@ -311,8 +311,8 @@ class Supervisor:
                     self._start_in(place)
                 if place.child is None:
                     times.append(place.start_at)
-            if not self._announced and (place.child is None or place.child.served_at is None):
-                break  # the first one shows whether it can work at all
+            if place is self._places[0] and not self._announced and not _has_served(place):
+                break  # it shows whether it can work at all
         return times
 
     def _start_in(self, place: Place) -> None:
@@ -336,7 +336,7 @@ class Supervisor:
                 place.leaving, place.child, place.successor = place.child, child, None
                 if place.leaving is not None and not self._stopping:
                     self._end(place.leaving, CloseCode.SERVICE_RESTART)
-        if not self._announced and all(each.child and each.child.text for each in self._places):
+        if not self._announced and all(map(_has_served, self._places)):
             self._announced = True
             print(child.text, flush=True)
 
@@ -454,6 +454,10 @@ class Supervisor:
             except OSError as exc:
                 self._to_reload.clear()
                 note(f"syncws: reloading is given up: {describe(exc)}")
+
+
+def _has_served(place: Place) -> bool:
+    return place.child is not None and place.child.served_at is not None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 from support.pairs import run, wait_until
 from support.redis_server import needs_redis
 from support.shell import DEADLINE, Terminal, end, program
-from support.supervised import Site, assert_gone, supervised, write_app
+from support.supervised import Site, assert_gone, children, supervised, write_app
 
 import syncws
 from syncws import cli
@@ -354,6 +354,22 @@ def test_reloading_twice_at_once_ends_with_new_processes_only(directory):
         assert_gone(*(ws.pid for ws in before))
         wait_until(lambda: {ws.version for ws in site.connect_all(2)} == {"second"})
         assert site.end()[0] == 0
+
+
+def test_a_signal_during_a_reload_ends_old_and_new_processes(directory):
+    with supervised(directory, "--drain-seconds", "1000") as site:
+        before = site.connect_all(2)
+        hearing = [run(hear, ws) for ws in before]
+        site.signal("SIGHUP")
+        wait_until(lambda: len(children(site.process.pid)) == 3)
+        site.signal("SIGTERM")
+        wait_until(lambda: not accepts(site.uri))
+        pids = children(site.process.pid)
+        assert site.end() == (0, NOT_SHARED)
+        assert {ws.close_code for ws in before if ws.wait_closed(DEADLINE)} <= {1001, 1012}
+        for each in hearing:
+            each.result()
+        assert_gone(*pids)
 
 
 def test_a_reload_that_fails_leaves_the_others_as_they_are(directory):

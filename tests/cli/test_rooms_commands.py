@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from support.redis_server import needs_redis
+from support.redis_server import RedisServer, needs_redis
 from support.shell import end, interrupt, program
 from support.snippets import free_port
 
@@ -130,6 +130,23 @@ def test_what_comes_before_it_listens_is_not_printed(redis_server, room):
                 process.wait(0.05)
         assert end(process) == (0, "")
         assert process.stdout.read() == "after\n"
+
+
+def test_it_goes_on_when_the_hub_is_back(tmp_path):
+    with RedisServer(tmp_path) as server, Hub(server.url) as hub:
+        begin = hub.room("news").publish("before")
+        arguments = ("--hub", server.url, "--since", str(begin), "--count", "2", "news")
+        with program("subscribe", *arguments) as process:
+            hub.room("news").publish("first")
+            assert process.stdout.readline() == "first\n"
+            server.stop()
+            assert "can't be reached" in process.stderr.readline()
+            server.start()
+            hub.room("news").publish("second")
+            assert process.stdout.readline() == "second\n"
+            status, errors = end(process)
+    assert status == 0
+    assert re.fullmatch(r"hub is back after \S+ s\n", errors)
 
 
 def test_messages_that_are_gone_are_said(subscribe, room, capsys):
