@@ -15,6 +15,7 @@ import pytest
 from support.pairs import run, wait_until
 from support.redis_server import needs_redis
 from support.shell import DEADLINE, Terminal, end, program
+from support.snippets import free_port
 from support.supervised import Site, assert_gone, children, supervised, write_app
 
 import syncws
@@ -77,6 +78,30 @@ def test_a_single_process_has_a_hub_by_the_environment(directory, redis_server):
         assert ws.recv(DEADLINE) == "from outside"
         assert site.end() == (0, "")
         assert_closed([ws], 1001)
+
+
+@needs_redis
+def test_it_serves_although_the_hub_is_not_there_yet(directory):
+    (directory / "app.py").write_text("def handler(ws): ws.send('0 without rooms')")
+    with supervised(directory, "--hub", f"redis://127.0.0.1:{free_port()}/") as site:
+        with syncws.connect(site.uri) as ws:
+            assert ws.recv(DEADLINE) == "0 without rooms"
+        status, errors = site.end()
+    assert status == 0
+    assert re.fullmatch(
+        r"syncws: Redis can't be reached: .*; rooms work once it is there\n", errors
+    )
+
+
+@needs_redis
+@pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
+def test_it_ends_where_the_hub_refuses(directory, redis_server, processes):
+    url = redis_server.url.replace("//", "//user:secret@")
+    arguments = ("serve", "app:handler", "--port", "0", "--hub", url, *processes)
+    with program(*arguments, cwd=directory) as process:
+        status, errors = end(process)
+    assert status == 4
+    assert re.fullmatch(r"syncws: Redis refuses: .*\n", errors)
 
 
 def test_traces_tell_processes_apart(directory):
