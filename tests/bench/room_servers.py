@@ -45,13 +45,11 @@ def serve_syncws(url, positions=False):
         with contextlib.suppress(ConnectionClosed):  # members are killed in the end
             handle(ws)
 
-    # All that is published stays, so that it can be compared; nobody is cut for being slow, as
-    # many share a processor here.
+    # Nobody is cut for being slow, as many share a processor here.
     options = {"write_limit": 2**27, "compression": None, "ping_interval": None}
-    with (
-        Hub(url, envelope=wrap if positions else None, history=10**6) as hub,
-        serve(handler, HOST, 0, hub=hub, **options) as server,
-    ):
+    # All that is published stays, so that it can be compared.
+    about = {"envelope": wrap, "history": 10**6} if positions else {}
+    with Hub(url, **about) as hub, serve(handler, HOST, 0, hub=hub, **options) as server:
         report(port=server.port)
         obey(hub)
 
