@@ -47,6 +47,9 @@ __all__ = ["RedisBackend"]
 #: Seconds that a command may take.
 COMMAND_TIMEOUT = 5.0
 
+#: Connections for commands, and seconds that a thread waits for one.
+MOST_CONNECTIONS, POOL_TIMEOUT = 16, 30.0
+
 #: Entries of each room that are read at once; fewer, down to one, where the server cuts that.
 PAGE = 256
 
@@ -441,7 +444,16 @@ def _make_clients(url: Any, node: str) -> tuple[Any, Any]:
         }
         if not url.startswith("unix:"):
             options["socket_keepalive"] = True
-        commands = redis.Redis.from_url(url, socket_timeout=COMMAND_TIMEOUT, **options)
+        # Threads wait for one another's connections: thousands of clients may come back at once.
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=MOST_CONNECTIONS,
+            timeout=POOL_TIMEOUT,
+            socket_timeout=COMMAND_TIMEOUT,
+            **options,
+        )
+        commands = redis.Redis(connection_pool=pool)
+        commands.auto_close_connection_pool = True  # as from_url() has it
         reading = redis.Redis.from_url(url, socket_timeout=2 * COMMAND_TIMEOUT, **options)
         return commands, reading
     if not hasattr(url, "xread"):

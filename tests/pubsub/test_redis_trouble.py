@@ -294,6 +294,21 @@ def test_a_thread_that_is_interrupted_lets_others_publish(server):
         assert (messages[0], *sorted(messages[1:-1]), messages[-1]) == ("first", *"012", "last")
 
 
+def test_many_threads_ask_at_once(server):
+    count = 200
+    everybody = threading.Barrier(count)
+    with Hub(server.url) as hub:
+
+        def ask(number):
+            everybody.wait(SOON)
+            return hub.room(f"r{number}").history()
+
+        results = [run(ask, number) for number in range(count)]
+        assert [result.result() for result in results] == [[]] * count
+        clients = server.command("CLIENT", "LIST").splitlines()
+        assert len([line for line in clients if "name=syncws-" in line]) < 50
+
+
 def test_absent_at_the_start(ends, caplog):
     with Hub(f"redis://127.0.0.1:{free_port()}", publish_timeout=0.1) as hub:
         with pytest.raises(HubUnavailable, match="can't be reached"):
