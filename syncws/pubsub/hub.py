@@ -443,10 +443,12 @@ class Hub:
     def begin_exit(self) -> None:
         """Have the threads end, at the interpreter's exit. Never blocks."""
         self._stop()
+        self._presence.begin_close()
 
     def end_exit(self, deadline: Deadline) -> None:
         """Tell others, at the interpreter's exit, that the members here are present no more."""
-        self._presence.close(deadline)
+        # Closing connections may have taken all of the time.
+        self._presence.close(Deadline(lifecycle.EXIT_TIMEOUT))
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: threads and members are the parent's."""

@@ -107,14 +107,17 @@ class Presence:
             member = Member(**json.loads(entry.message))
             self._hub._call(callback, self._hub.room(name), member)
 
+    def begin_close(self) -> None:
+        """Have it said that all members here are gone, and the thread end. Idempotent."""
+        if not self._closing:
+            self._closing = True
+            for name, members in self._hub._rooms.tracked().items():
+                self._gone.extend((name, member) for member in members)
+            self._news.set()
+
     def close(self, deadline: Deadline) -> None:
-        """Say that all members here are gone; end the thread. Idempotent."""
-        if self._closing:
-            return
-        self._closing = True
-        for name, members in self._hub._rooms.tracked().items():
-            self._gone.extend((name, member) for member in members)
-        self._news.set()
+        """Wait until that is done."""
+        self.begin_close()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(deadline.remaining())

@@ -299,6 +299,7 @@ def test_these_permissions_are_enough(redis):
 
 
 @needs_redis
+@pytest.mark.slow
 @pytest.mark.parametrize("permission", PERMISSIONS)
 def test_each_of_these_permissions_is_needed(redis, permission):
     url = allow(redis, without=permission)

@@ -116,6 +116,7 @@ def test_a_server_that_stands_still(server, ends):
     while_publishing(server, ends, freeze)
 
 
+@pytest.mark.slow
 def test_a_message_that_the_server_does_not_send_in_one_piece(server, ends):
     big = ["x" * 3_000_000, b"\xff" * 1_000_000]
 
@@ -367,6 +368,7 @@ def test_a_wrong_password(tmp_path):
 
 def test_a_replica_that_is_read_only(server, tmp_path):
     (tmp_path / "replica").mkdir()
+    server.command("CONFIG", "SET", "repl-diskless-sync-delay", "0")
     options = ("--replicaof", "127.0.0.1", str(server.port))
     with RedisServer(tmp_path / "replica", *options) as replica:
         wait_until(lambda: "master_link_status:up" in replica.command("INFO", "replication"))

@@ -81,6 +81,7 @@ def test_connections_that_are_idle_are_closed(redis_server, tmp_path):
         assert [entry.message for entry in hub.room("r").history()] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_sentinel(tmp_path):
     ports = {}
     servers = []
