@@ -22,9 +22,12 @@ import syncws
 from syncws import cli
 from syncws.cli import processes
 
-pytestmark = pytest.mark.skipif(
-    not pathlib.Path("/proc/self/stat").exists(), reason="looks at processes in /proc"
-)
+HAS_PROC = pathlib.Path("/proc/self/stat").exists()
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not HAS_PROC, reason="looks at processes in /proc"),
+]
 
 NOT_SHARED = "syncws: rooms aren't shared by the processes: each has its own, without a hub\n"
 

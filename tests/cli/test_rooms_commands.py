@@ -5,14 +5,14 @@ import re
 import subprocess
 
 import pytest
-from support.redis_server import RedisServer, needs_redis
+from support.redis_server import NEEDS_REDIS, RedisServer
 from support.shell import end, interrupt, program
 from support.snippets import free_port
 
 from syncws import cli
 from syncws.pubsub import Hub
 
-pytestmark = needs_redis
+pytestmark = NEEDS_REDIS
 
 
 @pytest.fixture

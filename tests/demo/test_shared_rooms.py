@@ -6,7 +6,7 @@ import json
 import pytest
 from support.chatting import Window
 from support.pairs import SOON, wait_until
-from support.redis_server import RedisServer, needs_redis, redis_server
+from support.redis_server import NEEDS_REDIS, RedisServer, redis_server
 
 from syncws import HubUnavailable, connect
 from syncws.demo import listen
@@ -17,7 +17,7 @@ from syncws.pubsub import Hub
 
 __all__ = ["redis_server"]
 
-pytestmark = needs_redis
+pytestmark = NEEDS_REDIS
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Hubs of both kinds."""
 
 import pytest
-from support.redis_server import needs_redis, redis_server
+from support.redis_server import NEEDS_REDIS, redis_server
 
 from syncws.pubsub import Hub
 
 __all__ = ["redis_server"]
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=NEEDS_REDIS)])
 def make_hub(request, tmp_path):
     """What makes hubs: in memory all of them are the same one's."""
     hubs = []

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support.pairs import SOON, run, wait_until
-from support.redis_server import RedisServer, needs_redis
+from support.redis_server import NEEDS_REDIS, RedisServer
 from support.snippets import free_port
 
 from syncws.pubsub import Hub, HubError, HubUnavailable
@@ -14,7 +14,7 @@ from syncws.testing import pair
 
 redis = pytest.importorskip("redis")
 
-pytestmark = needs_redis
+pytestmark = NEEDS_REDIS
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support.pairs import SOON, run, wait_until
-from support.redis_server import RedisServer, needs_redis
+from support.redis_server import NEEDS_REDIS, RedisServer
 from support.snippets import free_port
 
 from syncws.pubsub import Hub
@@ -15,7 +15,7 @@ from syncws.testing import pair
 
 redis = pytest.importorskip("redis")
 
-pytestmark = needs_redis
+pytestmark = NEEDS_REDIS
 
 
 def assert_works(url, other=None, **kwargs):

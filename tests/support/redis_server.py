@@ -5,9 +5,19 @@ import shutil
 import pytest
 from support.redis_process import RedisServer
 
-__all__ = ["RedisServer", "needs_redis"]
+__all__ = ["NEEDS_REDIS", "RedisServer", "needs_redis"]
 
-needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+HAS_NONE = shutil.which("redis-server") is None
+
+#: Marks of tests that need one; they say the same on each Python.
+NEEDS_REDIS = [pytest.mark.once, pytest.mark.skipif(HAS_NONE, reason="needs redis-server")]
+
+
+def needs_redis(test):
+    """Mark a test, or a class of them."""
+    for mark in NEEDS_REDIS:
+        test = mark(test)
+    return test
 
 
 @pytest.fixture(scope="session")
