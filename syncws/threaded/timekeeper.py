@@ -94,9 +94,8 @@ class _Timekeeper:
                     self._run_timers()
                 finally:
                     self._claim.release()
-                if (
-                    self._ended or not self._new
-                ):  # otherwise they came while the claim was still ours
+                # Otherwise they came while the claim was still ours.
+                if self._ended or not self._new:
                     return
         finally:
             if self._timers and not (self._ended or self._claim.locked()):
