@@ -50,6 +50,7 @@ class MemoryBackend(Backend):
         self._changed = threading.Condition(make_rlock())
         self._streams: OrderedDict[str, _Stream] = OrderedDict()  # the one used last is last
         self._floor = 0  # numbers up to this one were used by rooms that are forgotten
+        self._waited: Mapping[str, Position] = {}  # what was waited for last
         self._news: set[str] = set()  # rooms with entries that nobody has waited for yet
         self._members: dict[str, dict[str, Member]] = {}
         self._woken = False
@@ -95,8 +96,12 @@ class MemoryBackend(Backend):
         deadline = Deadline(timeout)
         with self._changed:
             while True:
-                news = [room for room in self._news if room in since]
-                self._news.difference_update(news)
+                # Also where a position isn't the one of last time: what was new then may have been
+                # read for somebody who had left the room, and not for those who are there now.
+                news = self._news.intersection(since)
+                news.update(room for room in since if since[room] is not self._waited.get(room))
+                self._waited = dict(since)
+                self._news -= news
                 batches = [self.read(room, since[room], self._history) for room in news]
                 batches = [batch for batch in batches if batch.entries]
                 if batches or self._woken or deadline.expired:

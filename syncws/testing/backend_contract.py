@@ -226,6 +226,14 @@ class BackendContract:
         assert [entry.message for entry in entries] == messages
         assert backend.wait({self.room: entries[-1].position}, 0.01) == []
 
+    def test_what_was_read_is_there_for_who_asks_from_before_again(self) -> None:
+        """A room that was left and entered again meanwhile needs it."""
+        backend = self._make()
+        start, _ = backend.newest(self.room)
+        (position, _) = self._publish(backend, "unheard", "heard")
+        assert len(self._collect(backend, start, 2)) == 2
+        assert [entry.message for entry in self._collect(backend, position, 1)] == ["heard"]
+
     def test_waiting_ends_when_it_is_woken(self) -> None:
         """Before, during, and as often as that is asked for."""
         backend = self._make()
