@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from syncws.threaded import flusher
 
@@ -30,6 +31,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Tests connect to loopback; tests of proxies set the variables that they need.
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
+
+# How long an example takes says what else the machine does.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Each of the hundreds of programs that tests start would compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

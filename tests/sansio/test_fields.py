@@ -5,7 +5,7 @@ import contextlib
 import string
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syncws.exceptions import InvalidHeaderFormat, InvalidHeaderValue
@@ -150,7 +150,6 @@ EXTENSIONS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # its tables are made at the first draw
 @given(EXTENSIONS)
 def test_built_extensions_are_parsed_to_the_same(extensions):
     assert parse_extension(build_extension(extensions)) == extensions
