@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 from ..threaded.deadline import Deadline
-from ..threaded.interpreters import IS_MAIN
 from ..threaded.latch import Latch
 from ..threaded.lifecycle import start_thread
 
@@ -51,7 +50,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
         done.set()
 
     # The resolver can't be interrupted: it goes on in its thread after we stop waiting.
-    start_thread(threading.Thread(target=look_up, name="syncws-resolver", daemon=IS_MAIN))
+    start_thread(threading.Thread(target=look_up, name="syncws-resolver"))
     if not done.wait(deadline.remaining()):
         raise TimeoutError(f"timed out while looking up {host}")
     if isinstance(outcome[0], Exception):

@@ -20,7 +20,6 @@ from ..threaded import lifecycle
 from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline, clock
 from ..threaded.guarded_logger import GuardedLogger
-from ..threaded.interpreters import IS_MAIN
 from ..threaded.latch import Latch
 from .backend import Backend, Entry, Kind, Member, Position, Post
 from .listener import Listener
@@ -357,7 +356,7 @@ class Hub:
         """Start the threads, unless they are there."""
         with self._starting:
             if self._reader is None:
-                reader = threading.Thread(target=self._read_all, name="syncws-hub", daemon=IS_MAIN)
+                reader = threading.Thread(target=self._read_all, name="syncws-hub")
                 lifecycle.start_thread(reader)
                 self._reader = reader
                 lifecycle.register(self)

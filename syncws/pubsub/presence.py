@@ -15,7 +15,6 @@ from ..exceptions import HubError
 from ..locks import make_rlock
 from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
-from ..threaded.interpreters import IS_MAIN
 from .backend import Entry, Kind, Member, Post
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Presence:
     def start(self) -> None:
         """Start the thread, unless it is there. With the hub's lock for that."""
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="syncws-presence", daemon=IS_MAIN)
+            thread = threading.Thread(target=self._run, name="syncws-presence")
             lifecycle.start_thread(thread)
             self._thread = thread
 

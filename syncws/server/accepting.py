@@ -16,7 +16,6 @@ from ..aliases import LoggerLike
 from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from ..threaded.deadline import Deadline
-from ..threaded.interpreters import IS_MAIN
 from ..threaded.lifecycle import start_thread
 from .wakeable_selector import WakeableSelector
 
@@ -93,7 +92,7 @@ class Acceptor:
             OSError: no descriptor is available.
             RuntimeError: no thread is available.
         """
-        thread = threading.Thread(target=self._run, name="syncws-accept", daemon=IS_MAIN)
+        thread = threading.Thread(target=self._run, name="syncws-accept")
         try:
             self._selector = WakeableSelector()
             self._keep_spare()

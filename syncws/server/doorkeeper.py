@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..aliases import LoggerLike
 from ..locks import make_rlock
 from ..threaded.deadline import Deadline, clock
-from ..threaded.interpreters import IS_MAIN
 from ..threaded.lifecycle import start_thread
 from ..threaded.tls_transport import TlsTransport
 from ..threaded.transport import Transport
@@ -172,7 +171,7 @@ class Doorkeeper:
     def _start(self) -> None:
         try:
             self._selector = WakeableSelector()
-            thread = threading.Thread(target=self._run, name="syncws-refuse", daemon=IS_MAIN)
+            thread = threading.Thread(target=self._run, name="syncws-refuse")
             start_thread(thread)
         except BaseException:
             self._release()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
 from ..sansio.plain_responses import build_response
-from ..threaded.interpreters import IS_MAIN
 from ..threaded.lifecycle import is_exiting, start_thread
 from ..threaded.transport import Transport
 from .accepting import NO_DESCRIPTOR
@@ -100,9 +99,7 @@ class Entrance:
         self, sock: socket.socket | Transport, job: Job, head: bytes = b"", peer: Any = None
     ) -> threading.Thread:
         arguments = (sock, job, head, peer)
-        return threading.Thread(
-            target=self._handling.run, args=arguments, name="syncws-handler", daemon=IS_MAIN
-        )
+        return threading.Thread(target=self._handling.run, args=arguments, name="syncws-handler")
 
     def _launch(self, thread: threading.Thread) -> None:
         """Start a connection's thread.

@@ -17,7 +17,6 @@ from ..threaded import lifecycle
 from ..threaded.absent import LOOP, Base, explain_absence
 from ..threaded.deadline import Deadline, clock
 from ..threaded.guarded_logger import GuardedLogger, own_logger
-from ..threaded.interpreters import IS_MAIN
 from ..threaded.transport import Transport
 from .accepting import Acceptor
 from .admission import Admission
@@ -408,9 +407,7 @@ class ThreadingServer(Base):
             ValueError: as :meth:`close` does.
         """
         check_stop(**kwargs)
-        thread = threading.Thread(
-            target=self.close, kwargs=kwargs, name="syncws-stop", daemon=IS_MAIN
-        )
+        thread = threading.Thread(target=self.close, kwargs=kwargs, name="syncws-stop")
         lifecycle.start_thread(thread)
 
     def wait_closed(self, timeout: float | None = None) -> bool:

@@ -16,7 +16,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from .guarded_logger import GuardedLogger
-from .interpreters import IS_MAIN
 from .lifecycle import at_end, start_thread
 from .timekeeper import call_later
 
@@ -73,7 +72,7 @@ class _Flusher:
         try:
             if self._bell < 0:
                 self._ear, self._bell = _make_pipe()
-            start_thread(threading.Thread(target=self._run, name="syncws-flusher", daemon=IS_MAIN))
+            start_thread(threading.Thread(target=self._run, name="syncws-flusher"))
         except (OSError, RuntimeError):  # no descriptor or thread is available: later, perhaps
             call_later(RETRY_INTERVAL, self._start)
 

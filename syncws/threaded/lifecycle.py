@@ -126,7 +126,7 @@ def start_thread(thread: threading.Thread, stack_size: int | None = None) -> Non
     """Start a thread. Once the interpreter ends, only the main thread can. Any thread may call it.
 
     Args:
-        thread: the thread.
+        thread: the thread; it becomes a daemon, but in a subinterpreter.
         stack_size: bytes of its stack. ``threading.stack_size()`` is for the whole process: a
             thread that the program starts at the same moment may get such a stack, too.
 
@@ -134,6 +134,7 @@ def start_thread(thread: threading.Thread, stack_size: int | None = None) -> Non
         RuntimeError: no thread is available, or no memory for one (``__cause__`` is a
             ``MemoryError`` then), or the interpreter ends.
     """
+    thread.daemon = IS_MAIN
     if is_main_thread():
         _start(thread, stack_size)
         return

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..sansio.state import State
 from .blocking import release
-from .interpreters import IS_MAIN
 from .lifecycle import is_exiting, start_thread
 from .timekeeper import call_later
 
@@ -77,9 +76,7 @@ class ReaderThread:
         if self.thread is None and not connection._closed.is_set() and not is_exiting():
             name = f"syncws-reader-{connection.side}-{connection.number}"
             try:
-                thread = threading.Thread(
-                    target=self._run, args=(connection,), name=name, daemon=IS_MAIN
-                )
+                thread = threading.Thread(target=self._run, args=(connection,), name=name)
                 start_thread(thread, connection._stack_size)
             except RuntimeError as exc:
                 if not is_exiting():  # no thread is available

@@ -13,7 +13,6 @@ from typing import Any, Callable
 from .blocking import release
 from .deadline import clock
 from .guarded_logger import GuardedLogger
-from .interpreters import IS_MAIN
 from .lifecycle import at_end, start_thread
 
 __all__ = ["Timer", "call_later"]
@@ -84,7 +83,7 @@ class _Timekeeper:
         release(self._bell)
 
     def _start(self) -> None:
-        start_thread(threading.Thread(target=self._run, name="syncws-timekeeper", daemon=IS_MAIN))
+        start_thread(threading.Thread(target=self._run, name="syncws-timekeeper"))
 
     def _run(self) -> None:
         """Run timers until there are none; start another thread if this one ends before."""

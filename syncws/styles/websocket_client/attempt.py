@@ -6,7 +6,6 @@ import threading
 from typing import Callable
 
 from ...locks import make_rlock
-from ...threaded.interpreters import IS_MAIN
 from ...threaded.latch import Latch
 from ...threaded.lifecycle import start_thread
 from ...threaded.timekeeper import call_later
@@ -63,9 +62,7 @@ class Attempt:
         if self._abandoned:
             return
         try:
-            start_thread(
-                threading.Thread(target=self._run, name="syncws-app-connect", daemon=IS_MAIN)
-            )
+            start_thread(threading.Thread(target=self._run, name="syncws-app-connect"))
         except RuntimeError as exc:  # no thread can be started
             self._end(exc)
 
