@@ -262,21 +262,13 @@ class Hub:
 
     # --- what rooms do ---
 
-    def _members(self, name: str) -> set[Connection]:
-        return self._rooms.members(name)
-
-    def _position(self, name: str) -> Position | None:
-        room = self._rooms.find(name)
-        return None if room is None else room.position
-
     def _add(self, name: str, connection: Audience, since: Position | None, data: Any) -> bool:
         if self._closed.is_set():
             raise InvalidState("the hub is closed")
         member = None
         if data is not None and not isinstance(connection, Listener):
+            json.dumps(data)  # refuse here what can't be told
             member = Member(str(connection.id), data, self.node)
-        if member is not None:
-            json.dumps(member.data)  # refuse here what can't be told
         if self._rooms.has(name, connection):
             return True
         self._start()
@@ -329,12 +321,6 @@ class Hub:
                 read = max(until, batch.after)  # this process may not have come so far yet
             if self._rooms.go_live(room, connection, membership, read):
                 return batch.complete
-
-    def _discard(self, name: str, connection: Audience) -> None:
-        self._rooms.leave(name, connection)
-
-    def _present(self, name: str) -> list[Member]:
-        return self._presence.present(name)
 
     def _make_post(self, room: str, message: str | BytesLike) -> Post:
         if not isinstance(room, str):

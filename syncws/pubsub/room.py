@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import BytesLike
+from ..server.rooms import AnyGroup
 from ..threaded.connection import Connection
 from .backend import Entry, Kind, Member, Position
 from .listener import Listener
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Room"]
 
 
-class Room:
+class Room(AnyGroup):
     """A room of a hub; :meth:`Hub.room` returns it. It needn't be created or removed.
 
     All members get a room's messages in the same order, each of them once, for as long as their
@@ -33,21 +33,15 @@ class Room:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} with {len(self)} members here>"
 
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def __contains__(self, connection: object) -> bool:
-        return connection in self.members
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(self.members)
+    @property
+    def connections(self) -> set[Connection]:
+        """Same as :attr:`members`."""
+        return self.members
 
     @property
     def members(self) -> set[Connection]:
         """The members in this process, as of now. See :meth:`present` for those of all."""
-        return self._hub._members(self.name)
-
-    connections = members
+        return self._hub._rooms.members(self.name)
 
     @property
     def position(self) -> Position | None:
@@ -55,7 +49,8 @@ class Room:
 
         ``None`` if there are no members here.
         """
-        return self._hub._position(self.name)
+        room = self._hub._rooms.find(self.name)
+        return None if room is None else room.position
 
     def add(
         self, connection: Connection, *, since: Position | str | None = None, data: Any = None
@@ -87,7 +82,7 @@ class Room:
 
     def discard(self, connection: Connection) -> None:
         """Make a connection no member any more. Never blocks; idempotent."""
-        self._hub._discard(self.name, connection)
+        self._hub._rooms.leave(self.name, connection)
 
     def publish(self, message: str | BytesLike, timeout: float | None = None) -> Position | None:
         """Send a message to all members, in all processes.
@@ -125,7 +120,7 @@ class Room:
             HubError: the backend refuses.
             HubUnavailable: it can't be reached.
         """
-        return self._hub._present(self.name)
+        return self._hub._presence.present(self.name)
 
     def listen(
         self, *, since: Position | str | None = None, timeout: float | None = None

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from ..aliases import DataLike
 from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from .broadcasting import broadcast
+from .rooms import AnyGroup
 from .server_connection import ServerConnection
 
 __all__ = ["Group", "Groups"]
 
 
-class Group:
+class Group(AnyGroup):
     """Connections that get the same messages; ``server.group(name)`` returns it.
 
     A connection's membership ends with the connection. Any thread may use a group.
@@ -29,15 +29,6 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {len(self)}>"
-
-    def __len__(self) -> int:
-        return len(self.connections)
-
-    def __contains__(self, connection: object) -> bool:
-        return connection in self.connections
-
-    def __iter__(self) -> Iterator[ServerConnection]:
-        return iter(self.connections)
 
     @property
     def connections(self) -> set[ServerConnection]:
