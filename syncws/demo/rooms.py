@@ -19,7 +19,7 @@ from ..server.broadcasting import Audience, broadcast
 from ..server.rooms import AnyGroup
 from ..server.server_connection import ServerConnection
 
-__all__ = ["Limits", "Manners", "Member", "Refused", "Rooms"]
+__all__ = ["AnyRooms", "Limits", "Manners", "Member", "Refused", "Rooms"]
 
 #: The group of all connections of the chat. No room's group has this name, see Room.group.
 EVERYBODY = "everybody"
@@ -119,39 +119,62 @@ class Room:
         return f"room {self.name.casefold()}"
 
 
-class Rooms:
-    """All rooms. The first member makes a room, and it is forgotten when the last one leaves.
-
-    Any thread may call any method. None waits for a peer.
+class AnyRooms:
+    """The connections of a chat in this process, and telling them what happens.
 
     Args:
-        limits: how many there may be.
+        limits: how many rooms, and people in them, there may be.
         manners: how they are told what happens, and named.
     """
 
     def __init__(self, limits: Limits, manners: Manners) -> None:
         self._limits = limits
         self._manners = manners
-        # Guards rooms and members, what they have included. Messages are sent while it is held,
+        # Guards members and rooms, what they have included. Messages are sent while it is held,
         # so that everybody learns of the same things in the same order; broadcast() never waits,
         # and no thread that holds a lock of a connection takes this one.
         self._lock = threading.Lock()
-        self._rooms: dict[str, Room] = {}  # by name, case-folded
         self._members: dict[str, Member] = {}  # by token
+
+    def find(self, token: str) -> Member | None:
+        """Return the connection of this process that was given a token."""
+        with self._lock:
+            return self._members.get(token)
+
+    def tell(self, audience: Audience, **event: Any) -> None:
+        """Tell connections of an event, without waiting for any; those too slow are closed."""
+        message = self._manners.write(event)
+        if message is not None:
+            broadcast(audience, message)
+
+    def _welcome(self, member: Member, rooms: list[dict[str, Any]]) -> None:
+        """Take a connection in, with the lock held; there are these rooms."""
+        limits = self._limits
+        self._members[member.token] = member
+        self.tell(
+            [member.ws],
+            type="welcome",
+            token=member.token,
+            limits={"name": limits.max_name, "text": limits.max_text},
+            rooms=rooms,
+        )
+
+
+class Rooms(AnyRooms):
+    """All rooms. The first member makes a room, and it is forgotten when the last one leaves.
+
+    Any thread may call any method. None waits for a peer.
+    """
+
+    def __init__(self, limits: Limits, manners: Manners) -> None:
+        super().__init__(limits, manners)
+        self._rooms: dict[str, Room] = {}  # by name, case-folded
 
     def enter(self, member: Member) -> None:
         """Welcome a connection."""
-        limits = self._limits
         with self._lock:
-            self._members[member.token] = member
             member.group(EVERYBODY).add(member.ws)
-            self.tell(
-                [member.ws],
-                type="welcome",
-                token=member.token,
-                limits={"name": limits.max_name, "text": limits.max_text},
-                rooms=self._list_rooms(),
-            )
+            self._welcome(member, self._list_rooms())
 
     def end(self, member: Member) -> None:
         """Forget a connection that has ended. Idempotent."""
@@ -160,11 +183,6 @@ class Rooms:
             if member.room is not None:
                 self._announce_departure(member, self._take_out(member))
                 self._announce_rooms(member)
-
-    def find(self, token: str) -> Member | None:
-        """Return the connection that was given a token."""
-        with self._lock:
-            return self._members.get(token)
 
     def join(self, member: Member, room_name: str, name: str, resumed: str = "") -> None:
         """Put a member into a room, in place of the one they are in.
@@ -261,12 +279,6 @@ class Rooms:
             if not self._manners.hear_themselves:
                 audience = [each.ws for each in room.members.values() if each is not member]
             self.tell(audience, type="said", **said)
-
-    def tell(self, audience: Audience, **event: Any) -> None:
-        """Tell connections of an event, without waiting for any; those too slow are closed."""
-        message = self._manners.write(event)
-        if message is not None:
-            broadcast(audience, message)
 
     # --- with the lock held ---
 

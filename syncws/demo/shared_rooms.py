@@ -24,8 +24,7 @@ from ..pubsub.backend import Entry
 from ..pubsub.backend import Member as Present
 from ..pubsub.hub import Hub
 from ..pubsub.room import Room as HubRoom
-from ..server.broadcasting import Audience, broadcast
-from .rooms import Limits, Manners, Member, Refused
+from .rooms import AnyRooms, Limits, Manners, Member, Refused
 
 __all__ = ["ROOM", "SharedRooms"]
 
@@ -51,7 +50,7 @@ class Person(NamedTuple):
     key: str
 
 
-class SharedRooms:
+class SharedRooms(AnyRooms):
     """All rooms. Any thread may call any method; joining, leaving and saying wait for the hub.
 
     Args:
@@ -64,15 +63,11 @@ class SharedRooms:
     """
 
     def __init__(self, limits: Limits, manners: Manners, url: str | Any) -> None:
-        self._limits = limits
-        self._manners = manners
-        # Held while somebody of this process joins, hub and all: names are theirs by then.
+        super().__init__(limits, manners)
+        # Held while somebody of this process joins, hub and all: names are theirs by then. The
+        # hub is not asked with the other lock, but for the list of people as a whole: what comes is
+        # then newer than that. The other one is taken after this one.
         self._joining = threading.Lock()
-        # Guards all below. Windows are told while it is held, so that all learn of the same things
-        # in the same order. The hub is not asked meanwhile, but for the list as a whole: what
-        # comes is then newer than that. Taken after the other one.
-        self._lock = threading.Lock()
-        self._members: dict[str, Member] = {}  # of this process, by token
         self._people: dict[str, Person] = {}  # of all processes, by the connection's id
         self._has_missed = True  # whether the list may be wrong
         self._hub = Hub(
@@ -93,22 +88,14 @@ class SharedRooms:
         """Let others know that all people of this process are gone. Idempotent."""
         self._hub.close()
 
-    # --- the same as of Rooms ---
+    # --- as of Rooms ---
 
     def enter(self, member: Member) -> None:
         """Welcome a connection."""
-        limits = self._limits
         with contextlib.suppress(HubError):  # the list is a little old then
             self._learn()
         with self._lock:
-            self._members[member.token] = member
-            self.tell(
-                [member.ws],
-                type="welcome",
-                token=member.token,
-                limits={"name": limits.max_name, "text": limits.max_text},
-                rooms=self._list_rooms(),
-            )
+            self._welcome(member, self._list_rooms())
 
     def end(self, member: Member) -> None:
         """Forget a connection that has ended. Idempotent."""
@@ -117,11 +104,6 @@ class SharedRooms:
             person = self._people.get(_id(member))
             self._set(_id(member), None)
         self._discard(member, person)
-
-    def find(self, token: str) -> Member | None:
-        """Return the connection of this process that was given a token."""
-        with self._lock:
-            return self._members.get(token)
 
     def join(self, member: Member, room_name: str, name: str, resumed: str = "") -> None:
         """Put a member into a room, in place of the one they are in.
@@ -187,12 +169,6 @@ class SharedRooms:
             self._room(person).publish(json.dumps(said))
         except HubError as exc:
             raise _unreachable(exc) from exc
-
-    def tell(self, audience: Audience, **event: Any) -> None:
-        """Tell connections of an event, without waiting for any; those too slow are closed."""
-        message = self._manners.write(event)
-        if message is not None:
-            broadcast(audience, message)
 
     # --- with the hub, and without a lock of its own ---
 
