@@ -4,12 +4,13 @@ A :class:`Hub` has rooms. Without a URL they are this process's; with the URL of
 server (``pip install "syncws[redis]"``) they are those of all processes that use the same server.
 
 =====================  =============================================================
-``hub``                the rooms of a process, and the thread that reads for them
+``hub``                the rooms of a process
 ``room``               one room: its members here, publishing, catching up
 ``listener``           a member that is a program, rather than a connection
 ``local_rooms``        the members of all rooms here, and passing messages on to them
 ``presence``           who is in a room, over all processes
 ``backend``            what carries messages, as an interface
+``reading``            the thread that reads for all rooms
 ``memory_backend``     the one of a single process
 ``redis_backend``      the one of Redis and Valkey
 ``redis_publisher``    publishing with it: in order, and once, whatever happens meanwhile

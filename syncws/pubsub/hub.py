@@ -1,4 +1,4 @@
-"""The rooms of a process, and the thread that reads for them."""
+"""The rooms of a process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import threading
 import uuid
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
@@ -26,16 +25,10 @@ from .listener import Listener
 from .local_rooms import Audience, LocalRoom, LocalRooms, Membership
 from .memory_backend import MemoryBackend
 from .presence import Presence
+from .reading import Reading
 from .room import Room
 
 __all__ = ["Hub", "HubStats"]
-
-#: Seconds after which the thread that reads asks again, so that a connection to the engine that is
-#: dead shows.
-PROBE_INTERVAL = 5.0
-
-#: Seconds between tries, at first and at most.
-BACK_OFF = (0.05, 2.0)
 
 #: Entries that are read at once for a connection that catches up.
 PAGE = 256
@@ -139,20 +132,16 @@ class Hub:
         self._local_when_lost = local_when_lost
         self._presence = Presence(self, lifetime, on_join, on_leave)
         self._rooms = LocalRooms(self._presence.left, envelope, slow_peers, self.logger)
+        self._reading = Reading(self)
+        self._published = 0
         self._begin()
         _hubs.add(self)
-        # Written by the thread that reads, but for the first:
-        self._published = self._received = self._gaps = self._losses = 0
-        self._lost_at: float | None = None
-        self._caught_up_at = clock()
 
     def _begin(self) -> None:
         """Begin without threads: at first, and in a forked child."""
         # Held while threads are started. Re-entrant, because a signal handler may use the hub while
         # the main thread does. Not waited for with any other lock.
         self._starting = make_rlock()
-        self._reader: threading.Thread | None = None
-        self._filled = threading.Event()  # there are rooms to read for, or it is closed
         self._closed = Latch()
 
     def __repr__(self) -> str:
@@ -225,16 +214,17 @@ class Hub:
         with contextlib.suppress(HubError):
             newest = self.backend.counts(list(rooms))
             lag = sum(max(0, n - room.number) for n, room in zip(newest, rooms.values()))
-        now = clock()
+        now, reading = clock(), self._reading
+        lost_at = reading.lost_at
         return HubStats(
             *self._rooms.count(),
             self._published,
-            self._received,
-            self._gaps,
-            self._losses,
-            0.0 if self._lost_at is None else now - self._lost_at,
+            reading.received,
+            reading.gaps,
+            reading.losses,
+            0.0 if lost_at is None else now - lost_at,
             lag,
-            0.0 if lag == 0 else now - self._caught_up_at,
+            0.0 if lag == 0 else now - reading.caught_up_at,
         )
 
     def close(self, timeout: float = 5.0) -> None:
@@ -249,16 +239,13 @@ class Hub:
         self._presence.close(deadline)
         with contextlib.suppress(HubError):
             self.backend.wake()
-        reader = self._reader
-        if reader is not None and reader is not threading.current_thread():
-            with contextlib.suppress(RuntimeError):  # it is just being started
-                reader.join(deadline.remaining())
+        self._reading.join(deadline)
         self.backend.close()
         lifecycle.unregister(self)
 
     def _stop(self) -> None:
         self._closed.set()
-        self._filled.set()
+        self._reading.go_on()
 
     # --- what rooms do ---
 
@@ -279,7 +266,7 @@ class Hub:
         joined = self._rooms.join(room, connection, membership)
         if joined is None:
             return True
-        self._filled.set()
+        self._reading.go_on()
         if joined is room and len(room.members) == 1:
             self.backend.wake()
         try:
@@ -336,69 +323,22 @@ class Hub:
             raise PayloadTooBig(size, self.backend.max_message_size)
         return Post(room, message)
 
-    # --- the thread that reads ---
-
     def _start(self) -> None:
         """Start the threads, unless they are there."""
         with self._starting:
-            if self._reader is None:
-                reader = threading.Thread(target=self._read_all, name="syncws-hub")
-                lifecycle.start_thread(reader)
-                self._reader = reader
+            if self._reading.thread is None:
+                self._reading.start()
                 lifecycle.register(self)
             self._presence.start()
 
-    def _read_all(self) -> None:
-        delay, most = BACK_OFF
-        while not self._closed.is_set():
-            rooms = self._rooms.snapshot()
-            if not rooms:
-                self._filled.clear()
-                if not self._rooms.snapshot() and not self._closed.is_set():
-                    self._filled.wait()
-                continue
-            try:
-                batches = self.backend.wait(self._find_positions(rooms), PROBE_INTERVAL)
-            except HubError as exc:
-                self._lost(exc)
-                self._closed.wait(delay)
-                delay = min(2 * delay, most)
-                continue
-            except Exception as exc:  # a defect, of the backend's perhaps
-                self.logger.exception("reading for rooms failed")
-                self._lost(HubError(f"reading failed: {exc!r}"))
-                self._closed.wait(most)
-                continue
-            delay = BACK_OFF[0]
-            self._found()
-            for batch in batches:
-                try:
-                    self._pass_on(rooms[batch.room], batch.room, batch)
-                except Exception:  # a defect, which costs no other room anything
-                    self.logger.exception("passing on messages of room %r failed", batch.room)
-            self._caught_up_at = clock()
+    # --- what the threads do ---
 
-    def _find_positions(self, rooms: Mapping[str, LocalRoom]) -> dict[str, Position]:
-        found = {}
-        for name, room in rooms.items():
-            if room.position is None:
-                room.position, room.number = self.backend.newest(name)
-            found[name] = room.position
-        return found
-
-    def _pass_on(self, local: LocalRoom, name: str, batch: Any) -> None:
-        entries, missed = self._rooms.deliver(local, batch)
-        self._received += sum(entry.kind == Kind.MESSAGE for entry in entries)
-        if missed is not None:
-            self._gaps += 1
-            self.logger.warning("messages of room %r are lost: they were dropped unread", name)
-            if self._on_resync is not None:
-                for each in missed:
-                    if not isinstance(each, Listener):
-                        self._call(self._on_resync, self.room(name), each)
-        for entry in entries:
-            if entry.kind != Kind.MESSAGE:
-                self._presence.tell(name, entry)
+    def _tell_missed(self, name: str, members: Iterable[Audience]) -> None:
+        """Tell the program which connections have missed messages of a room."""
+        if self._on_resync is not None:
+            for each in members:
+                if not isinstance(each, Listener):
+                    self._call(self._on_resync, self.room(name), each)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function of the program's: what it raises keeps nobody else from being told."""
@@ -406,22 +346,6 @@ class Hub:
             function(*args)
         except Exception:
             self.logger.exception("a function of a hub failed")
-
-    def _lost(self, exc: HubError) -> None:
-        if self._lost_at is None:
-            self._lost_at = clock()
-            self._losses += 1
-            self.logger.warning(
-                "hub can't be reached: %s", exc, extra={"ws_hub": self.node, "ws_error": exc}
-            )
-
-    def _found(self) -> None:
-        lost_at, self._lost_at = self._lost_at, None
-        if lost_at is not None:
-            seconds = clock() - lost_at
-            self.logger.warning(
-                "hub is back after %.1f s", seconds, extra={"ws_hub": self.node, "ws_lost": seconds}
-            )
 
     # --- the process ---
 
@@ -436,10 +360,14 @@ class Hub:
         self._presence.close(Deadline(lifecycle.EXIT_TIMEOUT))
 
     def after_fork(self) -> None:
+        """Nothing left to do in a forked child: there all hubs begin anew, started or not."""
+
+    def _begin_anew(self) -> None:
         """Begin anew in a forked child: threads and members are the parent's."""
         is_closed = self._closed.is_set()
         self.node = _make_name()
         self._begin()
+        self._reading.begin()
         self._rooms.after_fork()
         self._presence.after_fork()
         self.backend.after_fork(self.node)
@@ -457,7 +385,7 @@ _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
 
 def _begin_anew() -> None:
     for hub in list(_hubs):
-        hub.after_fork()
+        hub._begin_anew()
 
 
 if hasattr(os, "register_at_fork"):

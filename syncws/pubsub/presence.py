@@ -94,10 +94,7 @@ class Presence:
         Raises:
             HubError: the backend refuses, or can't be reached.
         """
-        backend = self._hub.backend
-        members = backend.members(room)
-        living = backend.living(sorted({member.node for member in members}))
-        return [member for member in members if member.node in living]
+        return self._find_members(room)[0]
 
     def tell(self, name: str, entry: Entry) -> None:
         """Call the program's function for one who has come or gone."""
@@ -170,17 +167,22 @@ class Presence:
 
     def _sweep(self) -> None:
         """Remove the members of nodes that are dead, from rooms with members here."""
-        backend = self._hub.backend
         for name, tracked in self._hub._rooms.tracked().items():
             if not tracked and self._callbacks[Kind.LEAVE] is None:
                 continue  # nobody here wants to know
-            members = backend.members(name)
-            living = backend.living(sorted({member.node for member in members}))
+            _, dead = self._find_members(name)
             with self._telling:
-                for member in members:
-                    if member.node not in living:
-                        self._remove(name, member)
+                for member in dead:
+                    self._remove(name, member)
                 self._tell_all()
+
+    def _find_members(self, room: str) -> tuple[list[Member], list[Member]]:
+        """Return the members of a room whose nodes live, and those of nodes that are dead."""
+        backend = self._hub.backend
+        members = backend.members(room)
+        living = backend.living(sorted({member.node for member in members}))
+        alive = [member for member in members if member.node in living]
+        return alive, [member for member in members if member.node not in living]
 
     def _remove(self, room: str, member: Member) -> None:
         if self._hub.backend.leave(room, member):

@@ -22,7 +22,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from ..exceptions import HubError, HubUnavailable
 from .backend import (
@@ -35,7 +35,7 @@ from .backend import (
     Position,
     Post,
 )
-from .redis_publisher import RedisPublisher
+from .redis_publisher import RedisPublisher, make_base
 
 try:
     import redis
@@ -64,8 +64,6 @@ NOWHERE = Position(UNKNOWN, "0-0-0")
 
 #: What an entry's field says it is.
 KINDS = {b"t": Kind.MESSAGE, b"b": Kind.MESSAGE, b"j": Kind.JOIN, b"l": Kind.LEAVE}
-
-T = TypeVar("T")
 
 
 class RedisBackend(Backend):
@@ -132,7 +130,7 @@ class RedisBackend(Backend):
         stream, counter, _ = self.keys(room)
         with _errors():
             pipeline = self._commands.pipeline(transaction=True)
-            pipeline.set(counter, _new_base(), nx=True, px=self._ttl)
+            pipeline.set(counter, make_base(), nx=True, px=self._ttl)
             pipeline.get(counter)
             pipeline.xrevrange(stream, count=1)
             _, number, last = pipeline.execute()
@@ -423,11 +421,6 @@ def _split(offset: str) -> tuple[str, int]:
         if not (part.isascii() and part.isdecimal()):
             raise ValueError(f"{offset!r} isn't an offset")
     return last_id, int(number)
-
-
-def _new_base() -> int:
-    """Return a number to begin with: not one that the room may have had before it was forgotten."""
-    return uuid.uuid4().int >> 84 << 4
 
 
 def _make_clients(url: Any, node: str) -> tuple[Any, Any]:

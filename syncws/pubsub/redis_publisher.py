@@ -25,7 +25,7 @@ from ..locks import make_rlock
 from ..threaded.deadline import Deadline
 from .backend import Kind, Post
 
-__all__ = ["RedisPublisher"]
+__all__ = ["RedisPublisher", "make_base"]
 
 #: Bytes of an entry; longer messages are parts, so that nobody is sent too much at once.
 PART_SIZE = 2**15
@@ -65,6 +65,11 @@ return id
 
 #: How a message is called in an entry.
 FIELDS = {Kind.JOIN: b"j", Kind.LEAVE: b"l"}
+
+
+def make_base() -> int:
+    """Return a number to begin with: not one that a room may have had before it was forgotten."""
+    return uuid.uuid4().int >> 84 << 4
 
 
 class _Job:
@@ -199,8 +204,7 @@ class RedisPublisher:
 
     def _make_call(self, post: Post) -> tuple[list[str], list[Any]]:
         stream, counter, _ = self._keys(post.room)
-        base = uuid.uuid4().int >> 84 << 4
-        arguments: list[Any] = [0, self._history, self._ttl, MEMORY, base]
+        arguments: list[Any] = [0, self._history, self._ttl, MEMORY, make_base()]
         is_text = isinstance(post.message, str)
         data = post.message.encode() if isinstance(post.message, str) else post.message
         if post.kind != Kind.MESSAGE:

@@ -254,7 +254,8 @@ def test_a_closed_hub(make_hub, join):
         room.publish("a")
     with pytest.raises(InvalidState):
         hub.room("other").add(connection)
-    assert not [t for t in threading.enumerate() if t in (hub._reader, hub._presence._thread)]
+    threads = hub._reading.thread, hub._presence._thread
+    assert not [thread for thread in threading.enumerate() if thread in threads]
     connection.send("still open")
     assert client.recv(SOON) == "still open"
 
