@@ -11,7 +11,7 @@ from ..exceptions import HubError
 from ..server.threading_server import ThreadingServer
 from .arguments import add_address, add_command
 from .exit_codes import OK
-from .hubs import add_hub, complain_of_hub, find_hub, open_hub
+from .hubs import NOT_SHARED, add_hub, complain_of_hub, find_hub, open_hub
 from .processes import add_processes, run_server, supervise
 from .showing import complain, describe, note
 from .terminating import as_interrupt
@@ -60,7 +60,7 @@ def run_demo(args: Any) -> int:
             if args.processes is None or args.worker is not None:
                 return _serve(args, url)
         if args.processes > 1 and url is None:
-            note("syncws: rooms aren't shared by the processes: each has its own, without a hub")
+            note(NOT_SHARED)
         return supervise(args, make_sockets(args.host, args.port, args.processes))
     except KeyboardInterrupt:
         return OK  # just before serving, or again while it ended

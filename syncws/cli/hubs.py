@@ -11,10 +11,13 @@ from ..pubsub.hub import Hub
 from .exit_codes import REFUSED, UNREACHABLE, USAGE
 from .showing import complain, note
 
-__all__ = ["add_hub", "complain_of_hub", "find_hub", "open_hub", "open_own_hub"]
+__all__ = ["NOT_SHARED", "add_hub", "complain_of_hub", "find_hub", "open_hub", "open_own_hub"]
 
 #: Where the hub is, if no argument says so.
 VARIABLE = "SYNCWS_HUB"
+
+#: What to say of several processes that have none.
+NOT_SHARED = "syncws: rooms aren't shared by the processes: each has its own, without a hub"
 
 #: Seconds that a hub counts as living which was only asked whether it can be used.
 ASK_LIFETIME = 1.0

@@ -18,7 +18,7 @@ from ..server.serving import BACKLOG, ThreadingServer, serve
 from ..wiretap.tap import Observe, tapped
 from .arguments import add_address, add_command, add_trace
 from .exit_codes import OK, USAGE
-from .hubs import add_hub, open_own_hub
+from .hubs import NOT_SHARED, add_hub, open_own_hub
 from .processes import add_processes, run_server, supervise
 from .showing import complain, describe, note
 from .targets import TargetError, find_target, is_target
@@ -163,7 +163,7 @@ def _supervise(args: Any, shares_rooms: bool) -> int:
         OSError: the address can't be listened on.
     """
     if args.processes > 1 and args.what != "echo" and not shares_rooms:
-        note("syncws: rooms aren't shared by the processes: each has its own, without a hub")
+        note(NOT_SHARED)
     sockets = listen_for_processes(args.host, args.port, args.processes, backlog=BACKLOG)
     return supervise(args, sockets)
 

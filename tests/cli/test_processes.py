@@ -4,14 +4,12 @@ import contextlib
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
+from support.first_process import can_be_first, serving_first
 from support.pairs import run, wait_until
 from support.redis_server import needs_redis
 from support.shell import DEADLINE, Terminal, end, program
@@ -163,40 +161,17 @@ def test_a_terminal_that_is_closed_ends_it(directory, monkeypatch):
         assert_closed(connections, 1001)
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("unshare") is None,
-    reason="needs a process number 1, which root can make",
-)
+@can_be_first
 def test_it_is_the_first_process_of_a_container(directory):
-    start = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if subprocess.run([*start, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no namespaces here")
     (directory / "app.py").write_text(ORPHANS)
-    code = (
-        "import os; assert os.getpid() == 1; from syncws import cli; raise SystemExit(cli.main())"
-    )
-    arguments = ["serve", "app:handler", "--port", "0", "--processes", "2"]
     path = str(pathlib.Path(syncws.__file__).parents[1])
-    with subprocess.Popen(
-        [*start, sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": path},
-    ) as unshare:
-        watchdog = threading.Timer(DEADLINE, unshare.kill)
-        watchdog.start()
-        try:
-            assert unshare.stdout.readline().startswith("Serving")
-            ws = syncws.connect(unshare.stdout.readline().split()[-1])
-            assert ws.recv(DEADLINE) == "reaped"
-            children = pathlib.Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
-            os.kill(int(children.read_text()), signal.SIGTERM)
-            assert unshare.wait(DEADLINE) == 0
-            assert_closed([ws], 1001)
-        finally:
-            unshare.kill()
-            watchdog.cancel()
+    serve = ["serve", "app:handler", "--port", "0", "--processes", "2"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with serving_first(*serve, cwd=directory, env=environment) as (uri, terminate):
+        ws = syncws.connect(uri)
+        assert ws.recv(DEADLINE) == "reaped"
+        terminate()
+        assert_closed([ws], 1001)
 
 
 #: Starts a process whose parent ends before it; says when it is gone, and no zombie.

@@ -1,18 +1,12 @@
 """``serve``: echo and chat."""
 
 import contextlib
-import os
-import pathlib
 import re
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import threading
 
 import pytest
 from support.certificates import authority, client_context
+from support.first_process import can_be_first, serving_first
 from support.shell import DEADLINE, interrupt, program, terminate
 
 import syncws
@@ -55,35 +49,13 @@ def test_sigterm_closes_connections_and_ends_it_well(what):
         assert ws.close_code == 1001
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("unshare") is None,
-    reason="needs a process number 1, which root can make",
-)
+@can_be_first
 def test_sigterm_ends_the_first_process_of_a_container():
-    start = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if subprocess.run([*start, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no namespaces here")
-    code = (
-        "import os; assert os.getpid() == 1; from syncws import cli; raise SystemExit(cli.main())"
-    )
-    with subprocess.Popen(
-        [*start, sys.executable, "-c", code, "serve", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as unshare:
-        watchdog = threading.Timer(DEADLINE, unshare.kill)
-        watchdog.start()
-        try:
-            assert unshare.stdout.readline().startswith("Serving")
-            ws = syncws.connect(unshare.stdout.readline().split()[-1])
-            children = pathlib.Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
-            os.kill(int(children.read_text()), signal.SIGTERM)
-            assert unshare.wait(DEADLINE) == 0
-            assert ws.wait_closed(DEADLINE)
-            assert ws.close_code == 1001
-        finally:
-            unshare.kill()
-            watchdog.cancel()
+    with serving_first("serve", "--port", "0") as (uri, terminate):
+        ws = syncws.connect(uri)
+        terminate()
+        assert ws.wait_closed(DEADLINE)
+        assert ws.close_code == 1001
 
 
 @pytest.fixture(scope="module")
