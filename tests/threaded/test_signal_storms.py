@@ -164,9 +164,15 @@ def test_a_storm_of_handlers_that_raise_loses_next_to_nothing(kind, role, fragme
     assert least <= MAX_LOST
 
 
+@pytest.mark.timeout(50 * RUNS + 10)
 @pytest.mark.parametrize("role", ["client", "server"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_storm_of_handlers_that_send_loses_no_echo(kind, role):
-    lost, handled = run_storm(kind, role, "3000", program=ECHOES)
-    assert lost == 0
-    assert handled > 20  # on a machine that does much else
+    handled = 0
+    for _ in range(RUNS):
+        lost, more = run_storm(kind, role, "3000", program=ECHOES)
+        assert lost == 0
+        handled += more
+        if handled > 100:  # there are fewer in a run while the machine does much else
+            break
+    assert handled > 100
