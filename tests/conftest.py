@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from syncws.threaded import flusher
+from syncws.threaded.connection import Connection
 
 THREADS_TIMEOUT = 5.0
 
@@ -101,3 +102,9 @@ def no_threads_left():
     if left:
         names = ", ".join(sorted(thread.name for thread in left))
         pytest.fail(f"threads left alive after {THREADS_TIMEOUT:g} s: {names}", pytrace=False)
+
+
+@pytest.fixture
+def nobody_looks(monkeypatch):
+    """The timekeeper starts no reader thread: before the connection, or it may have started one."""
+    monkeypatch.setattr(Connection, "_look", lambda self: None)

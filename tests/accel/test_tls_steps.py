@@ -298,7 +298,7 @@ def test_a_thread_sees_what_a_handler_has_received_while_it_waited_for_it(either
     assert each_call(use) == 1
 
 
-def test_a_message_that_is_sent_does_not_wait_for_those_of_others(either_carrier):
+def test_a_message_that_is_sent_does_not_wait_for_those_of_others(nobody_looks, either_carrier):
     def use(client, tls, server, number):
         sending = []
 

@@ -5,14 +5,8 @@ from support.kinds import KINDS, pair_of
 from support.pairs import SOON, run, wait_until
 
 from syncws.accel import IMPLEMENTATION, pure, unattended
-from syncws.threaded.connection import Connection
 
 in_c = pytest.mark.skipif(IMPLEMENTATION == "pure", reason="Python looks at all")
-
-
-@pytest.fixture
-def nobody_looks(monkeypatch):
-    monkeypatch.setattr(Connection, "_look", lambda self: None)
 
 
 @pytest.fixture(params=KINDS)

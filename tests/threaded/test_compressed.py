@@ -27,7 +27,7 @@ def frames(*messages, compress=True):
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_message_that_the_kernel_refuses_is_compressed_once(tls):
+def test_a_message_that_the_kernel_refuses_is_compressed_once(nobody_looks, tls):
     noise = [os.urandom(150) * 3 for _ in range(3)]
     with compressed_pair(tls, ping_interval=None) as (client, server):
         sock = client._transport.sock

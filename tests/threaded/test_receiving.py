@@ -211,12 +211,6 @@ def test_who_leaves_by_its_timeout_has_another_caller_read(pair):
         assert patient.result() == str(number)
 
 
-@pytest.fixture
-def nobody_looks(monkeypatch):
-    """The timekeeper starts no reader thread: before ``pair``, or it may have started one."""
-    monkeypatch.setattr(Connection, "_look", lambda self: None)
-
-
 def test_who_is_to_read_but_leaves_by_its_timeout_has_another_caller_read(
     nobody_looks, pair, monkeypatch
 ):
@@ -255,7 +249,7 @@ def test_messages_that_one_read_brings_wake_as_many_callers():
         assert sorted(receiver.result() for receiver in receivers) == list("0123")
 
 
-def test_who_gets_the_role_late_does_not_wait_for_more_than_is_there(pair):
+def test_who_gets_the_role_late_does_not_wait_for_more_than_is_there(nobody_looks, pair):
     # As a thread does that finds nothing, while another one, which reads, is just about to leave.
     _, server = pair
     if not server._direct:

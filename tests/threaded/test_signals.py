@@ -171,7 +171,7 @@ def test_who_waits_for_several_is_not_forgotten_whatever_interrupts_who_wakes_it
         every_point(call)
 
 
-def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_wakes_it():
+def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_wakes_it(nobody_looks):
     with connection_pair() as (client, _server):
 
         def call(bomb):
