@@ -21,6 +21,7 @@ LAYERS = (
     (("version", "foreign", "exceptions", "aliases", "options", "locks", "accel"),),
     (("sansio",),),
     (("threaded",),),
+    (("fallback",),),
     (("client",), ("server",), ("wiretap",)),
     (("pubsub",),),
     (("legacy",), ("styles",), ("integrations",)),
