@@ -51,6 +51,7 @@ from .sansio.server_protocol import ServerProtocol
 from .sansio.state import Role, State
 from .sansio.uri import WebSocketURI, parse_uri
 from .server import (
+    Fallback,
     Group,
     Router,
     Server,
@@ -103,6 +104,7 @@ __all__ = [
     "Deflate",
     "ExtensionName",
     "ExtensionParameter",
+    "Fallback",
     "Frame",
     "Group",
     "Headers",

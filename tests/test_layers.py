@@ -49,6 +49,8 @@ MAY_USE_SOCKETS = (
     "syncws.threaded.tls_transport",
     "syncws.threaded.tls_socket",
     "syncws.threaded.readiness",
+    "syncws.threaded.wakeable_selector",
+    "syncws.fallback",
     "syncws.client",
     "syncws.server",
     "syncws.styles.websocket_client.socket_functions",

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from ..sansio.headers import Headers
-from ..sansio.http11 import Response
+from ..sansio.http11 import Request, Response
 from ..sansio.plain_responses import build_response
 
 __all__ = [
@@ -25,10 +25,10 @@ __all__ = [
     "POSITION",
     "PROTOCOL",
     "SESSION",
-    "SESSION_TIMEOUT",
     "SUPERSEDED",
     "WAIT",
     "build_error",
+    "find_header",
     "parse_position",
 ]
 
@@ -57,13 +57,16 @@ MAX_UNACKNOWLEDGED = 1 << 18
 #: Seconds that a GET waits, at most.
 MAX_WAIT = 25.0
 
-#: Seconds after which a session ends to which no request belongs.
-SESSION_TIMEOUT = 30.0
-
 #: Session ids and nonces: at least 128 bits.
 ID = re.compile(r"[A-Za-z0-9_-]{22,64}")
 
 _POSITION = re.compile(r"[0-9]{1,19}")
+
+
+def find_header(request: Request, name: str) -> str | None:
+    """Return the value of a header; several are a list, as HTTP has it (RFC 9110 §5.3)."""
+    values = request.headers.get_all(name)
+    return ", ".join(values) if values else None
 
 
 def parse_position(text: str | None) -> int | None:

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from .auth import basic_auth, bearer_auth
 from .broadcasting import broadcast
+from .fallback import Fallback
 from .groups import Group
 from .inheriting import listen_fds
 from .routing import Router
@@ -45,6 +46,7 @@ from .url_route import route, unix_route
 Server = ThreadingServer
 
 __all__ = [
+    "Fallback",
     "Group",
     "Router",
     "Server",

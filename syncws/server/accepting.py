@@ -17,7 +17,7 @@ from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from ..threaded.deadline import Deadline
 from ..threaded.lifecycle import start_thread
-from .wakeable_selector import WakeableSelector
+from ..threaded.wakeable_selector import WakeableSelector
 
 __all__ = ["Acceptor", "send_at_once"]
 

@@ -86,6 +86,10 @@ class Admission:
             peer = sock.getpeername()
         except OSError:  # gone already
             return None
+        return self.find_key_of(peer)
+
+    def find_key_of(self, peer: Any) -> bytes | None:
+        """Return what an address counts for, as long as no proxy says another."""
         if self._proxies is not None and self._proxies._is_peer_trusted(peer):
             return None
         return address_key(peer)

@@ -19,8 +19,8 @@ from ..threaded.deadline import Deadline, clock
 from ..threaded.lifecycle import start_thread
 from ..threaded.tls_transport import TlsTransport
 from ..threaded.transport import Transport
+from ..threaded.wakeable_selector import WakeableSelector
 from .admission import Refusal
-from .wakeable_selector import WakeableSelector
 
 if TYPE_CHECKING:
     import ssl as ssl_module

@@ -90,6 +90,26 @@ class Entrance:
             self._logger.warning(message, why)
         self.doorkeeper.refuse(sock, refusal)
 
+    def start_session(self, transport: Transport, head: bytes, key: bytes | None) -> Refusal | None:
+        """Run a connection of the fallback in a thread of its own; return why it can't be.
+
+        Any thread may call this.
+
+        Args:
+            transport: what it is over.
+            head: its request.
+            key: the address that it counts for.
+        """
+        job = Job()
+        thread = self._make_thread(transport, job, head)
+        refusal = self._roster.admit(thread, job, key)
+        if refusal is None:
+            try:
+                self._launch(thread)
+            except OSError as exc:
+                refusal = _lack(exc)
+        return refusal
+
     def lacking(self, sock: socket.socket, exc: OSError) -> None:
         """Refuse a connection for which there is no descriptor. On the accepting thread."""
         self._roster.note_accepted()

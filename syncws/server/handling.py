@@ -9,7 +9,7 @@ from ..aliases import LoggerLike
 from ..exceptions import ConnectionClosed, InvalidHandshake
 from ..sansio.close import CloseCode
 from ..threaded import lifecycle
-from ..threaded.deadline import clock
+from ..threaded.deadline import Deadline, clock
 from ..threaded.tls_transport import TlsTransport
 from ..threaded.tracebacks import drop_frames
 from ..threaded.transport import Transport
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     import socket
     import ssl as ssl_module
 
+    from .fallback_desk import FallbackDesk
+
 __all__ = ["Handling", "close_after", "is_end_of"]
+
+#: Bytes of a request's head in which one of the fallback can be recognized.
+MAX_HEAD = 1 << 16
 
 
 class Handling:
@@ -40,6 +45,9 @@ class Handling:
         idle_timeout: seconds without a message, after which a connection is closed; ``None`` is
             never.
         logger: where to log defects.
+
+    Attributes:
+        fallback: serves requests of the fallback, if there is one. Set before anything runs.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Handling:
         self._open_timeout = open_timeout
         self._idle = None if idle_timeout is None else IdleWatch(idle_timeout)
         self._logger = logger
+        self.fallback: FallbackDesk | None = None
 
     def run(
         self, sock: socket.socket | Transport, job: Job, head: bytes = b"", peer: Any = None
@@ -99,12 +108,15 @@ class Handling:
     def _open(
         self, sock: socket.socket | Transport, job: Job, head: bytes, peer: Any
     ) -> ServerConnection | None:
-        """Return the connection, open; ``None`` if it could not be opened."""
+        """Return the connection, open; ``None`` if it could not be, or went to the fallback."""
         transport = sock if isinstance(sock, Transport) else self._make_transport(sock, peer)
         connection = self._connect(transport, head)
         self._roster.begin_opening(connection, job)
         try:
-            connection.handshake(self._open_timeout)
+            deadline = Deadline(self._open_timeout)
+            if self.fallback is not None and self._goes_to_fallback(connection, head, deadline):
+                return None
+            connection.handshake(deadline.remaining())
         except (InvalidHandshake, OSError, EOFError) as exc:
             # Refusals are logged where they are made. Otherwise TLS failed, or the client went away
             # or was too slow.
@@ -116,6 +128,33 @@ class Handling:
         finally:
             self._roster.end_opening(connection)
         return connection
+
+    def _goes_to_fallback(
+        self, connection: ServerConnection, head: bytes, deadline: Deadline
+    ) -> bool:
+        """Read the head of the request; hand the connection over if that is for the fallback.
+
+        Raises:
+            OSError: the connection broke, or nothing serves the fallback any more.
+        """
+        transport = connection._transport
+        assert self.fallback is not None
+        if transport.kind != "websocket":  # it comes from there
+            return False
+        transport.handshake(deadline)
+        while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
+            data = transport.recv(deadline)
+            if not data:
+                break
+            connection.protocol.receive_data(data)
+            head += data
+        if not self.fallback.claims(head):
+            return False
+        try:
+            self.fallback.adopt(transport, head)
+        except RuntimeError as exc:
+            raise OSError(str(exc)) from exc
+        return True
 
     def _make_transport(self, sock: socket.socket, peer: Any) -> Transport:
         transport = Transport(sock, peer)

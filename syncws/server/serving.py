@@ -12,6 +12,7 @@ from ..options import Deflate, MaxQueue, MaxSize, check_limit, one_of
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.origins import SAME_ORIGIN, Origins
 from .capacity import find_capacity
+from .fallback import Fallback, as_fallback
 from .listeners import UnixFile, listen, listen_again, listen_unix
 from .rooms import HasRooms
 from .routing import Router
@@ -75,6 +76,7 @@ def serve(
     max_connections_per_address: int | None = None,
     stack_size: int | None = None,
     hub: HasRooms | None = None,
+    fallback: bool | Fallback = False,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
     create_protocol: Callable[..., ServerConnection] | None = None,
@@ -167,6 +169,9 @@ def serve(
             starts at the same moment as the server may get such a stack, too.
         hub: the :class:`~syncws.pubsub.Hub` whose rooms the groups of its connections are, over all
             processes that use the same one. The program closes it.
+        fallback: whether the same handlers also serve clients by plain HTTP, where WebSocket does
+            not get through: ``syncws.js`` in a browser, and :func:`~syncws.connect` with
+            ``fallback=``; or a :class:`~syncws.Fallback` with its limits.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`ServerConnection`, or what makes one.
         create_protocol: older name of ``create_connection``.
@@ -204,6 +209,7 @@ def serve(
         limited_by=limited_by,
         max_connections_per_address=max_connections_per_address,
         stack_size=stack_size,
+        fallback=as_fallback(fallback),
         create_connection=create or ServerConnection,
         logger=logger,
     )

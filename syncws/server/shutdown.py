@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from ..exceptions import ProtocolError
 from ..sansio.close import Close, CloseCode, is_sendable
@@ -18,6 +18,9 @@ from .listeners import UnixFile
 from .refusal_log import RefusalLog
 from .roster import Roster
 from .server_connection import ServerConnection
+
+if TYPE_CHECKING:
+    from .fallback_desk import FallbackDesk
 
 __all__ = ["INTERRUPTED_TIMEOUT", "Shutdown", "check_close", "check_stop"]
 
@@ -35,6 +38,7 @@ class Shutdown:
         roster: the connections that end. Its lock guards what is below as well.
         acceptor: stops accepting, and closes the listening sockets.
         doorkeeper: stops telling clients that there is no room.
+        fallback: ends once its clients were told all; ``None`` if there is none.
         refusal_log: says what it has left to say.
         ended: called just before the server is closed.
 
@@ -49,12 +53,14 @@ class Shutdown:
         roster: Roster,
         acceptor: Acceptor,
         doorkeeper: Doorkeeper,
+        fallback: FallbackDesk | None,
         refusal_log: RefusalLog,
         ended: Callable[[], None],
     ) -> None:
         self._roster = roster
         self._acceptor = acceptor
         self._doorkeeper = doorkeeper
+        self._fallback = fallback
         self._refusal_log = refusal_log
         self._ended = ended
         self._closer: threading.Thread | None = None  # who called close() first
@@ -190,6 +196,8 @@ class Shutdown:
                 if close_connections or connection is not own:
                     connection.wait_closed(deadline.remaining())
             self._doorkeeper.join(deadline)
+            if self._fallback is not None:
+                self._fallback.finish(deadline)
         finally:
             grace.cancel()
 
@@ -208,6 +216,8 @@ class Shutdown:
                 self._roster.farewell = (CloseCode.GOING_AWAY, "")  # to those that open now
         self._cut_off_opening()
         self._doorkeeper.stop(0)
+        if self._fallback is not None:
+            self._fallback.stop()
         own = self._roster.own_connection()
         for connection in self._roster.known():
             if connection is not own or not connection.open:
@@ -238,6 +248,8 @@ class Shutdown:
         self._closer = threading.current_thread()
         self._acceptor.after_fork()
         self._doorkeeper.after_fork()
+        if self._fallback is not None:
+            self._fallback.after_fork()
         self._refusal_log.after_fork()
         self._roster.after_fork()
         self.ended_at = clock()

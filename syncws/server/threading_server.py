@@ -12,6 +12,7 @@ from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
 from ..options import Options
 from ..sansio.close import CloseCode
+from ..sansio.header_limits import MAX_HEADER_SIZE
 from ..sansio.server_protocol import ServerProtocol
 from ..threaded import lifecycle
 from ..threaded.absent import LOOP, Base, explain_absence
@@ -21,6 +22,7 @@ from ..threaded.transport import Transport
 from .accepting import Acceptor
 from .admission import Admission
 from .entrance import Entrance
+from .fallback import Fallback
 from .groups import Group
 from .handling import Handling
 from .refusal_log import RefusalLog
@@ -68,6 +70,7 @@ class ThreadingServer(Base):
         limited_by: what limits their number, if that is a limit of the process.
         max_connections_per_address: the same, of one address.
         stack_size: bytes of the stacks of connections' threads; ``None`` means the default.
+        fallback: how to speak HTTP with who can't use WebSocket; ``None`` doesn't.
         create_connection: makes connections.
         logger: where to log.
 
@@ -90,6 +93,7 @@ class ThreadingServer(Base):
         limited_by: str | None = None,
         max_connections_per_address: int | None = None,
         stack_size: int | None = None,
+        fallback: Fallback | None = None,
         create_connection: Callable[..., ServerConnection] = ServerConnection,
         logger: LoggerLike | None = None,
     ) -> None:
@@ -135,6 +139,18 @@ class ThreadingServer(Base):
             stack_size=stack_size,
             logger=guarded_logger,
         )
+        if fallback is not None:
+            from .fallback_desk import FallbackDesk  # few need it
+
+            handling.fallback = FallbackDesk(
+                fallback,
+                max_connections=max_connections,
+                start=entrance.start_session,
+                find_key=admission.find_key_of,
+                server_header=self._upgrade.server_header,
+                max_header_size=MAX_HEADER_SIZE,
+                logger=guarded_logger,
+            )
         self._acceptor = acceptor = Acceptor(
             self._sockets,
             entrance.accepted,
@@ -147,6 +163,7 @@ class ThreadingServer(Base):
             roster,
             acceptor,
             entrance.doorkeeper,
+            handling.fallback,
             refusal_log,
             lambda: lifecycle.unregister(self),
         )
@@ -209,7 +226,9 @@ class ThreadingServer(Base):
         started_at, ended_at = self._started_at, self._shutdown.ended_at
         connections = [job.connection for job in now.running if job.connection is not None]
         readers = [each._reading.reader for each in connections]
-        others = self._acceptor.thread, self._entrance.doorkeeper.thread
+        others = [self._acceptor.thread, self._entrance.doorkeeper.thread]
+        if self._handling.fallback is not None:
+            others.append(self._handling.fallback.thread)
         alive = [each for each in (*readers, *others) if each is not None and each.is_alive()]
         return ServerStats(
             sum(each.open for each in now.known),

@@ -94,6 +94,14 @@ class Attributes:
         return self.protocol.role.name.lower()
 
     @property
+    def transport(self) -> str:
+        """What carries its messages: ``"websocket"``, or ``"streaming"`` or ``"polling"`` by HTTP.
+
+        The two change while the connection is open, as the client chooses.
+        """
+        return self._transport.kind
+
+    @property
     def secure(self) -> bool:
         """Whether the connection is encrypted by TLS."""
         return self._transport.secure

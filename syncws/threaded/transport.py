@@ -70,6 +70,8 @@ class Transport:
 
     Attributes:
         secure: whether this is TLS.
+        kind: what carries messages: ``"websocket"``, or where that does not get through
+            ``"streaming"`` or ``"polling"``.
         remote_address: the peer's address; kept after closing.
         bytes_received: bytes read so far.
         bytes_sent: bytes written so far.
@@ -77,6 +79,7 @@ class Transport:
     """
 
     secure = False
+    kind = "websocket"
     _sends_in_slices = False
 
     # Here for abort(): a generator that goes with the interpreter, and cuts its connection then,

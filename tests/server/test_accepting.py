@@ -16,9 +16,9 @@ from support.serving import echo, messages, serving
 from syncws import connect, serve
 from syncws.server import accepting
 from syncws.server.accepting import Acceptor
-from syncws.server.wakeable_selector import WakeableSelector
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.transport import Transport
+from syncws.threaded.wakeable_selector import WakeableSelector
 
 
 def assert_works(server):

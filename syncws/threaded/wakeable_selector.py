@@ -11,7 +11,7 @@ __all__ = ["WakeableSelector"]
 
 
 class WakeableSelector:
-    """Waits for sockets that can be read. One thread waits, and any thread may wake it.
+    """Waits for sockets, to be read mostly. One thread waits, and any thread may wake it.
 
     Raises:
         OSError: no descriptor is available.
@@ -35,6 +35,18 @@ class WakeableSelector:
         """Add a socket to those that are waited for; ``data`` comes with it."""
         self._selector.register(sock, selectors.EVENT_READ, data)
 
+    def watch(self, sock: socket.socket, data: Any, *, read: bool, write: bool) -> None:
+        """Wait for these of a socket's events from now on; for none, leave it out."""
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        key = self._selector.get_map().get(sock)
+        if key is None:
+            if events:
+                self._selector.register(sock, events, data)
+        elif not events:
+            self._selector.unregister(sock)
+        elif (events, data) != (key.events, key.data):
+            self._selector.modify(sock, events, data)
+
     def unregister(self, sock: socket.socket) -> None:
         """Remove a socket from those that are waited for.
 
@@ -45,13 +57,13 @@ class WakeableSelector:
         self._selector.unregister(sock)
 
     def select(self, timeout: float | None = None) -> list[selectors.SelectorKey]:
-        """Block until a socket can be read, or another thread calls :meth:`wake`.
+        """Block until there is an event, or another thread calls :meth:`wake`.
 
         Args:
             timeout: seconds to wait; ``None`` waits forever.
 
         Returns:
-            The sockets that can be read, with their data; none of them if it was only woken.
+            The sockets that have one, with their data; none of them if it was only woken.
         """
         keys = [key for key, _ in self._selector.select(timeout)]
         others = [key for key in keys if key.fileobj is not self._receiver]

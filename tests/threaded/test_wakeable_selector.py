@@ -5,7 +5,7 @@ import time
 import pytest
 from support.pairs import SOON, run
 
-from syncws.server.wakeable_selector import WakeableSelector
+from syncws.threaded.wakeable_selector import WakeableSelector
 
 
 def elapsed(function, *args):

@@ -1,0 +1,417 @@
+"""A session of the server's: a connection's bytes, between a pair of sockets and HTTP requests.
+
+The connection has one end of the pair, and is like any other one. What it writes is read from the
+other end when a request asks for it, and kept until the client has it; what a request brings is
+written there. Both are bounded, by what the kernel takes and what isn't acknowledged, so a
+connection waits for a client that does not read as it would with TCP.
+
+All is for the reactor's thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+from collections.abc import Iterable
+from typing import Callable
+from typing import Protocol as Interface
+
+from ..sansio.headers import Headers
+from ..sansio.http11 import Request, Response
+from ..threaded.deadline import clock
+from .limits import Limits
+from .reactor import Reactor
+from .session_transport import SessionTransport
+from .streams import Incoming, Outgoing
+from .wire import (
+    ACK,
+    BYTES,
+    END,
+    EVENT_STREAM,
+    MAX_BODY,
+    MAX_UNACKNOWLEDGED,
+    MAX_WAIT,
+    POSITION,
+    SUPERSEDED,
+    WAIT,
+    build_error,
+    find_header,
+    parse_position,
+)
+
+__all__ = ["Reply", "Session"]
+
+#: Bytes read from the connection at once.
+READ_SIZE = 1 << 16
+
+#: Bytes in one event, a multiple of three, so that only the last one has padding.
+EVENT_SIZE = 3 << 14
+
+
+class Reply(Interface):
+    """What answers one request. A client that is gone is none of the session's business."""
+
+    can_stream: bool
+
+    def respond(self, response: Response) -> None:
+        """Send the response."""
+
+    def stream(self, response: Response) -> None:
+        """Send the head of a response whose body follows in pieces."""
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+
+    def end(self) -> None:
+        """End the body."""
+
+
+class _Get:
+    """A request that waits for bytes."""
+
+    def __init__(self, reply: Reply, position: int, wait: float, streams: bool) -> None:
+        self.reply = reply
+        self.position = position  # where the client is
+        self.wait = wait
+        self.streams = streams
+        self.due = clock() + wait  # when it is answered in any case, or a comment goes out
+
+
+class _Post:
+    """A request whose bytes the connection has not taken yet."""
+
+    def __init__(self, reply: Reply, rest: memoryview) -> None:
+        self.reply = reply
+        self.rest = rest
+        self.due = clock() + MAX_WAIT
+
+
+class Session:
+    """A session that is open.
+
+    Args:
+        name: its id.
+        origin: the Origin of the request that opened it.
+        sock: the session's end of the pair.
+        transport: the connection's end.
+        reactor: whose thread this is.
+        limits: how long it lasts, and whether there are streams.
+        ended: called once, with the session, when the connection has ended: it counts no more.
+        gone: called once, with the session, when it is to be forgotten.
+
+    Attributes:
+        finished: whether the connection has ended, and the client has been sent all it said.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        origin: str | None,
+        sock: socket.socket,
+        transport: SessionTransport,
+        reactor: Reactor,
+        limits: Limits,
+        ended: Callable[[Session], None],
+        gone: Callable[[Session], None],
+    ) -> None:
+        self.name = name
+        self.origin = origin
+        self._sock = sock
+        self._transport = transport
+        self._reactor = reactor
+        self._timeout = limits.session_timeout
+        self._streaming = limits.streaming
+        self._ended = ended
+        self._gone = gone
+        self._outgoing = Outgoing()
+        self._incoming = Incoming()
+        self._get: _Get | None = None
+        self._post: _Post | None = None
+        self._used_at = clock()
+        self._timer_at: float | None = None
+        self._is_closed = False
+        self._is_over = False  # forgotten
+        self.finished = False
+
+    def begin(self, early: bytes) -> None:
+        """Begin with what was read after the handshake's response."""
+        self._outgoing.append(early)
+        self._schedule()
+
+    # --- requests ---
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Answer a request, now or later."""
+        self._used_at = clock()
+        if request.method == "GET":
+            self._handle_get(request, reply)
+        elif request.method == "POST":
+            self._handle_post(request, reply)
+        else:
+            reply.respond(_no_content())
+            self.end()
+            return
+        self._schedule()
+
+    def forget(self, reply: Reply) -> None:
+        """Note that the client of a request is gone."""
+        self._used_at = clock()
+        if self._get is not None and self._get.reply is reply:
+            self._get = None
+        if self._post is not None and self._post.reply is reply:
+            self._post = None
+        self._watch()
+        self._schedule()
+
+    def _handle_get(self, request: Request, reply: Reply) -> None:
+        position = parse_position(find_header(request, ACK))
+        if position is None:
+            reply.respond(build_error(400, "bad_request", f"{ACK} is missing or wrong"))
+            return
+        if not self._acknowledge(position):
+            reply.respond(self._gap())
+            return
+        self._supersede()
+        accepted = find_header(request, "Accept") or ""
+        streams = self._streaming and reply.can_stream and EVENT_STREAM in accepted.lower()
+        self._transport.kind = "streaming" if streams else "polling"
+        get = _Get(reply, position, _parse_wait(find_header(request, WAIT)), streams)
+        self._get = get
+        if streams:
+            reply.stream(_stream_head())
+            reply.send(b"event: open\ndata: %d\n\n" % position)
+        self._read()
+
+    def _handle_post(self, request: Request, reply: Reply) -> None:
+        position = parse_position(find_header(request, POSITION))
+        if position is None:
+            reply.respond(build_error(400, "bad_request", f"{POSITION} is missing or wrong"))
+            return
+        acknowledged = find_header(request, ACK)
+        if acknowledged is not None:
+            number = parse_position(acknowledged)
+            if number is None or not self._acknowledge(number):
+                reply.respond(self._gap())
+                return
+        if self._incoming.is_gap(position):
+            reply.respond(self._gap())
+            return
+        if self._post is not None:  # the client has given it up
+            self._answer_post(self._post)
+        self._post = _Post(reply, self._incoming.cut(position, request.body))
+        self._write()
+        if acknowledged is not None:
+            self._read()  # there is room again
+
+    def _acknowledge(self, position: int) -> bool:
+        # A request that comes late, or again, has an older acknowledgement than another one had.
+        return position < self._outgoing.acknowledged or self._outgoing.acknowledge(position)
+
+    def _gap(self) -> Response:
+        return build_error(
+            409,
+            "gap",
+            "the position is beyond what there is; the session can't go on",
+            **{ACK: str(self._incoming.position)},
+        )
+
+    def _supersede(self) -> None:
+        get, self._get = self._get, None
+        if get is None:
+            return
+        if get.streams:
+            get.reply.end()
+        else:
+            get.reply.respond(_no_content((SUPERSEDED, "1")))
+
+    # --- the connection ---
+
+    def _ready(self) -> None:
+        if self._post is not None:
+            self._write()
+        if self._get is not None:
+            self._read()
+        self._schedule()
+
+    def _read(self) -> None:
+        """Read what the connection has written, as far as there is room, and send it on."""
+        while not self._is_closed and len(self._outgoing) < MAX_UNACKNOWLEDGED:
+            try:
+                data = self._sock.recv(READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self._close()
+                break
+            self._outgoing.append(data)
+        self._send()
+        self._watch()
+
+    def _write(self) -> None:
+        """Hand on what a request brought, as far as the connection takes it."""
+        post = self._post
+        assert post is not None
+        while post.rest:
+            sent = len(post.rest)  # a connection that has ended takes all, as TCP does
+            if not self._is_closed:
+                try:
+                    sent = self._sock.send(post.rest)
+                except BlockingIOError:
+                    self._watch()
+                    return
+                except OSError:
+                    pass
+            self._incoming.position += sent
+            post.rest = post.rest[sent:]
+        self._answer_post(post)
+        self._watch()
+
+    def _answer_post(self, post: _Post) -> None:
+        self._post = None
+        post.reply.respond(_no_content((ACK, str(self._incoming.position))))
+
+    def _send(self) -> None:
+        """Let the client have what it does not have yet."""
+        get, outgoing = self._get, self._outgoing
+        if get is None:
+            return
+        get.position = max(get.position, outgoing.acknowledged)
+        if get.streams:
+            while get.position < outgoing.position:
+                data = outgoing.take(get.position, EVENT_SIZE)
+                get.position += len(data)
+                event = b"id: %d\ndata: %b\n\n" % (get.position, base64.b64encode(data))
+                get.reply.send(event)
+                get.due = clock() + get.wait
+            if outgoing.end is not None:
+                get.reply.send(b"event: end\ndata: %d\n\n" % outgoing.end)
+                self._get = None
+                self.finished = True
+                get.reply.end()
+        elif get.position < outgoing.position or outgoing.end is not None:
+            self._get = None
+            self._answer_poll(get)
+
+    def _answer_poll(self, get: _Get) -> None:
+        data = self._outgoing.take(get.position, MAX_BODY)
+        ends = [] if self._outgoing.end is None else [(END, str(self._outgoing.end))]
+        self.finished = self._outgoing.end == get.position + len(data)
+        if not data:
+            get.reply.respond(_no_content(*ends))
+            return
+        headers = Headers(
+            [
+                ("Content-Type", BYTES),
+                ("Content-Length", str(len(data))),
+                (POSITION, str(get.position)),
+                *ends,
+            ]
+        )
+        get.reply.respond(Response(200, "OK", headers, data))
+
+    def _watch(self) -> None:
+        if self._is_closed:
+            return
+        self._reactor.watch(
+            self._sock,
+            self._ready,
+            read=self._get is not None and len(self._outgoing) < MAX_UNACKNOWLEDGED,
+            write=self._post is not None,
+        )
+
+    def _close(self) -> None:
+        """Close our end of the pair: the connection has ended, or is to."""
+        if self._is_closed:
+            return
+        self._reactor.watch(self._sock, self._ready)
+        self._is_closed = True
+        with contextlib.suppress(OSError):
+            self._sock.close()
+        self._outgoing.finish()
+        self._ended(self)
+
+    # --- time, and the end ---
+
+    def _schedule(self) -> None:
+        """See to it that somebody looks when something is due."""
+        if self._is_over:
+            return
+        due = self._due()
+        if self._timer_at is None or due < self._timer_at:
+            self._timer_at = due
+            self._reactor.call_at(due, self._look)
+
+    def _due(self) -> float:
+        waiting = [each.due for each in (self._get, self._post) if each is not None]
+        return min(waiting) if waiting else self._used_at + self._timeout
+
+    def _look(self) -> None:
+        now = clock()
+        if self._is_over or (self._timer_at is not None and now < self._timer_at):
+            return  # another one will
+        self._timer_at = None
+        if self._post is not None and self._post.due <= now:
+            self._used_at = now
+            self._answer_post(self._post)
+            self._watch()
+        get = self._get
+        if get is not None and get.due <= now:
+            self._used_at = now
+            if get.streams:
+                get.reply.send(b":\n\n")
+                get.due = now + get.wait
+            else:
+                self._get = None
+                self._answer_poll(get)
+                self._watch()
+        if self._due() <= now:
+            self.end()
+        else:
+            self._schedule()
+
+    def end(self) -> None:
+        """Cut the connection, if it is still open, and be forgotten. Idempotent."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._close()
+        post, self._post = self._post, None
+        if post is not None:
+            self._answer_post(post)
+        get = self._get
+        if get is not None:
+            self._get = None
+            if get.streams:
+                get.reply.end()
+            else:
+                get.reply.respond(unknown_session())
+        self._gone(self)
+
+    def after_fork(self) -> None:
+        """Release a forked child's descriptor."""
+        self._sock.close()
+
+
+def unknown_session() -> Response:
+    """Return the response to a request for a session that isn't there."""
+    return build_error(404, "unknown_session", "there is no such session, or it has ended")
+
+
+def _parse_wait(text: str | None) -> float:
+    number = parse_position(text)
+    return MAX_WAIT if not number else min(float(number), MAX_WAIT)
+
+
+def _no_content(*headers: tuple[str, str]) -> Response:
+    return Response(204, "No Content", Headers(list(headers)))
+
+
+def _stream_head() -> Response:
+    headers: Iterable[tuple[str, str]] = (
+        ("Content-Type", EVENT_STREAM),
+        ("X-Accel-Buffering", "no"),
+    )
+    return Response(200, "OK", Headers(list(headers)))

@@ -1,0 +1,510 @@
+"""The sessions of a server: opening them, finding them, and what a request for none is told.
+
+A session is opened by an opening handshake: that of an ordinary connection, over its end of a pair
+of sockets, with the request that the HTTP request stands for. So all that judges a WebSocket's
+request judges this one: origins, hosts, authentication, routes, the program.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from ..sansio.headers import Headers
+from ..sansio.http11 import Request, Response
+from ..sansio.http_parser import ResponseParser
+from ..threaded.deadline import clock
+from .limits import Limits
+from .reactor import Reactor
+from .session import Reply, Session, unknown_session
+from .session_transport import SessionTransport
+from .wire import (
+    ACK,
+    BYTES,
+    END,
+    EXTENSIONS,
+    ID,
+    MAX_BODY,
+    MAX_WAIT,
+    NEW,
+    NONCE,
+    POSITION,
+    PROTOCOL,
+    SESSION,
+    SUPERSEDED,
+    WAIT,
+    build_error,
+    find_header,
+)
+
+__all__ = ["Caller", "Sessions"]
+
+#: Seconds after which a client that was refused for want of something may try again.
+RETRY_AFTER = 5
+
+#: Seconds that the handshake may take, should the server not have a limit of its own.
+OPEN_TIMEOUT = 60.0
+
+#: Bytes read of the handshake's response at once.
+READ_SIZE = 1 << 16
+
+#: What a request of the fallback may have, and a page of another origin must ask for.
+OURS = (SESSION, NONCE, PROTOCOL, EXTENSIONS, POSITION, ACK, WAIT)
+
+#: What a page of another origin may read.
+EXPOSED = ", ".join((ACK, POSITION, END, SUPERSEDED, "Retry-After"))
+
+#: Seconds for which a browser may remember that it may ask.
+PREFLIGHT_AGE = 600
+
+#: Of the request, not part of the handshake that it stands for; in lower case.
+_NOT_HANDSHAKE = {
+    *(name.lower() for name in OURS),
+    *("accept", "connection", "content-length", "content-type", "expect", "keep-alive"),
+    *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    *("sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol"),
+    "sec-websocket-version",
+}
+
+#: Of the handshake's response, not part of what is answered; in lower case.
+_NOT_ANSWER = {
+    *("cache-control", "connection", "content-encoding", "content-length", "content-type"),
+    *("keep-alive", "transfer-encoding", "upgrade", "x-content-type-options"),
+    *("sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol"),
+    "sec-websocket-version",
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request, and over what.
+
+    Attributes:
+        local_address: of the HTTP connection.
+        remote_address: of the HTTP connection.
+        secure: whether that has TLS.
+        key: what sessions of one address have in common; ``None`` is not limited.
+    """
+
+    local_address: Any
+    remote_address: Any
+    secure: bool
+    key: Hashable = None
+
+
+#: Starts a connection over a transport, of which these bytes were read; returns why not, or None.
+Start = Callable[[SessionTransport, bytes, Any], "Response | None"]
+
+
+class Sessions:
+    """The sessions of a server. All is for the reactor's thread.
+
+    Args:
+        reactor: whose thread this is.
+        limits: how many there may be.
+        start: starts the connection's thread, given its transport, the head of its request, and
+            what :meth:`handle` was given for it; returns a response if it can't.
+    """
+
+    def __init__(self, reactor: Reactor, limits: Limits, start: Start) -> None:
+        self._reactor = reactor
+        self._limits = limits
+        self._start = start
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._openings: dict[str, _Opening] = {}  # by nonce
+        self._opened: dict[str, Response] = {}  # by nonce, until the session is used
+        self._nonces: dict[str, str] = {}  # of these, by id
+        self._counts: dict[Hashable, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many connections there are."""
+        return self._count
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all connections have ended, and their clients have been told all they said."""
+        return not self._openings and all(each.finished for each in self._sessions.values())
+
+    def handle(
+        self, request: Request, caller: Caller, reply: Reply, context: Any = None
+    ) -> Callable[[], None] | None:
+        """Answer a request, now or later; return what to call if its client goes meanwhile.
+
+        Args:
+            request: the request, with ``Syncws-Session``, or a preflight of one.
+            caller: who sends it.
+            reply: what answers it.
+            context: given to what starts connections.
+        """
+        if request.method == "OPTIONS":
+            reply.respond(_complete(request, _preflight(request)))
+            return None
+        name = find_header(request, SESSION)
+        with_headers = _CompleteReply(request, reply)
+        if name is None or (name != NEW and not ID.fullmatch(name)):
+            with_headers.respond(build_error(400, "bad_request", f"{SESSION} is missing or wrong"))
+            return None
+        refusal = _check_method(request)
+        if refusal is not None:
+            with_headers.respond(refusal)
+            return None
+        if name == NEW:
+            return self._open(request, caller, with_headers, context)
+        session = self._sessions.get(name)
+        if session is None:
+            with_headers.respond(unknown_session())
+            return None
+        origin = find_header(request, "Origin")
+        if origin is not None and origin != session.origin:
+            message = "the session was opened by another origin"
+            with_headers.respond(build_error(403, "origin", message))
+            return None
+        self._forget_nonce(name)
+        session.handle(request, with_headers)
+        return lambda: session.forget(with_headers)
+
+    def end_all(self) -> None:
+        """Cut all connections."""
+        for opening in list(self._openings.values()):
+            opening.end()
+        for session in list(self._sessions.values()):
+            session.end()
+
+    def after_fork(self) -> None:
+        """Forget them in a forked child, with the descriptors."""
+        for opening in self._openings.values():
+            opening.after_fork()
+        for session in self._sessions.values():
+            session.after_fork()
+        self._reset()
+
+    # --- opening ---
+
+    def _open(
+        self, request: Request, caller: Caller, reply: _CompleteReply, context: Any
+    ) -> Callable[[], None] | None:
+        nonce = find_header(request, NONCE)
+        if request.method != "POST":
+            reply.respond(build_error(405, "method", "sessions are opened by POST", Allow="POST"))
+            return None
+        if nonce is None or not ID.fullmatch(nonce):
+            reply.respond(build_error(400, "bad_request", f"{NONCE} is missing or wrong"))
+            return None
+        opened = self._opened.get(nonce)
+        if opened is not None:  # the response was lost
+            reply.respond(opened)
+            return None
+        under_way = self._openings.get(nonce)
+        if under_way is not None:
+            under_way.replace(reply)
+            return lambda: under_way.forget(reply)
+        refusal = self._admit(caller.key)
+        if refusal is not None:
+            reply.respond(refusal)
+            return None
+        try:
+            opening = _Opening(self, nonce, request, caller, reply)
+        except OSError as exc:
+            self._release(caller.key)
+            reply.respond(_busy(str(exc)))
+            return None
+        self._openings[nonce] = opening
+        opening.start(context)
+        return lambda: opening.forget(reply)
+
+    def _admit(self, key: Hashable) -> Response | None:
+        """Count one more; return why there may not be, if so."""
+        limits = self._limits
+        if limits.max_sessions is not None and self._count >= limits.max_sessions:
+            return _busy("the server has as many sessions as it may have")
+        most = limits.max_sessions_per_address
+        if key is not None and most is not None and self._counts.get(key, 0) >= most:
+            message = f"this address has {most} sessions already"
+            retry = {"Retry_After": str(RETRY_AFTER)}
+            return build_error(429, "too_many_sessions", message, **retry)
+        self._count += 1
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return None
+
+    def _release(self, key: Hashable) -> None:
+        self._count -= 1
+        self._counts[key] -= 1
+        if not self._counts[key]:
+            del self._counts[key]
+
+    def _enter(self, opening: _Opening, response: Response) -> tuple[Session, Response]:
+        """Make a session of an opening that succeeded; return it, and what its client is told."""
+        name = secrets.token_urlsafe(16)
+        key = opening.caller.key
+        session = Session(
+            name,
+            find_header(opening.request, "Origin"),
+            opening.sock,
+            opening.transport,
+            self._reactor,
+            self._limits,
+            lambda _: self._release(key),
+            self._forget,
+        )
+        self._sessions[name] = session
+        told = {
+            "session": name,
+            "protocol": response.headers.get("Sec-WebSocket-Protocol"),
+            "extensions": response.headers.get("Sec-WebSocket-Extensions"),
+            "session_timeout": self._limits.session_timeout,
+            "max_wait": int(MAX_WAIT),
+            "max_body": MAX_BODY,
+            "streaming": self._limits.streaming,
+        }
+        answer = _answer(200, "OK", response, told)
+        self._opened[opening.nonce] = answer
+        self._nonces[name] = opening.nonce
+        return session, answer
+
+    def _forget_nonce(self, name: str) -> None:
+        nonce = self._nonces.pop(name, None)
+        if nonce is not None:
+            del self._opened[nonce]
+
+    def _forget(self, session: Session) -> None:
+        del self._sessions[session.name]
+        self._forget_nonce(session.name)
+
+
+class _Opening:
+    """An opening handshake: the request, and the response that is waited for.
+
+    Raises:
+        OSError: no descriptors are available.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        nonce: str,
+        request: Request,
+        caller: Caller,
+        reply: _CompleteReply,
+    ) -> None:
+        self.nonce = nonce
+        self.request = request
+        self.caller = caller
+        self.sock, theirs = socket.socketpair()
+        self.sock.setblocking(False)
+        self.transport = SessionTransport(
+            theirs, caller.local_address, caller.remote_address, caller.secure
+        )
+        self._sessions = sessions
+        self._reply: _CompleteReply | None = reply
+        self._parser = ResponseParser(max_header_size=None)  # it is our own
+        self._is_over = False
+
+    def start(self, context: Any) -> None:
+        """Have the connection answer."""
+        sessions = self._sessions
+        refusal = sessions._start(self.transport, _build_head(self.request), context)
+        if refusal is not None:
+            self.transport.close()
+            self._refuse(refusal)
+            return
+        sessions._reactor.watch(self.sock, self._ready, read=True)
+        sessions._reactor.call_at(clock() + OPEN_TIMEOUT, self.end)
+
+    def replace(self, reply: _CompleteReply) -> None:
+        """Answer another request, with the same nonce, in place of the first one."""
+        before, self._reply = self._reply, reply
+        if before is not None:
+            before.respond(_busy("another request with this nonce has come"))
+
+    def forget(self, reply: _CompleteReply) -> None:
+        """Note that the client is gone: it may come again."""
+        if self._reply is reply:
+            self._reply = None
+
+    def end(self) -> None:
+        """Give up, if the handshake isn't over."""
+        if not self._is_over:
+            self._refuse(_busy("the opening handshake took too long"))
+
+    def after_fork(self) -> None:
+        """Release a forked child's descriptor."""
+        self.sock.close()
+
+    def _ready(self) -> None:
+        try:
+            data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            response = self._parser.receive_data(data) if data else self._parser.receive_eof()
+        except (EOFError, ValueError):
+            self._refuse(_busy("the server ended the handshake without a response"))
+            return
+        if response is None:
+            return
+        if response.status_code == 101:
+            self._succeed(response)
+        else:
+            self._refuse(_refused(response))
+
+    def _succeed(self, response: Response) -> None:
+        self._is_over = True
+        sessions = self._sessions
+        del sessions._openings[self.nonce]
+        sessions._reactor.watch(self.sock, self._ready)
+        session, answer = sessions._enter(self, response)
+        session.begin(self._parser.trailing)
+        if self._reply is not None:
+            self._reply.respond(answer)
+
+    def _refuse(self, response: Response) -> None:
+        self._is_over = True
+        sessions = self._sessions
+        del sessions._openings[self.nonce]
+        sessions._reactor.watch(self.sock, self._ready)
+        with contextlib.suppress(OSError):
+            self.sock.close()
+        sessions._release(self.caller.key)
+        if self._reply is not None:
+            self._reply.refuse(response)
+
+
+class _CompleteReply:
+    """A reply whose response gets what all responses of the fallback have."""
+
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self._request = request
+        self._reply = reply
+        self.can_stream = reply.can_stream
+        self.send = reply.send
+        self.end = reply.end
+
+    def respond(self, response: Response) -> None:
+        """Send the whole response."""
+        self._reply.respond(_complete(self._request, response))
+
+    def refuse(self, response: Response) -> None:
+        """Say how the program judges the request: that isn't for pages of any origin."""
+        self._reply.respond(_complete(self._request, response, readable=False))
+
+    def stream(self, response: Response) -> None:
+        """Send the head of a response whose body follows in pieces."""
+        self._reply.stream(_complete(self._request, response))
+
+
+# --- requests ---------------------------------------------------------------------
+
+
+def _check_method(request: Request) -> Response | None:
+    """Return what refuses a request that isn't one of the protocol's."""
+    if request.method not in ("GET", "POST", "DELETE"):
+        allow = {"Allow": "GET, POST, DELETE, OPTIONS"}
+        return build_error(405, "method", f"{request.method} isn't for sessions", **allow)
+    kind = (find_header(request, "Content-Type") or "").partition(";")[0].strip().lower()
+    if request.method == "POST" and kind != BYTES:
+        return build_error(415, "content_type", f"the body of a POST is {BYTES}")
+    if len(request.body) > MAX_BODY:
+        return build_error(413, "too_large", f"a body may have {MAX_BODY} bytes")
+    return None
+
+
+def _build_head(request: Request) -> bytes:
+    """Return the opening handshake that a request stands for."""
+    headers = Headers(
+        [
+            (name, value)
+            for name, value in request.headers.raw_items()
+            if name.lower() not in _NOT_HANDSHAKE
+        ]
+    )
+    headers["Upgrade"] = "websocket"
+    headers["Connection"] = "Upgrade"
+    headers["Sec-WebSocket-Version"] = "13"
+    headers["Sec-WebSocket-Key"] = base64.b64encode(os.urandom(16)).decode()
+    for ours, theirs in ((PROTOCOL, "Protocol"), (EXTENSIONS, "Extensions")):
+        value = find_header(request, ours)
+        if value:
+            headers[f"Sec-WebSocket-{theirs}"] = value
+    return Request(request.path, headers).serialize()
+
+
+# --- responses --------------------------------------------------------------------
+
+
+def _busy(message: str) -> Response:
+    return build_error(503, "busy", message, Retry_After=str(RETRY_AFTER))
+
+
+def _refused(response: Response) -> Response:
+    """Return what tells a client that its opening handshake was refused."""
+    status = response.status_code
+    text = response.body.decode("utf-8", "replace").strip()
+    message = text or f"the opening handshake was refused with HTTP {status}"
+    error = {"error": {"code": "refused", "message": message[:1000]}}
+    return _answer(status, response.reason_phrase, response, error)
+
+
+def _answer(status: int, reason: str, handshake: Response, told: dict[str, Any]) -> Response:
+    """Return a response with a JSON object, and headers of the handshake's response."""
+    body = json.dumps(told).encode()
+    headers = Headers(
+        [
+            (name, value)
+            for name, value in handshake.headers.raw_items()
+            if name.lower() not in _NOT_ANSWER
+        ]
+    )
+    headers["Content-Type"] = "application/json"
+    headers["Content-Length"] = str(len(body))
+    return Response(status, reason, headers, body)
+
+
+def _preflight(request: Request) -> Response:
+    """Return the answer to a browser that asks whether a page may ask.
+
+    It is the same for all: what matters is who may open a session, as with WebSockets, for which
+    browsers don't ask at all.
+    """
+    headers = Headers(
+        [
+            ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
+            ("Access-Control-Allow-Headers", ", ".join(("Content-Type", *OURS))),
+            ("Access-Control-Max-Age", str(PREFLIGHT_AGE)),
+        ]
+    )
+    return Response(204, "No Content", headers)
+
+
+def _complete(request: Request, response: Response, *, readable: bool = True) -> Response:
+    """Return a response with the headers that all have.
+
+    Args:
+        request: what it answers.
+        response: the response.
+        readable: whether a page of any origin may read it.
+    """
+    headers = Headers(response.headers)
+    if "Connection" in headers:  # whether it stays open isn't for us to say
+        del headers["Connection"]
+    headers["Cache-Control"] = "no-store, no-transform"
+    headers["X-Content-Type-Options"] = "nosniff"
+    origin = find_header(request, "Origin")
+    if origin is not None and readable:
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Allow-Credentials"] = "true"
+        headers["Access-Control-Expose-Headers"] = EXPOSED
+        headers["Vary"] = "Origin"
+    return Response(response.status_code, response.reason_phrase, headers, response.body)

@@ -1,0 +1,187 @@
+"""A server's fallback: the same handlers over plain HTTP, where WebSocket does not get through.
+
+A request of the fallback is recognized by its head, before there is a handshake. Its connection
+goes from its thread to the reactor's, which serves all of them; a session that is opened gets a
+thread like any other connection.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from importlib.resources import files
+from typing import Any, Callable
+
+from ..aliases import LoggerLike
+from ..fallback.reactor import Reactor
+from ..fallback.session_transport import SessionTransport
+from ..fallback.sessions import Caller, Sessions
+from ..fallback.wire import MAX_BODY, build_error
+from ..sansio.headers import Headers
+from ..sansio.http11 import Request, Response
+from ..threaded.deadline import Deadline
+from ..threaded.transport import Transport
+from .admission import RETRY_AFTER, Refusal
+from .fallback import Fallback
+from .http_peer import HttpPeer
+
+__all__ = ["FallbackDesk", "make_script_response"]
+
+#: Seconds that clients have to read the last that a server that closes has for them.
+LAST_WORDS = 2.0
+
+_OURS = re.compile(rb"(?i)\r\nsyncws-session[ \t]*:")
+_PREFLIGHT = re.compile(
+    rb"(?i)OPTIONS [^\r]*\r\n(?:.*\r\n)*access-control-request-headers[ \t]*:.*syncws-session"
+)
+
+
+class FallbackDesk:
+    """Where a server's requests of the fallback are served.
+
+    Any thread may call it.
+
+    Args:
+        fallback: how.
+        max_connections: connections that the server may have at the same time.
+        start: starts a connection's thread, given its transport, the head of its request and what
+            it counts for; returns why it can't.
+        find_key: returns what an address counts for.
+        server_header: value of Server; ``None`` sends none.
+        max_header_size: of requests.
+        logger: where to log defects.
+    """
+
+    def __init__(
+        self,
+        fallback: Fallback,
+        *,
+        max_connections: int | None,
+        start: Callable[[SessionTransport, bytes, bytes | None], Refusal | None],
+        find_key: Callable[[Any], bytes | None],
+        server_header: str | None,
+        max_header_size: int | None,
+        logger: LoggerLike,
+    ) -> None:
+        self._fallback = fallback
+        self._max_connections = max_connections
+        self._start = start
+        self._find_key = find_key
+        self._server_header = server_header
+        self._max_header_size = max_header_size
+        self._script = None if fallback.script is None else fallback.script.encode("latin-1")
+        self._reactor = Reactor(logger, self._close)
+        limits = fallback.limits(max_connections)
+        self._sessions = Sessions(self._reactor, limits, self._start_session)
+        self._peers: set[HttpPeer] = set()  # the reactor's
+
+    @property
+    def thread(self) -> Any:
+        """The thread that serves them, or ``None`` as long as there is none."""
+        return self._reactor.thread
+
+    def claims(self, head: bytes) -> bool:
+        """Tell whether a request is for the fallback, by its first bytes, up to the empty line."""
+        if _OURS.search(head) or _PREFLIGHT.match(head):
+            return True
+        method, _, rest = head.partition(b" ")
+        target = rest.partition(b" ")[0].partition(b"?")[0]
+        return target == self._script and method in (b"GET", b"HEAD")
+
+    def adopt(self, transport: Transport, head: bytes) -> None:
+        """Serve a connection, of which these bytes were read, from now on.
+
+        Raises:
+            OSError: no descriptor is available.
+            RuntimeError: no thread is available, or the server is closed.
+        """
+        self._reactor.call(lambda: self._begin(transport, head))
+
+    def finish(self, deadline: Deadline) -> None:
+        """Let clients read the last that there is for them, and end; at most a few seconds."""
+        self._reactor.stop(LAST_WORDS, lambda: self._sessions.is_idle)
+        self._reactor.join(deadline)
+
+    def stop(self) -> None:
+        """End, at once. Never blocks."""
+        self._reactor.stop(0, lambda: True)
+
+    def after_fork(self) -> None:
+        """Release the descriptors in a forked child, which has no part in them."""
+        peers, self._peers = self._peers, set()
+        for peer in peers:
+            peer.transport.after_fork()
+        self._sessions.after_fork()
+        self._reactor.after_fork()
+        self.stop()
+
+    # --- on the reactor's thread ---
+
+    def _begin(self, transport: Transport, head: bytes) -> None:
+        peer = HttpPeer(
+            transport,
+            self._reactor,
+            self._handle,
+            self._peers.discard,
+            server_header=self._server_header,
+            max_header_size=self._max_header_size,
+            max_body_size=MAX_BODY,
+        )
+        most = self._max_connections
+        if most is not None and len(self._peers) >= most:
+            peer.close()
+            return
+        self._peers.add(peer)
+        peer.start(head)
+
+    def _handle(self, request: Request, peer: HttpPeer) -> Callable[[], None] | None:
+        path = request.path.partition("?")[0]
+        if request.method in ("GET", "HEAD") and path == self._fallback.script:
+            peer.respond(make_script_response(request))
+            return None
+        transport = peer.transport
+        address = transport.remote_address
+        key = self._find_key(address)
+        caller = Caller(transport.local_address, address, transport.secure, key)
+        return self._sessions.handle(request, caller, peer, key)
+
+    def _start_session(
+        self, transport: SessionTransport, head: bytes, key: bytes | None
+    ) -> Response | None:
+        refusal = self._start(transport, head, key)
+        if refusal is None:
+            return None
+        retry = {"Retry_After": str(RETRY_AFTER)}
+        return build_error(503, "busy", str(refusal.exc), **retry)
+
+    def _close(self) -> None:
+        self._sessions.end_all()
+        for peer in list(self._peers):
+            peer.close()
+
+
+@functools.cache
+def _read_script() -> tuple[bytes, str]:
+    """Return the browser's part, and what stands for its version."""
+    data = (files("syncws") / "browser" / "syncws.js").read_bytes()
+    return data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+
+
+def make_script_response(request: Request) -> Response:
+    """Return the browser's part, ``syncws.js``; pages of all origins may use it."""
+    data, tag = _read_script()
+    headers = Headers(
+        [
+            ("Content-Type", "text/javascript; charset=utf-8"),
+            ("Cache-Control", "no-cache"),  # ask whether it has changed
+            ("ETag", tag),
+            ("Access-Control-Allow-Origin", "*"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+    )
+    known = request.headers.get_all("If-None-Match")
+    if any(tag in each for each in known):
+        return Response(304, "Not Modified", headers)
+    headers["Content-Length"] = str(len(data))
+    return Response(200, "OK", headers, data)
