@@ -497,8 +497,6 @@ def _complete(request: Request, response: Response, *, readable: bool = True) ->
         readable: whether a page of any origin may read it.
     """
     headers = Headers(response.headers)
-    if "Connection" in headers:  # whether it stays open isn't for us to say
-        del headers["Connection"]
     headers["Cache-Control"] = "no-store, no-transform"
     headers["X-Content-Type-Options"] = "nosniff"
     origin = find_header(request, "Origin")

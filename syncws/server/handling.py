@@ -141,19 +141,22 @@ class Handling:
         assert self.fallback is not None
         if transport.kind != "websocket":  # it comes from there
             return False
-        transport.handshake(deadline)
-        while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
-            data = transport.recv(deadline)
-            if not data:
-                break
-            connection.protocol.receive_data(data)
-            head += data
-        if not self.fallback.claims(head):
-            return False
         try:
+            transport.handshake(deadline)
+            while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
+                data = transport.recv(deadline)
+                if not data:
+                    break
+                connection.protocol.receive_data(data)
+                head += data
+            if not self.fallback.claims(head):
+                return False
             self.fallback.adopt(transport, head)
-        except RuntimeError as exc:
-            raise OSError(str(exc)) from exc
+        except BaseException as exc:
+            connection._finish(exc)
+            if isinstance(exc, RuntimeError):  # no thread, or the server ends
+                raise OSError(str(exc)) from exc
+            raise
         return True
 
     def _make_transport(self, sock: socket.socket, peer: Any) -> Transport:

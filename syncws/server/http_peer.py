@@ -124,6 +124,8 @@ class HttpPeer:
         self._stays = "keep-alive" in tokens if is_old else "close" not in tokens
         if length is None and not self._is_chunked:
             self._stays = False  # the end of the connection is that of the body
+        if "Connection" in headers:
+            del headers["Connection"]
         headers["Connection"] = "keep-alive" if self._stays else "close"
         if "Date" not in headers:
             headers["Date"] = http_date(time.time())

@@ -193,6 +193,7 @@ def serve(
     stack_size = _check_stack_size(stack_size)
     router, run = find_router(handler)
     settings = make_settings(router=router, **given)
+    http = as_fallback(fallback)
     create = one_of(create_connection, create_protocol, "create_connection", "create_protocol")
     for each in sockets:
         listen_again(each, backlog)
@@ -209,7 +210,7 @@ def serve(
         limited_by=limited_by,
         max_connections_per_address=max_connections_per_address,
         stack_size=stack_size,
-        fallback=as_fallback(fallback),
+        fallback=http,
         create_connection=create or ServerConnection,
         logger=logger,
     )
