@@ -1,0 +1,3 @@
+import "./syncws.js";
+
+export const { Syncws } = globalThis;
