@@ -5,6 +5,9 @@ free or held by the block, which releases it. Not so in Python 3.14: there it ma
 ``__enter__()`` has taken the lock and before the block begins. (In 3.15 only what profiles can.)
 That is the case only where ``__enter__()`` is C code. So it is Python code here, which puts things
 right if it is interrupted.
+
+From Python 3.13 on a block is left without releasing its lock where a loop in it goes on because of
+a condition at its end. So such loops are in functions of their own, which the blocks call.
 """
 
 from __future__ import annotations

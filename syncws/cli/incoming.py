@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Callable
 
@@ -57,13 +58,12 @@ class Incoming:
         """Print messages until the connection is closed, and why; return the exit status."""
         printed = 0
         try:
-            for message in self._ws:
+            for message in itertools.islice(self._ws, self._count):
                 self._write(self._show(message))
                 printed += 1
                 self.news.set()
-                if printed == self._count:
-                    self._ws.close()
-                    break
+            if printed == self._count:
+                self._ws.close()
         except ConnectionClosedError as exc:
             return self._complain(exc)
         finally:

@@ -190,18 +190,21 @@ class Supervisor:
         """
         with _signals() as pipe:
             try:
-                while self._children or not self._stopping:
-                    self._wait(pipe, self._start_children())
-                    for number in _read_signals(pipe):
-                        self._handle(number)
-                    self._reap()
-                    self._kill_overdue()
-                    self._reload()
+                self._supervise(pipe)
             finally:
                 self._close_sockets()
                 for child in self._children.values():  # there are some if something was raised
                     child.kill()
         return self._status
+
+    def _supervise(self, pipe: int) -> None:
+        while self._children or not self._stopping:
+            self._wait(pipe, self._start_children())
+            for number in _read_signals(pipe):
+                self._handle(number)
+            self._reap()
+            self._kill_overdue()
+            self._reload()
 
     # --- starting ---
 
@@ -298,10 +301,13 @@ class Supervisor:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
-                child = self._children.pop(pid, None)
-                if child is not None:
-                    child.reaped(status)
-                    self._ended(child)
+                self._reaped(pid, status)
+
+    def _reaped(self, pid: int, status: int) -> None:
+        child = self._children.pop(pid, None)
+        if child is not None:
+            child.reaped(status)
+            self._ended(child)
 
     def _ended(self, child: Child) -> None:
         for place in self._places:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import itertools
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..client.dial import adopt
@@ -232,7 +233,7 @@ class Relay:
             self.client.finish_sending()
             # Closing while something is unread would take the answer back.
             limit = Deadline(1.0)
-            while self.client.recv(limit):
+            for _ in iter(partial(self.client.recv, limit), b""):
                 pass
 
     def _forward(self, server: Transport, head: bytes, rest: bytes) -> None:

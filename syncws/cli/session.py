@@ -67,7 +67,7 @@ class Session:
 
     def _talk(self) -> None:
         try:
-            while (line := self._screen.read_line()) is not None:
+            for line in iter(self._screen.read_line, None):
                 self._do(line)
         except ConnectionClosed:
             pass  # who prints messages says why

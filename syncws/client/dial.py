@@ -128,19 +128,22 @@ class _Race:
             OSError: none can.
         """
         try:
-            while self._waiting or self._running:
-                if deadline.expired:
-                    raise TimeoutError("no time is left")
-                if self._waiting:
-                    self._begin(*self._waiting.popleft())
-                winner = self._await(deadline)
-                if winner is not None:
-                    del self._running[winner]
-                    return winner
-            raise self._failure()
+            return self._find_winner(deadline)
         finally:
             for sock in self._running:
                 sock.close()
+
+    def _find_winner(self, deadline: Deadline) -> socket.socket:
+        while self._waiting or self._running:
+            if deadline.expired:
+                raise TimeoutError("no time is left")
+            if self._waiting:
+                self._begin(*self._waiting.popleft())
+            winner = self._await(deadline)
+            if winner is not None:
+                del self._running[winner]
+                return winner
+        raise self._failure()
 
     def _begin(self, family: Any, kind: Any, proto: int, _: str, address: Any) -> None:
         try:

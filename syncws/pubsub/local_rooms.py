@@ -76,6 +76,15 @@ class LocalRoom:
         self.number = number
         self.members: dict[Audience, Membership] = {}
 
+    def tracked(self) -> list[Member]:
+        """Return members that others can know about."""
+        return [m.member for m in self.members.values() if m.member is not None]
+
+    def begin_anew(self, first: int) -> None:
+        """Let all members get entries from this number on, whatever they had before."""
+        for membership in self.members.values():
+            membership.until = min(membership.until, first - 1)
+
 
 class LocalRooms:
     """All rooms with members in this process. Any thread may use it.
@@ -137,10 +146,7 @@ class LocalRooms:
     def tracked(self) -> dict[str, list[Member]]:
         """Return members that others can know about, by room."""
         with self._lock:
-            return {
-                name: [m.member for m in room.members.values() if m.member is not None]
-                for name, room in self._rooms.items()
-            }
+            return {name: room.tracked() for name, room in self._rooms.items()}
 
     # --- joining and leaving ---
 
@@ -229,10 +235,9 @@ class LocalRooms:
                 elif gap or membership.until < first:
                     live.append(connection)
                 else:
-                    new = [entry for entry in entries if entry.number > membership.until]
-                    ahead.append((connection, new))
-                if gap:  # numbers may have begun anew
-                    membership.until = min(membership.until, first - 1)
+                    ahead.append((connection, _after(membership.until, entries)))
+            if gap:  # numbers may have begun anew
+                room.begin_anew(first)
             everybody = list(room.members) if gap else None
         self.send(room.name, live, entries)
         for connection, new in ahead:
@@ -276,7 +281,7 @@ class LocalRooms:
             with self._lock:
                 if membership.until > read:
                     return False
-                entries = [entry for entry in membership.awaiting if entry.number > read]
+                entries = _after(read, membership.awaiting)
                 membership.awaiting = []
                 if not entries or round_ == ROUNDS - 1:
                     self.send(room.name, [connection], entries)
@@ -285,3 +290,7 @@ class LocalRooms:
             self.send(room.name, [connection], entries)
             read, membership.since = entries[-1].number, entries[-1].position
         return True
+
+
+def _after(number: int, entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.number > number]

@@ -102,12 +102,16 @@ class MemoryBackend(Backend):
                 news.update(room for room in since if since[room] is not self._waited.get(room))
                 self._waited = dict(since)
                 self._news -= news
-                batches = [self.read(room, since[room], self._history) for room in news]
-                batches = [batch for batch in batches if batch.entries]
+                batches = self._read_all(news, since)
                 if batches or self._woken or deadline.expired:
                     self._woken = False
                     return batches
                 self._changed.wait(deadline.remaining())
+
+    def _read_all(self, rooms: set[str], since: Mapping[str, Position]) -> list[Batch]:
+        """Return what is new in rooms, for those where something is."""
+        batches = [self.read(room, since[room], self._history) for room in rooms]
+        return [batch for batch in batches if batch.entries]
 
     def wake(self) -> None:
         """See :meth:`Backend.wake`."""

@@ -150,11 +150,14 @@ class Presence:
 
     def _tell_gone(self) -> None:
         with self._telling:
-            while self._gone or self._untold:
-                if not self._untold:
-                    self._remove(*self._gone[0])
-                    self._gone.popleft()
-                self._tell_all()
+            self._tell_each_gone()
+
+    def _tell_each_gone(self) -> None:
+        while self._gone or self._untold:
+            if not self._untold:
+                self._remove(*self._gone[0])
+                self._gone.popleft()
+            self._tell_all()
 
     def _beat(self) -> None:
         rooms = list(self._hub._rooms.snapshot())

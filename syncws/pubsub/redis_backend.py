@@ -145,18 +145,17 @@ class RedisBackend(Backend):
         except ValueError:
             last_id, number = "0-0", -1
         is_ours = since.epoch == self._find_epoch() and number >= 0
-        with _errors():
-            reading = _Reading(last_id)
-            entries: list[Entry] = []
-            while not entries:
+        reading = _Reading(last_id)
+        entries: list[Entry] = []
+        found: Any = True
+        while found and not entries:
+            with _errors():
                 # As of one moment: what is published in between is nothing that is missing.
                 pipeline = self._commands.pipeline(transaction=True)
                 pipeline.xrange(stream, min=f"({reading.last_id}", count=limit)
                 pipeline.get(counter)
                 found, count = pipeline.execute()
                 newest = int(count or 0)
-                if not found:
-                    break
                 entries = self._decode(found, reading)  # none: parts of a long message
         complete = is_ours and (entries[0].number == number + 1 if entries else newest == number)
         return Batch(room, entries, complete, number)
@@ -313,7 +312,8 @@ class RedisBackend(Backend):
             pipeline = self._commands.pipeline(transaction=False)
             for node in nodes:
                 pipeline.exists(f"{self._prefix}node:{node}")
-            return {node for node, lives in zip(nodes, pipeline.execute()) if lives}
+            lives = pipeline.execute()
+        return {node for node, alive in zip(nodes, lives) if alive}
 
     # --- the end ---
 

@@ -172,17 +172,19 @@ class RedisPublisher:
     def _enter(self, job: _Job) -> None:
         """Put a job in the queue; it is its turn if nobody sends."""
         with self._lock:
-            if any(other.sends and other.thread == job.thread for other in self._queue):
+            if self._sends_in(job.thread):
                 raise HubError("a signal handler can't publish while the main thread does")
             self._queue.append(job)
             if not self._somebody_sends:
                 self._somebody_sends = job.sends = True
 
+    def _sends_in(self, thread: int) -> bool:
+        return any(job.sends and job.thread == thread for job in self._queue)
+
     def _leave(self, job: _Job) -> None:
         """Let others go on, once a job is over or given up."""
         with self._lock:
-            if job in self._queue:
-                self._queue.remove(job)
+            self._take_out(job)
             if not job.sends:
                 return
             job.sends = False
@@ -191,6 +193,10 @@ class RedisPublisher:
             if following is not None:
                 following.sends = True
                 following.bell.release()
+
+    def _take_out(self, job: _Job) -> None:
+        if job in self._queue:  # it may have been given up
+            self._queue.remove(job)
 
     def _find_next(self) -> _Job | None:
         """Return the job whose turn it is to send: the oldest, of threads that surely can.
@@ -239,14 +245,15 @@ class RedisPublisher:
 
     def _choose(self) -> list[_Job]:
         """Return what to send now, the oldest first, with numbers in that order."""
+        with self._lock:
+            waiting = list(self._queue)
         jobs: list[_Job] = []
         count = 0
-        with self._lock:
-            for job in self._queue:
-                jobs.append(job)
-                count += len(job.calls)
-                if count >= MOST_POSTS:
-                    break
+        for job in waiting:
+            jobs.append(job)
+            count += len(job.calls)
+            if count >= MOST_POSTS:
+                break
         for job in jobs:
             if not job.numbered:
                 for _, arguments in job.calls:
@@ -259,8 +266,7 @@ class RedisPublisher:
         """Take jobs that are over from the queue, and wake their threads."""
         with self._lock:
             for job in jobs:
-                if job in self._queue:  # it may have been given up
-                    self._queue.remove(job)
+                self._take_out(job)
         for job in jobs:
             if not job.sends:
                 job.bell.release()

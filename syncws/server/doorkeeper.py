@@ -238,19 +238,22 @@ class Doorkeeper:
         try:
             if isinstance(transport, TlsTransport):
                 transport.handshake(now)  # goes on where it was
-            while client in self._clients:
-                data = transport.recv(now)
-                if not data:
-                    self._end(client)
-                elif client.told:
-                    client.received += len(data)
-                    if client.received > MAX_AFTER:
-                        self._end(client)
-                else:
-                    self._receive(client, data)
+            self._read_on(client, now)
         except TimeoutError as exc:
             if exc.errno is not None:
                 raise
+
+    def _read_on(self, client: _Client, now: Deadline) -> None:
+        while client in self._clients:
+            data = client.transport.recv(now)
+            if not data:
+                self._end(client)
+            elif client.told:
+                client.received += len(data)
+                if client.received > MAX_AFTER:
+                    self._end(client)
+            else:
+                self._receive(client, data)
 
     def _receive(self, client: _Client, data: bytes) -> None:
         client.head += data

@@ -49,7 +49,7 @@ def listen_fds(name: str | None = None) -> list[socket.socket]:
     """
     with _lock:
         _take_over()
-        wanted = [entry for entry in _left if name is None or entry[0] == name]
+        wanted = _find(name)
         sockets: list[socket.socket] = []
         try:
             for entry in wanted:
@@ -61,6 +61,10 @@ def listen_fds(name: str | None = None) -> list[socket.socket]:
         for entry in wanted:
             _left.remove(entry)
     return sockets
+
+
+def _find(name: str | None) -> list[tuple[str, int]]:
+    return [entry for entry in _left if name is None or entry[0] == name]
 
 
 def open_inherited(numbers: Sequence[int]) -> list[socket.socket]:

@@ -108,32 +108,46 @@ def _listen_all(
     bound: set[Any] = set()
     try:
         for host in hosts:
-            addresses, optional = _resolve(host, port, family)
-            problem: OSError | None = None
-            found = False
-            for address_family, address in addresses:
-                address = (address[0], port, *address[2:])
-                if address in bound:  # by another name
-                    found = True
-                    continue
-                try:
-                    sock = _listen(address_family, address, backlog, reuse_port)
-                except OSError as exc:
-                    if not optional or exc.errno == errno.EADDRINUSE:
-                        raise
-                    problem = exc  # no IPv6 on this machine, or no IPv4, perhaps
-                    continue
-                found = True
-                sockets.append(sock)
-                port = sock.getsockname()[1]
-                bound.add((address[0], port, *address[2:]))
-            if not found:
-                raise problem or OSError(errno.EAFNOSUPPORT, f"{host} has no address of family=")
+            port = _listen_at(host, port, backlog, reuse_port, family, sockets, bound)
     except BaseException:
         for sock in sockets:
             sock.close()
         raise
     return sockets
+
+
+def _listen_at(
+    host: str | None,
+    port: int,
+    backlog: int,
+    reuse_port: bool,
+    family: int,
+    sockets: list[socket.socket],
+    bound: set[Any],
+) -> int:
+    """Listen at the addresses of a host; add to what was bound; return the port."""
+    addresses, optional = _resolve(host, port, family)
+    problem: OSError | None = None
+    found = False
+    for address_family, address in addresses:
+        address = (address[0], port, *address[2:])
+        if address in bound:  # by another name
+            found = True
+            continue
+        try:
+            sock = _listen(address_family, address, backlog, reuse_port)
+        except OSError as exc:
+            if not optional or exc.errno == errno.EADDRINUSE:
+                raise
+            problem = exc  # no IPv6 on this machine, or no IPv4, perhaps
+            continue
+        found = True
+        sockets.append(sock)
+        port = sock.getsockname()[1]
+        bound.add((address[0], port, *address[2:]))
+    if not found:
+        raise problem or OSError(errno.EAFNOSUPPORT, f"{host} has no address of family=")
+    return port
 
 
 def _resolve(host: str | None, port: int, family: int) -> tuple[list[Address], bool]:

@@ -260,10 +260,14 @@ def _linger(transport: Transport, deadline: Deadline) -> None:
     """Let the client read the response, before closing resets the connection."""
     remaining = deadline.remaining()
     limit = Deadline(LINGER_TIMEOUT if remaining is None else min(LINGER_TIMEOUT, remaining))
-    received = 0
     with contextlib.suppress(OSError):  # a timeout is one
-        while received < LINGER_SIZE:
-            data = transport.recv(limit)
-            if not data:
-                return
-            received += len(data)
+        _read_away(transport, limit)
+
+
+def _read_away(transport: Transport, limit: Deadline) -> None:
+    received = 0
+    while received < LINGER_SIZE:
+        data = transport.recv(limit)
+        if not data:
+            return
+        received += len(data)

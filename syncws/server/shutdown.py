@@ -144,7 +144,7 @@ class Shutdown:
             if ended is None:
                 ended = self._drained = Latch()
             own = self._roster.connection_of(self._closer)
-            connections = [each for each in self._roster.open if each is not own]
+            connections = list(self._roster.open - {own})
         if not connections:
             ended.set()
         if not mine:
@@ -178,28 +178,30 @@ class Shutdown:
             drained.set()
 
     def _wait_for_connections(self, close_connections: bool, deadline: Deadline) -> None:
-        current = threading.current_thread()
         grace = call_later(OPENING_GRACE, self._cut_off_opening)
         try:
-            while not deadline.expired:
-                with self._roster.lock:
-                    others = (thread for thread in self._roster.running if thread is not current)
-                    thread = next(others, None)
-                if thread is None:
-                    break
-                with contextlib.suppress(RuntimeError):  # it is just being started
-                    thread.join(deadline.remaining())
+            self._wait_for_threads(deadline)
             # These don't end with a thread of ours: adopted connections, and the one whose handler
             # called close().
-            own = self._roster.own_connection()
-            for connection in self._roster.known():
-                if close_connections or connection is not own:
-                    connection.wait_closed(deadline.remaining())
+            own = None if close_connections else self._roster.own_connection()
+            for connection in self._roster.known().difference([own]):
+                connection.wait_closed(deadline.remaining())
             self._doorkeeper.join(deadline)
             if self._fallback is not None:
                 self._fallback.finish(deadline)
         finally:
             grace.cancel()
+
+    def _wait_for_threads(self, deadline: Deadline) -> None:
+        current = threading.current_thread()
+        while not deadline.expired:
+            with self._roster.lock:
+                others = (thread for thread in self._roster.running if thread is not current)
+                thread = next(others, None)
+            if thread is None:
+                break
+            with contextlib.suppress(RuntimeError):  # it is just being started
+                thread.join(deadline.remaining())
 
     def _cut_off_opening(self) -> None:
         """Make the threads of opening handshakes return, but those that have just succeeded."""

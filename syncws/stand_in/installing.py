@@ -88,7 +88,8 @@ def install_as(*libraries: str) -> StandIn:
         raise ValueError(f"install_as() takes the names of libraries: {_known()}")
     with _lock:
         there = _finder.libraries
-        new = tuple({lib.name: lib for lib in wanted if lib.name not in there}.values())
+        once = {library.name: library for library in wanted}
+        new = tuple(library for library in once.values() if library.name not in there)
         for library in new:
             _refuse_imported(library)
         before = {name: None for lib in new for name in _entries(lib.name)}  # imports were blocked

@@ -124,16 +124,19 @@ class BackendContract:
             target=lambda: [self._publish(backend, "x") for _ in range(MANY)]
         )
         publishing.start()
-        received = 0
         try:
-            while received < MANY:
-                batch = self._read(backend, position)
-                assert batch.complete
-                received += len(batch.entries)
-                if batch.entries:
-                    position = batch.entries[-1].position
+            self._follow(backend, position)
         finally:
             publishing.join()
+
+    def _follow(self, backend: Backend, position: Position) -> None:
+        received = 0
+        while received < MANY:
+            batch = self._read(backend, position)
+            assert batch.complete
+            received += len(batch.entries)
+            if batch.entries:
+                position = batch.entries[-1].position
 
     def test_positions_of_another_stream_are_refused(self) -> None:
         """Those of an engine that has lost everything since, say, and what was never one."""

@@ -146,10 +146,13 @@ class Link:
                 self._sock.shutdown(socket.SHUT_WR)
                 # Closing with something unread would be a reset.
                 self._sock.setblocking(False)
-                for _ in range(MAX_UNREAD // READ_SIZE):
-                    if not self._sock.recv(READ_SIZE):
-                        break
+                self._read_away()
         self._close("* cuts the connection")
+
+    def _read_away(self) -> None:
+        for _ in range(MAX_UNREAD // READ_SIZE):
+            if not self._sock.recv(READ_SIZE):
+                break
 
     def reset(self) -> None:
         """Reset the TCP connection: what was sent last may be lost to the other end. Idempotent."""

@@ -118,14 +118,17 @@ class ServerPeer(Peer):
         self._note("* stalls")
         self._pause(None)
 
+    def _read_away_until_stopped(self) -> None:
+        while not self._stopping.is_set() and self._sock.recv(READ_SIZE):
+            pass
+
     def swallow(self) -> None:
         """Read all that comes, and answer nothing, until the client or the test ends."""
         self._note("* swallows what comes")
         self._swallows = True
         with contextlib.suppress(ConnectionError):
             self._sock.settimeout(None)
-            while not self._stopping.is_set() and self._sock.recv(READ_SIZE):
-                pass
+            self._read_away_until_stopped()
         if self._stopping.is_set():
             raise Stopped
 

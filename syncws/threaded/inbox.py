@@ -236,13 +236,13 @@ class Inbox:
     def pass_on(self) -> bool:
         """Wake a caller that can read by itself, as nobody reads; return whether there is one."""
         with self._lock:
-            for waiter in self._waiters:
-                if waiter.reads:
-                    waiter.wake()
-                    self._waiters.remove(waiter)
-                    self._count_waiting()
-                    return True
-            return False
+            waiter = next((each for each in self._waiters if each.reads), None)
+            if waiter is None:
+                return False
+            waiter.wake()
+            self._waiters.remove(waiter)
+            self._count_waiting()
+            return True
 
     def add_bell(self, bell: Bell) -> None:
         """Ring a bell for all that comes, until :meth:`remove_bell`; not for what is there."""
@@ -254,8 +254,7 @@ class Inbox:
     def remove_bell(self, bell: Bell) -> None:
         """Forget a bell. Idempotent."""
         with self._lock:
-            self._bells = [ref for ref in self._bells if ref() is not bell]
-            self._count_waiting()
+            self._count_waiting(forgotten=bell)
 
     def ring(self) -> None:
         """Ring every bell."""
@@ -372,9 +371,9 @@ class Inbox:
         if was_full and not queue.is_full:
             self._ring()
 
-    def _count_waiting(self) -> None:
+    def _count_waiting(self, forgotten: Bell | None = None) -> None:
         if self._bells:
-            self._bells = [ref for ref in self._bells if ref() is not None]
+            self._bells = [ref for ref in self._bells if ref() not in (None, forgotten)]
         # Setting it is a full fence: what is looked at after that is no older.
         self.queue.waiting = len(self._waiters) + len(self._bells)
 

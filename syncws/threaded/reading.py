@@ -188,9 +188,7 @@ class Reading:
         cause: BaseException | None = None
         alive: bool | None = False
         try:
-            alive = self._handle_leftover()
-            while alive and not done():
-                alive = self._read_once(deadline)
+            alive = self._read_on(deadline, done)
         except BaseException as exc:
             if connection._lost_role:  # a signal handler raised, in the middle of a read
                 alive = None
@@ -211,6 +209,12 @@ class Reading:
                 self.pass_on()
             elif alive is not None:
                 connection._finish(cause)
+
+    def _read_on(self, deadline: Deadline | None, done: Callable[[], bool]) -> bool | None:
+        alive: bool | None = self._handle_leftover()
+        while alive and not done():
+            alive = self._read_once(deadline)
+        return alive
 
     def _read_once(self, deadline: Deadline | None) -> bool | None:
         """Wait for data and deliver what it brings.

@@ -33,19 +33,23 @@ def stream(connection: Connection, decode: bool | None) -> Iterator[Data]:
         yield message
         return
     try:
-        text = message.is_text if decode is None else decode
-        decoder = codecs.getincrementaldecoder("utf-8")() if text else None
-        final = False
-        while not final:
-            piece, final = _next_piece(connection, message)
-            if decoder is None:
-                yield piece
-                continue
-            decoded = decoder.decode(piece, final)  # at the end even without a piece: it checks
-            if piece:
-                yield decoded
+        yield from _take_pieces(connection, message, decode)
     finally:
         inbox.end_stream(message)
+
+
+def _take_pieces(connection: Connection, message: Fragments, decode: bool | None) -> Iterator[Data]:
+    text = message.is_text if decode is None else decode
+    decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+    final = False
+    while not final:
+        piece, final = _next_piece(connection, message)
+        if decoder is None:
+            yield piece
+            continue
+        decoded = decoder.decode(piece, final)  # at the end even without a piece: it checks
+        if piece:
+            yield decoded
 
 
 def _begin(connection: Connection, receipt: list[Any]) -> Any:

@@ -4,11 +4,13 @@ import signal
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
 from syncws.locks import SafeEnter, make_rlock
 from syncws.threaded.blocking import make_lock
+from syncws.threaded.inbox import Bell, Inbox
 
 safe = pytest.mark.skipif(
     sys.platform == "win32" or sys.version_info < (3, 10),
@@ -75,6 +77,28 @@ def test_lock_is_free_after_an_interruption_wherever_it_came(alarm, make, take):
                 take(lock, microseconds / 1e6)
             assert not lock._is_owned()
     assert is_free(lock)
+
+
+def add_and_remove_again_and_again(inbox, seconds):
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    while True:
+        bell = Bell()
+        inbox.add_bell(bell)
+        inbox.remove_bell(bell)
+
+
+@safe
+def test_lock_is_free_after_an_interruption_of_a_loop_that_runs_with_it(alarm):
+    inbox = Inbox()
+    others = [Bell() for _ in range(20)]
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        for microseconds in range(1, 100):
+            with pytest.raises(Interrupted):
+                add_and_remove_again_and_again(inbox, microseconds / 1e6)
+            assert not inbox._lock._is_owned()
+            inbox._bells = [weakref.ref(other) for other in others]
+    assert is_free(inbox._lock)
 
 
 class Interrupting(SafeEnter):

@@ -50,13 +50,16 @@ class CompressorBudget:
     def _trim(self, keep: Deflater | None) -> None:
         """Give compressors back until the others fit, but for one."""
         with self._lock:
-            while self.used > self.limit and self._deflaters:
-                oldest = next(iter(self._deflaters))
-                if oldest == id(keep):
-                    return
-                self._deflaters[oldest][1]._object = None
-                self._remove(oldest)
-                self.dropped += 1
+            self._trim_locked(keep)
+
+    def _trim_locked(self, keep: Deflater | None) -> None:
+        while self.used > self.limit and self._deflaters:
+            oldest = next(iter(self._deflaters))
+            if oldest == id(keep):
+                return
+            self._deflaters[oldest][1]._object = None
+            self._remove(oldest)
+            self.dropped += 1
 
     def _remove(self, key: int) -> None:
         with self._lock:
