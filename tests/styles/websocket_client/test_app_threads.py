@@ -488,7 +488,8 @@ listener.close()
 server = syncws.serve(lambda ws: ws.wait_closed(), "127.0.0.1", port).start()
 def wait(app):
     say("there")
-    threading.Event().wait(60)
+    while True:  # a wait that has just begun may miss the signal
+        threading.Event().wait(0.1)
 init = WebSocketApp.__init__
 def changed(self, *args, **kwargs):
     init(self, *args, **{**kwargs, "on_open": wait})
