@@ -197,16 +197,18 @@ def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_wakes_it(nob
 def test_caller_that_waits_is_not_forgotten_whatever_interrupts_who_reads_for_it():
     def call(bomb):
         with connection_pair() as (client, server):
-            callers = []
+            callers, received = [], []
 
             def provoke():
                 wait_for_callers(client, 1)
                 callers.append(run(client.recv))
                 wait_for_callers(client, 2)
                 server.send("x")
+                wait_until(lambda: received or bomb.exploded or callers[0].done())
+                if not (received or bomb.exploded):
+                    server.send("x")  # the other one took what was read here
 
             provoker = run(provoke)
-            received = []
             with contextlib.suppress(Interrupted), bomb:
                 received.append(client.recv(SOON))
             provoker.result()
