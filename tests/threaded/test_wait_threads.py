@@ -275,9 +275,19 @@ def test_failing_while_a_streamed_message_takes_the_room_ends_the_wait(no_look, 
     monkeypatch.setattr(closing_handshake, "LINGER_TIMEOUT", 10 * SOON)
     client, server = pair
     server._ensure_reading()
-    sender = run(server.send, (os.urandom(1000) for _ in range(1000)))
+    go_on = threading.Event()
+
+    def fragments():
+        yield b"a"
+        yield b""  # looked at before the first is sent
+        assert go_on.wait(SOON)  # what comes before it is streamed needs no room
+        for _ in range(1000):
+            yield os.urandom(1000)
+
+    sender = run(server.send, fragments())
     stream = client.recv_streaming()
-    next(stream)
+    assert next(stream) == b"a"
+    go_on.set()
     waiting = run(wait, [client])
     wait_until(lambda: client._is_paused() and bells(client))
     client.fail()
