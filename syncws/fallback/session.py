@@ -50,9 +50,15 @@ EVENT_SIZE = 3 << 14
 
 
 class Reply(Interface):
-    """What answers one request. A client that is gone is none of the session's business."""
+    """What answers one request. A client that is gone is none of the session's business.
+
+    Attributes:
+        can_stream: whether the response may come in pieces.
+        max_wait: seconds after which the request is to be answered in any case.
+    """
 
     can_stream: bool
+    max_wait: float
 
     def respond(self, response: Response) -> None:
         """Send the response."""
@@ -84,7 +90,7 @@ class _Post:
     def __init__(self, reply: Reply, rest: memoryview) -> None:
         self.reply = reply
         self.rest = rest
-        self.due = clock() + MAX_WAIT
+        self.due = clock() + reply.max_wait
 
 
 class Session:
@@ -176,7 +182,8 @@ class Session:
         accepted = find_header(request, "Accept") or ""
         streams = self._streaming and reply.can_stream and EVENT_STREAM in accepted.lower()
         self._transport.kind = "streaming" if streams else "polling"
-        get = _Get(reply, position, _parse_wait(find_header(request, WAIT)), streams)
+        wait = min(_parse_wait(find_header(request, WAIT)), reply.max_wait)
+        get = _Get(reply, position, wait, streams)
         self._get = get
         if streams:
             reply.stream(_stream_head())

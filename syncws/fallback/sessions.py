@@ -44,7 +44,7 @@ from .wire import (
     find_header,
 )
 
-__all__ = ["Caller", "Sessions"]
+__all__ = ["Caller", "Sessions", "complete_answer"]
 
 #: Seconds after which a client that was refused for want of something may try again.
 RETRY_AFTER = 5
@@ -148,7 +148,7 @@ class Sessions:
             context: given to what starts connections.
         """
         if request.method == "OPTIONS":
-            reply.respond(_complete(request, _preflight(request)))
+            reply.respond(complete_answer(request, _preflight(request)))
             return None
         name = find_header(request, SESSION)
         with_headers = _CompleteReply(request, reply)
@@ -389,20 +389,21 @@ class _CompleteReply:
         self._request = request
         self._reply = reply
         self.can_stream = reply.can_stream
+        self.max_wait = reply.max_wait
         self.send = reply.send
         self.end = reply.end
 
     def respond(self, response: Response) -> None:
         """Send the whole response."""
-        self._reply.respond(_complete(self._request, response))
+        self._reply.respond(complete_answer(self._request, response))
 
     def refuse(self, response: Response) -> None:
         """Say how the program judges the request: that isn't for pages of any origin."""
-        self._reply.respond(_complete(self._request, response, readable=False))
+        self._reply.respond(complete_answer(self._request, response, readable=False))
 
     def stream(self, response: Response) -> None:
         """Send the head of a response whose body follows in pieces."""
-        self._reply.stream(_complete(self._request, response))
+        self._reply.stream(complete_answer(self._request, response))
 
 
 # --- requests ---------------------------------------------------------------------
@@ -488,7 +489,7 @@ def _preflight(request: Request) -> Response:
     return Response(204, "No Content", headers)
 
 
-def _complete(request: Request, response: Response, *, readable: bool = True) -> Response:
+def complete_answer(request: Request, response: Response, *, readable: bool = True) -> Response:
     """Return a response with the headers that all have.
 
     Args:

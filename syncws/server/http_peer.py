@@ -11,7 +11,7 @@ from typing import Callable
 
 from ..exceptions import InvalidHandshake
 from ..fallback.reactor import Reactor
-from ..fallback.wire import build_error
+from ..fallback.wire import MAX_WAIT, build_error
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import RequestParser
@@ -50,6 +50,7 @@ class HttpPeer:
     """
 
     can_stream = True
+    max_wait = MAX_WAIT
 
     def __init__(
         self,
