@@ -456,7 +456,7 @@ def test_requests_after_the_end_are_refused():
 
 
 def test_a_handler_that_does_not_receive_keeps_the_client_waiting(monkeypatch):
-    monkeypatch.setattr(session_module, "MAX_WAIT", 0.1)
+    monkeypatch.setattr(http_peer.HttpPeer, "max_wait", 0.1)
     go_on = threading.Event()
     received = []
 
