@@ -11,11 +11,14 @@ import secrets
 import struct
 
 from support.pairs import SOON
+from support.serving import echo, serving
 from support.wire import build_frame
 
 BYTES = "application/octet-stream"
 ZERO = b"\0\0\0\0"
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
+
+HELLO = build_frame(TEXT, b"hello", ZERO)
 
 
 class Answer:
@@ -249,3 +252,32 @@ class Events:
     def close(self):
         with contextlib.suppress(OSError):
             self._response.close()
+
+
+@contextlib.contextmanager
+def over_http(path="/", *, handler=echo, headers=None, tls=(None, None), **options):
+    """A server and a client, which has no session yet."""
+    options = {"fallback": True, "ssl": tls[0], **options}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving(handler, **options))
+        client = FallbackClient(server, path, ssl=tls[1], **(headers or {}))
+        yield server, stack.enter_context(client)
+
+
+@contextlib.contextmanager
+def session_over_http(**kwargs):
+    """A server and a client that has a session."""
+    with over_http(**kwargs) as (server, client):
+        client.open()
+        yield server, client
+
+
+def fallback_session(server):
+    """The server's only session."""
+    (found,) = server._handling.fallback._sessions._sessions.values()
+    return found
+
+
+def texts(frames):
+    """The text messages among frames."""
+    return [payload.decode() for first, payload in frames if first == TEXT]
