@@ -311,7 +311,7 @@ class _Opening:
         self._is_over = False
 
     def start(self, context: Any) -> None:
-        """Have the connection answer."""
+        """Have the connection answer the request of the handshake."""
         sessions = self._sessions
         refusal = sessions._start(self.transport, _build_head(self.request), context)
         if refusal is not None:

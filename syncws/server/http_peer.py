@@ -80,7 +80,8 @@ class HttpPeer:
         self._is_ending = False
         self._is_closed = False
         self._lingered = 0
-        self._due = 0.0
+        self._due: float | None = None  # when it is closed, if nothing else happens
+        self._timer_at: float | None = None  # when somebody looks whether it is due
 
     def start(self, head: bytes) -> None:
         """Begin with what was read already."""
@@ -214,8 +215,12 @@ class HttpPeer:
         self._parser = None
         self._early = parser.trailing
         self._request = request
-        self._due = 0.0
-        gone = self._handle(request, self)
+        self._due = None
+        try:
+            gone = self._handle(request, self)
+        except BaseException:  # a defect of ours: the client must not wait for ever
+            self.close()
+            raise
         if self._request is request:  # it waits for something
             self._gone = gone
 
@@ -253,11 +258,22 @@ class HttpPeer:
     def _expect(self, seconds: float) -> None:
         """Close the connection unless the next request has come in time."""
         self._due = due = clock() + seconds
-        self._reactor.call_at(due, lambda: self._look(due))
+        if self._timer_at is None or due < self._timer_at:
+            self._timer_at = due
+            self._reactor.call_at(due, self._look)
 
-    def _look(self, due: float) -> None:
-        if self._due == due and (self._request is None or self._is_ending):
+    def _look(self) -> None:
+        now = clock()
+        if self._is_closed or (self._timer_at is not None and now < self._timer_at):
+            return  # another one will
+        self._timer_at = None
+        if self._due is None:
+            return
+        if self._due <= now:
             self.close()
+        else:  # one timer at a time, however many requests there are
+            self._timer_at = self._due
+            self._reactor.call_at(self._due, self._look)
 
     def _finish(self) -> None:
         """Close the connection once the client has read the response."""

@@ -65,6 +65,31 @@ def test_requests_without_a_position(opened, method, headers):
     assert (answer.status, answer.code) == (400, "bad_request")
 
 
+def test_what_can_not_be_in_a_handshake_is_refused():
+    with over_http() as (server, client), raw_client(server) as sock:
+        more = {"Syncws_Nonce": "n" * 22, "Content_Type": "application/octet-stream"}
+        request = request_bytes(client, "POST", Syncws_Protocol="chat", **more)
+        sock.sendall(request.replace(b"chat", b"\xe4"))
+        assert status_of(sock) == 400
+        assert b'"code": "refused"' in sock.recv(1000)
+
+
+def test_a_defect_costs_a_client_its_connection(monkeypatch, caplog):
+    with over_http() as (server, client):
+        monkeypatch.setattr(server._handling.fallback._sessions, "handle", lambda *_: 1 / 0)
+        with pytest.raises(OSError, match=r"closed|reset"):
+            client.open()
+    assert "the fallback failed" in messages(caplog, "ERROR")
+
+
+def test_connections_that_are_used_have_one_timer(opened):
+    server, client = opened
+    for _ in range(50):
+        client.send("hello")
+        client.receive()
+    assert len(server._handling.fallback._reactor._timers) < 10
+
+
 def test_acknowledgements_that_are_none(opened):
     _, client = opened
     answer = client.post(b"", ack="x")
