@@ -309,7 +309,7 @@ class Session:
         if not data:
             get.reply.respond(_no_content(*ends))
             return
-        headers = Headers(
+        headers = Headers.from_parsed(
             [
                 ("Content-Type", BYTES),
                 ("Content-Length", str(len(data))),
@@ -413,7 +413,7 @@ def _parse_wait(text: str | None) -> float:
 
 
 def _no_content(*headers: tuple[str, str]) -> Response:
-    return Response(204, "No Content", Headers(list(headers)))
+    return Response(204, "No Content", Headers.from_parsed(headers))
 
 
 def _stream_head() -> Response:

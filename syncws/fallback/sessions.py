@@ -61,6 +61,13 @@ OURS = (SESSION, NONCE, PROTOCOL, EXTENSIONS, POSITION, ACK, WAIT)
 #: What a page of another origin may read.
 EXPOSED = ", ".join((ACK, POSITION, END, SUPERSEDED, "Retry-After"))
 
+_EACH = [("Cache-Control", "no-store, no-transform"), ("X-Content-Type-Options", "nosniff")]
+_EACH_READABLE = [
+    ("Access-Control-Allow-Credentials", "true"),
+    ("Access-Control-Expose-Headers", EXPOSED),
+    ("Vary", "Origin"),
+]
+
 #: Seconds for which a browser may remember that it may ask.
 PREFLIGHT_AGE = 600
 
@@ -497,13 +504,10 @@ def complete_answer(request: Request, response: Response, *, readable: bool = Tr
         response: the response.
         readable: whether a page of any origin may read it.
     """
-    headers = Headers(response.headers)
-    headers["Cache-Control"] = "no-store, no-transform"
-    headers["X-Content-Type-Options"] = "nosniff"
+    headers = response.headers.copy()
+    headers.add_parsed(_EACH)
     origin = find_header(request, "Origin")
     if origin is not None and readable:
         headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Allow-Credentials"] = "true"
-        headers["Access-Control-Expose-Headers"] = EXPOSED
-        headers["Vary"] = "Origin"
+        headers.add_parsed(_EACH_READABLE)
     return Response(response.status_code, response.reason_phrase, headers, response.body)

@@ -128,13 +128,14 @@ class HttpPeer:
             self._stays = False  # the end of the connection is that of the body
         if "Connection" in headers:
             del headers["Connection"]
-        headers["Connection"] = "keep-alive" if self._stays else "close"
+        more = [("Connection", "keep-alive" if self._stays else "close")]
         if "Date" not in headers:
-            headers["Date"] = http_date(time.time())
+            more.append(("Date", http_date(time.time())))
         if self._server_header is not None and "Server" not in headers:
-            headers["Server"] = self._server_header
+            more.append(("Server", self._server_header))
         if self._is_chunked:
-            headers["Transfer-Encoding"] = "chunked"
+            more.append(("Transfer-Encoding", "chunked"))
+        headers.add_parsed(more)
 
     def _end_response(self) -> None:
         self._request = self._gone = None

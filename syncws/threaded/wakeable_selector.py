@@ -24,6 +24,7 @@ class WakeableSelector:
         except BaseException:
             self._selector.close()
             raise
+        self._watched: dict[socket.socket, tuple[int, Any]] = {}
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
         self._selector.register(self._receiver, selectors.EVENT_READ)
@@ -38,14 +39,18 @@ class WakeableSelector:
     def watch(self, sock: socket.socket, data: Any, *, read: bool, write: bool) -> None:
         """Wait for these of a socket's events from now on; for none, leave it out."""
         events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
-        key = self._selector.get_map().get(sock)
-        if key is None:
-            if events:
+        watched = self._watched.get(sock)
+        if watched == (events, data):
+            return
+        if events:
+            self._watched[sock] = (events, data)
+            if watched is None:
                 self._selector.register(sock, events, data)
-        elif not events:
+            else:
+                self._selector.modify(sock, events, data)
+        elif watched is not None:
+            del self._watched[sock]
             self._selector.unregister(sock)
-        elif (events, data) != (key.events, key.data):
-            self._selector.modify(sock, events, data)
 
     def unregister(self, sock: socket.socket) -> None:
         """Remove a socket from those that are waited for.
