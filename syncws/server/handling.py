@@ -143,12 +143,15 @@ class Handling:
             return False
         try:
             transport.handshake(deadline)
+            protocol = connection.protocol
             while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
                 data = transport.recv(deadline)
                 if not data:
                     break
-                connection.protocol.receive_data(data)
+                protocol.receive_data(data)
                 head += data
+                if protocol.handshake_exc is not None:  # it is no request, and is told so at once
+                    break
             if not self.fallback.claims(head):
                 return False
             self.fallback.adopt(transport, head)

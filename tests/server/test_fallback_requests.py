@@ -268,6 +268,12 @@ def test_what_does_not_come_in_time_is_as_without_the_fallback(caplog):
     assert "timed out" in messages(caplog)[0]
 
 
+def test_what_is_no_request_at_all_is_told_so_at_once():
+    with serving(fallback=True, open_timeout=None) as server, raw_client(server) as sock:
+        sock.sendall(b"\x16\x03\x01\x02\n\n")
+        assert status_of(sock) == 400
+
+
 def test_what_ends_early_is_as_without_the_fallback():
     answers = []
     for fallback in (False, True):
