@@ -159,6 +159,20 @@ class ClientProtocol(Protocol):
         self.extensions = self.process_extensions(headers)
         self.subprotocol = self.process_subprotocol(headers)
 
+    def accept(self, headers: Headers) -> None:
+        """Open the connection on what was agreed on otherwise than by a response of 101.
+
+        Args:
+            headers: what of a response says so: ``Sec-WebSocket-Extensions`` and
+                ``Sec-WebSocket-Protocol``.
+
+        Raises:
+            InvalidHandshake: that wasn't offered; the connection stays as it is.
+        """
+        self.extensions = self.process_extensions(headers)
+        self.subprotocol = self.process_subprotocol(headers)
+        self._open()
+
     def process_extensions(self, headers: Headers) -> list[Extension]:
         """Return the extensions that the server accepted.
 

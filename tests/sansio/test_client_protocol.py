@@ -392,3 +392,29 @@ def test_extension_whose_factory_fails_refuses_the_handshake():
     assert client.close_expected()
     client.receive_eof()
     assert client.state is State.CLOSED
+
+
+def test_what_was_agreed_on_otherwise_opens_the_connection():
+    client = ClientProtocol(
+        "ws://localhost/", extensions=[ClientPerMessageDeflateFactory()], subprotocols=["chat"]
+    )
+    client.accept(
+        Headers(
+            [
+                ("Sec-WebSocket-Extensions", "permessage-deflate"),
+                ("Sec-WebSocket-Protocol", "chat"),
+            ]
+        )
+    )
+    assert client.state is State.OPEN
+    assert client.subprotocol == "chat"
+    assert [extension.name for extension in client.extensions] == ["permessage-deflate"]
+    client.receive_data(build_frame(0x81, b"hi"))
+    assert client.events_received() == ["hi"]
+
+
+def test_what_was_not_offered_opens_nothing():
+    client = ClientProtocol("ws://localhost/", subprotocols=["chat"])
+    with pytest.raises(NegotiationError):
+        client.accept(Headers({"Sec-WebSocket-Protocol": "other"}))
+    assert client.state is State.CONNECTING
