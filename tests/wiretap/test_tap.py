@@ -82,6 +82,8 @@ def test_all_else_is_that_of_the_transport_below(pair):
     below = tap._below
     assert tap.descriptor is None
     assert (tap.secure, tap.sock) == (below.secure, below.sock)
+    below.kind = "polling"
+    assert tap.kind == "polling"
     assert tap.local_address == far.remote_address
     assert tap.remote_address == far.local_address
     tap.send_all(b"x")
