@@ -12,9 +12,9 @@ from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
 from .dial import adopt, dial, dial_unix
-from .proxy import find_proxy, parse_proxy
+from .proxy import Proxy, find_proxy, parse_proxy
 from .tls import start_tls
-from .tunnel import dial_through
+from .tunnel import dial_proxy, dial_through
 
 if TYPE_CHECKING:
     import socket
@@ -46,8 +46,12 @@ class Route:
     user_agent: str | None = None
     max_header_size: int | None = MAX_HEADER_SIZE
 
-    def check(self, uri: WebSocketURI) -> None:
+    def check(self, uri: WebSocketURI, *, is_http: bool = False) -> None:
         """Refuse what contradicts itself or the URI, before anything is sent.
+
+        Args:
+            uri: where to connect.
+            is_http: whether the program gave it as one of HTTP.
 
         Raises:
             InvalidProxy: the proxy's URL isn't one.
@@ -59,9 +63,10 @@ class Route:
             context = getattr(self, name)
             if context is not None and not hasattr(context, "wrap_bio"):
                 raise TypeError(f"{name}= is an ssl.SSLContext, not {context!r}")
+        right, wrong = ("https", "http") if is_http else ("wss", "ws")
         for name in ("ssl", "server_hostname"):
             if getattr(self, name) is not None and not uri.secure:
-                raise ValueError(f"{name}= is for wss:// URIs, and this one is ws://")
+                raise ValueError(f"{name}= is for {right}:// URIs, and this one is {wrong}://")
         given = self._given("host", "port", "source_address")
         if isinstance(self.proxy, str):
             given.append("proxy")
@@ -110,6 +115,27 @@ class Route:
         except BaseException:
             transport.close()
             raise
+
+    def forwarding_proxy(self, uri: WebSocketURI) -> Proxy | None:
+        """Return the HTTP proxy that plain HTTP requests to a server are sent to, if any.
+
+        ``None`` where they go through a tunnel, or directly; :meth:`open` is for these.
+        """
+        if uri.secure or self._given("sock", "path", "host", "port"):
+            return None
+        proxy = find_proxy(self.proxy, uri.host, uri.port, secure=False)
+        return proxy if proxy is not None and proxy.scheme in ("http", "https") else None
+
+    def open_proxy(self, proxy: Proxy, deadline: Deadline) -> Transport:
+        """Return a transport to an HTTP proxy itself.
+
+        Raises:
+            TimeoutError: it did not answer before the deadline.
+            OSError: it can't be reached, or its certificate is wrong.
+        """
+        return dial_proxy(
+            proxy, self.source_address, self.proxy_ssl, self.proxy_server_hostname, deadline
+        )
 
     def _dial(self, uri: WebSocketURI, deadline: Deadline) -> Transport:
         if self.sock is not None:

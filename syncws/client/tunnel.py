@@ -24,7 +24,7 @@ from .tls import start_tls
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-__all__ = ["dial_through"]
+__all__ = ["dial_proxy", "dial_through"]
 
 
 def dial_through(
@@ -51,12 +51,9 @@ def dial_through(
         from .socks import dial_socks  # imports an optional package
 
         return dial_socks(proxy, host, port, source_address, deadline)
-    transport = dial(proxy.host, proxy.port, source_address, deadline, what="proxy ")
+    transport = dial_proxy(proxy, source_address, proxy_ssl, proxy_server_hostname, deadline)
     try:
         with lifecycle.opening(transport):
-            if proxy.scheme == "https":
-                name = proxy_server_hostname or proxy.host
-                transport = start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
             parser = ResponseParser(max_header_size, tunnel=True)
             request = _build_request(proxy, host, port, user_agent)
             _open_tunnel(transport, request, parser, deadline)
@@ -64,6 +61,31 @@ def dial_through(
         transport.close()
         raise
     return transport
+
+
+def dial_proxy(
+    proxy: Proxy,
+    source_address: tuple[str, int] | None,
+    proxy_ssl: ssl_module.SSLContext | None,
+    proxy_server_hostname: str | None,
+    deadline: Deadline,
+) -> Transport:
+    """Return a transport to an HTTP proxy itself, with TLS if it is one of ``https://``.
+
+    Raises:
+        TimeoutError: it did not answer before the deadline.
+        OSError: it can't be reached, or its certificate is wrong.
+    """
+    transport = dial(proxy.host, proxy.port, source_address, deadline, what="proxy ")
+    if proxy.scheme != "https":
+        return transport
+    try:
+        with lifecycle.opening(transport):
+            name = proxy_server_hostname or proxy.host
+            return start_tls(transport, proxy_ssl, name, deadline, prefix="proxy_")
+    except BaseException:
+        transport.close()
+        raise
 
 
 def _build_request(proxy: Proxy, host: str, port: int, user_agent: str | None) -> Request:
