@@ -20,6 +20,8 @@ from ..version import __version__
 if TYPE_CHECKING:
     import socket
 
+    from .carrier import Carrier
+
 __all__ = ["BODY_TIMEOUT", "USER_AGENT", "AdditionalHeaders", "ClientConnection"]
 
 #: How we introduce ourselves.
@@ -84,6 +86,35 @@ class ClientConnection(Connection):
             if not self._started:
                 self._finish(exc)
             else:  # interrupted just after it was open
+                self._abort(exc)
+            raise
+
+    def _take_session(
+        self, request: Request, response: Response, agreed: Headers, carrier: Carrier
+    ) -> None:
+        """Open, with a session of the fallback in place of an opening handshake.
+
+        Args:
+            request: what has opened the session.
+            response: the answer.
+            agreed: extensions and subprotocol, as the handshake's response would have them.
+            carrier: what moves the bytes, not started yet.
+
+        Raises:
+            InvalidHandshake: what wasn't offered is said to be agreed on.
+            RuntimeError: no thread is available.
+        """
+        self.request, self.response = request, response
+        try:
+            self.protocol.accept(agreed)
+            self._start()
+            carrier.start(self._abort)
+            if not self._call_at_end(carrier.end):
+                carrier.end()
+        except BaseException as exc:
+            if not self._started:
+                self._finish(exc)
+            else:
                 self._abort(exc)
             raise
 

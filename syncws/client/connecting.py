@@ -57,6 +57,7 @@ def connect(
     cookies: CookieJar | None = None,
     max_redirects: int = 10,
     redirect_headers: Sequence[str] = (),
+    fallback: bool = False,
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
@@ -85,6 +86,7 @@ def connect(
 
     Args:
         uri: ``ws://`` or ``wss://``; user and password in it are sent as Basic credentials.
+            ``http://`` or ``https://`` use the fallback from the beginning; see ``fallback``.
         sock: a connected socket to use instead of making one.
         host: connect to this host instead of the URI's.
         port: connect to this port instead of the URI's.
@@ -115,6 +117,13 @@ def connect(
             TLS on the same host is not.
         redirect_headers: names of further headers to send to other servers as well;
             ``"Sec-WebSocket-Protocol"`` stands for the subprotocols.
+        fallback: whether to carry the connection by plain HTTP where the network doesn't let
+            WebSocket through, if the server has that too (``serve(fallback=True)``).
+            :attr:`ClientConnection.transport` says how it is. WebSocket is tried first, for half of
+            ``open_timeout``. What the server itself refuses stays refused (401, 403, 404, ...);
+            :mod:`syncws.client.falling_back` decides. A connection carried by HTTP takes two
+            threads, and two or three connections to the server, which get the additional headers
+            as they were at the beginning.
         open_timeout: time for all of it: looking up names, TCP, proxy, TLS, the opening
             handshake, redirects.
         ping_interval: time between keepalive pings; ``None`` sends none.
@@ -152,6 +161,7 @@ def connect(
         ImportError: a SOCKS proxy is to be used, and python-socks isn't installed.
         TypeError: an argument has a wrong type.
         ValueError: an argument has a wrong value, or contradicts another.
+        RuntimeError: no thread is available to carry the connection by HTTP.
     """
     if legacy is False:
         arguments = {**locals()}
@@ -175,7 +185,9 @@ def connect(
         user_agent=user_agent_header,
         max_header_size=max_header_size,
     )
-    route.check(destination.first.uri)
+    route.check(destination.first.uri, is_http=destination.is_http)
+    if sock is not None and (fallback or destination.is_http):
+        raise ValueError("sock= is one connection; the fallback takes several")
     if max_redirects < 0:
         raise ValueError(f"max_redirects can't be negative, got {max_redirects!r}")
     if cookies is not None and not hasattr(cookies, "add_cookie_header"):
@@ -211,6 +223,7 @@ def connect(
         bool(subprotocols),
         make_protocol,
         make_connection,
+        fallback,
     )
     return opening.run(destination, deadline)
 

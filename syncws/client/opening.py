@@ -14,6 +14,7 @@ from ..sansio.uri import WebSocketURI
 from ..threaded import lifecycle
 from ..threaded.deadline import Deadline
 from .client_connection import AdditionalHeaders, ClientConnection
+from .falling_back import is_blocked
 from .reaching import Route
 from .redirects import Destination, Hop, is_permanent, is_redirect, next_hop
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from http.cookiejar import CookieJar
 
 __all__ = ["Opening"]
+
+#: Where there is a fallback: how much of the time that is left WebSocket gets, and the seconds that
+#: it gets where there is no limit.
+UPGRADE_SHARE = 0.5
+UPGRADE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Opening:
     has_subprotocols: bool
     make_protocol: Callable[[WebSocketURI], ClientProtocol]
     make_connection: Callable[..., ClientConnection]
+    fallback: bool = False
 
     def run(self, destination: Destination, deadline: Deadline) -> ClientConnection:
         """Return an open connection, after following redirects.
@@ -45,11 +52,12 @@ class Opening:
             TimeoutError: a server or proxy did not answer before the deadline.
             OSError: a server can't be reached, or its certificate is wrong.
         """
+        attempt = self._try_session if destination.is_http else self._try
         hop = destination.first
         permanent = True
         for left in range(self.max_redirects, -1, -1):
             try:
-                return self._try(hop, deadline)
+                return attempt(hop, deadline)
             except InvalidStatus as exc:
                 can_redial = self.max_redirects and self.route.sock is None
                 if not can_redial or not is_redirect(exc.response):
@@ -81,6 +89,33 @@ class Opening:
 
     def _try(self, hop: Hop, deadline: Deadline) -> ClientConnection:
         """Open a connection to this server, or find out why not."""
+        if not self.fallback:
+            return self._upgrade(hop, deadline)
+        remaining = deadline.remaining()
+        share = UPGRADE_TIMEOUT if remaining is None else UPGRADE_SHARE * remaining
+        try:
+            return self._upgrade(hop, deadline.within(share))
+        except Exception as exc:
+            if not is_blocked(exc, secure=hop.uri.secure):
+                raise
+            try:
+                return self._try_session(hop, deadline)
+            except Exception as reason:
+                raise reason from (reason.__cause__ or exc)
+
+    def _try_session(self, hop: Hop, deadline: Deadline) -> ClientConnection:
+        """Open a connection whose bytes are carried by plain HTTP."""
+        from .session_opening import open_session  # rarely needed
+
+        try:
+            connection = open_session(self, hop, deadline)
+        except InvalidStatus as exc:
+            self._keep_cookies(hop, exc.response)
+            raise
+        return connection
+
+    def _upgrade(self, hop: Hop, deadline: Deadline) -> ClientConnection:
+        """Open a connection by WebSocket's opening handshake."""
         protocol = self.make_protocol(hop.uri)
         transport = self.route.open(hop.uri, deadline, is_origin=hop.is_origin)
         try:
@@ -104,14 +139,18 @@ class Opening:
             raise
         return connection
 
-    def _headers(self, hop: Hop) -> Headers:
-        """Return what to add to the request."""
+    def additional(self, hop: Hop) -> Headers:
+        """Return those of the additional headers that this server gets."""
         additional = self.additional_headers
         if callable(additional):
             additional = additional()
-        headers = hop.select(
+        return hop.select(
             Headers() if additional is None else Headers(additional), self.redirect_headers
         )
+
+    def _headers(self, hop: Hop) -> Headers:
+        """Return what to add to the request."""
+        headers = self.additional(hop)
         if self.cookies is not None:
             from .cookie_jar import add_cookies  # slow to import
 

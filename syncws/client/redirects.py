@@ -111,6 +111,7 @@ class Destination:
     Attributes:
         first: where each attempt begins; permanent redirects move it.
         path: as above.
+        is_http: whether the URI is one of HTTP: only the fallback is to be used.
     """
 
     @classmethod
@@ -133,7 +134,20 @@ class Destination:
 
     def __init__(self, uri: str | WebSocketURI, path: str | os.PathLike[str] | None = None) -> None:
         self.path = path
-        self.first: Hop = Hop(uri if isinstance(uri, WebSocketURI) else parse_uri(uri))
+        self.is_http = False
+        if isinstance(uri, str):
+            scheme, separator, rest = uri.partition("://")
+            self.is_http = bool(separator) and scheme.lower() in _SCHEMES
+            uri = _parse_http(uri, scheme, rest) if self.is_http else parse_uri(uri)
+        self.first: Hop = Hop(uri)
+
+
+def _parse_http(uri: str, scheme: str, rest: str) -> WebSocketURI:
+    """Return the WebSocket URI for one of ``http`` or ``https``."""
+    try:
+        return parse_uri(f"{_SCHEMES[scheme.lower()]}://{rest}")
+    except InvalidURI as exc:
+        raise InvalidURI(uri, exc.msg) from None
 
 
 def is_redirect(response: Response) -> bool:
