@@ -297,9 +297,10 @@ class RedisPublisher:
 
     def _run(self, jobs: list[_Job]) -> list[Any]:
         """Call the script for all that these jobs publish; return what it returned."""
-        pipeline = self._client.pipeline(transaction=False)
-        for job in jobs:
-            for keys, arguments in job.calls:
-                pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
+        calls = [call for job in jobs for call in job.calls]
+        # All or none: were one not done, and the next one done, it would not be let in later.
+        pipeline = self._client.pipeline(transaction=len(calls) > 1)
+        for keys, arguments in calls:
+            pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         return answers

@@ -255,6 +255,19 @@ def test_positions_where_an_answer_is_lost(server):
             assert found == messages[i + 1 :] if batch.complete else i < 2
 
 
+def test_several_messages_are_published_as_one(server):
+    """Otherwise a server that refuses the first and takes the second would lose the first.
+
+    One that was just started does, for example, once another client has loaded the script. The
+    first is sent again then, after the second, which is not how a hub's messages come.
+    """
+    with Hub(server.url) as hub:
+        hub.publish("r", "first")
+        hub.publish_many([("r", "a"), ("other", "b"), ("r", "c")])
+    stats = server.command("INFO", "commandstats")
+    assert "cmdstat_exec:calls=1," in stats
+
+
 def test_many_threads_publish_while_it_is_away(server):
     with Hub(server.url, publish_timeout=30) as hub:
         server.stop()
