@@ -65,7 +65,7 @@ OPTIONAL = {
     "django": "syncws.integrations.django",
     "flask": "syncws.integrations.flask",
     "python_socks": "syncws.client.socks",
-    "redis": "syncws.pubsub.redis_backend",
+    "redis": "syncws.pubsub.redis_clients",
     "werkzeug": "syncws.integrations.flask",
     "zlib_ng": "syncws.sansio.extensions.zlib_backend",
 }

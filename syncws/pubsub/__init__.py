@@ -1,7 +1,8 @@
 """Rooms: connections that get the same messages, in one process or in many.
 
 A :class:`Hub` has rooms. Without a URL they are this process's; with the URL of a Redis or Valkey
-server (``pip install "syncws[redis]"``) they are those of all processes that use the same server.
+server or cluster (``pip install "syncws[redis]"``) they are those of all processes that use the
+same one.
 
 =====================  =============================================================
 ``hub``                the rooms of a process
@@ -14,6 +15,10 @@ server (``pip install "syncws[redis]"``) they are those of all processes that us
 ``memory_backend``     the one of a single process
 ``redis_backend``      the one of Redis and Valkey
 ``redis_publisher``    publishing with it: in order, and once, whatever happens meanwhile
+``redis_clients``      redis-py's clients for a server, and for part of a cluster
+``cluster_map``        which node of a cluster has what
+``cluster_backend``    the one of a cluster: rooms in 16 parts, each like a server of its own
+``cluster_reader``     reading from one of these parts
 =====================  =============================================================
 """
 

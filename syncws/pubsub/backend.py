@@ -12,6 +12,8 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
+from ..exceptions import HubError
+
 __all__ = [
     "Backend",
     "Batch",
@@ -133,6 +135,10 @@ class Backend(abc.ABC):
 
     #: Bytes that a message may have.
     max_message_size = 2**24
+
+    #: Why rooms can't be read that are in one part of the engine, as of the end of :meth:`wait`,
+    #: which goes on for the others.
+    trouble: HubError | None = None
 
     @abc.abstractmethod
     def publish(self, posts: Sequence[Post], timeout: float) -> list[Position]:

@@ -70,7 +70,9 @@ class Hub:
 
     Args:
         url: where the messages are: ``redis://``, ``rediss://`` or ``unix://``, as redis-py has
-            them; a ``redis.Redis`` object; a :class:`Backend`; ``None``: in this process.
+            them; ``redis+cluster://`` or ``rediss+cluster://``, with one or more nodes of a
+            cluster; a ``redis.Redis`` or ``redis.RedisCluster`` object; a :class:`Backend`;
+            ``None``: in this process.
         history: messages of each room that are kept, more or less.
         ttl: seconds after which a room that nobody uses is forgotten.
         prefix: of the engine's keys.
@@ -399,6 +401,13 @@ def _make_backend(
         return MemoryBackend(history, ttl)
     if isinstance(url, Backend):
         return url
+    from .redis_clients import find_cluster
+
+    cluster = find_cluster(url)
+    if cluster is not None:
+        from .cluster_backend import ClusterBackend
+
+        return ClusterBackend(cluster, node, history=history, ttl=ttl, prefix=prefix)
     from .redis_backend import RedisBackend
 
     return RedisBackend(url, node, history=history, ttl=ttl, prefix=prefix)

@@ -92,13 +92,18 @@ class Reading:
                 hub._closed.wait(most)
                 continue
             delay = BACK_OFF[0]
-            self._found()
+            trouble = hub.backend.trouble
+            if trouble is None:
+                self._found()
+            else:
+                self._lost(trouble)
             for batch in batches:
                 try:
                     self._pass_on(rooms[batch.room], batch)
                 except Exception:  # a defect, which costs no other room anything
                     hub.logger.exception("passing on messages of room %r failed", batch.room)
-            self.caught_up_at = clock()
+            if trouble is None:
+                self.caught_up_at = clock()
 
     def _find_positions(self, rooms: Mapping[str, LocalRoom]) -> dict[str, Position]:
         found = {}

@@ -21,7 +21,7 @@ import contextlib
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..exceptions import HubError, HubUnavailable
@@ -35,20 +35,10 @@ from .backend import (
     Position,
     Post,
 )
+from .redis_clients import Clients, errors, make_clients
 from .redis_publisher import RedisPublisher, make_base
 
-try:
-    import redis
-except ImportError as exc:
-    raise ImportError('rooms in Redis need redis-py: pip install "syncws[redis]"') from exc
-
 __all__ = ["RedisBackend"]
-
-#: Seconds that a command may take.
-COMMAND_TIMEOUT = 5.0
-
-#: Connections for commands, and seconds that a thread waits for one.
-MOST_CONNECTIONS, POOL_TIMEOUT = 16, 30.0
 
 #: Entries of each room that are read at once; fewer, down to one, where the server cuts that.
 PAGE = 256
@@ -71,7 +61,7 @@ class RedisBackend(Backend):
 
     Args:
         url: the server's URL, or a ``redis.Redis`` object, whose settings are used for both
-            connections; it must not decode responses.
+            connections; it must not decode responses. Or the clients themselves.
         node: the hub's name.
         history: entries of each room that are kept, more or less.
         ttl: seconds after which a room that nobody uses is forgotten.
@@ -82,14 +72,16 @@ class RedisBackend(Backend):
         ValueError: the URL can't be one.
     """
 
-    def __init__(self, url: str | Any, node: str, *, history: int, ttl: float, prefix: str) -> None:
+    def __init__(
+        self, url: str | Clients | Any, node: str, *, history: int, ttl: float, prefix: str
+    ) -> None:
         self._node = node
         self._ttl = max(1, int(ttl * 1000))
         self._prefix = prefix
-        self._is_own = isinstance(url, str)
-        self._commands, self._reading = _make_clients(url, node)
+        self._clients = url if isinstance(url, Clients) else make_clients(url, node)
+        self._commands, self._reading = self._clients.commands, self._clients.reading
         self._publisher = RedisPublisher(
-            self._commands, _errors, self.keys, history=history, ttl=self._ttl
+            self._commands, errors, self.keys, history=history, ttl=self._ttl
         )
         self._publisher.renew(node)
         timeout = self._reading.get_connection_kwargs().get("socket_timeout")
@@ -128,7 +120,7 @@ class RedisBackend(Backend):
     def newest(self, room: str) -> tuple[Position, int]:
         """See :meth:`Backend.newest`."""
         stream, counter, _ = self.keys(room)
-        with _errors():
+        with errors():
             pipeline = self._commands.pipeline(transaction=True)
             pipeline.set(counter, make_base(), nx=True, px=self._ttl)
             pipeline.get(counter)
@@ -149,7 +141,7 @@ class RedisBackend(Backend):
         entries: list[Entry] = []
         found: Any = True
         while found and not entries:
-            with _errors():
+            with errors():
                 # As of one moment: what is published in between is nothing that is missing.
                 pipeline = self._commands.pipeline(transaction=True)
                 pipeline.xrange(stream, min=f"({reading.last_id}", count=limit)
@@ -165,7 +157,7 @@ class RedisBackend(Backend):
         stream, _, _ = self.keys(room)
         count = limit
         while True:
-            with _errors():
+            with errors():
                 found = self._commands.xrevrange(stream, count=count)
             entries = self._decode(found[::-1], _Reading())
             if len(entries) >= limit or len(found) < count:
@@ -185,7 +177,7 @@ class RedisBackend(Backend):
             timeout = min(timeout, self._longest)
         block = max(1, int(timeout * 1000)) if len(rooms) == len(since) else None
         try:
-            with _errors():
+            with errors():
                 found = self._reading.xread(streams, count=self._page, block=block)
         except HubUnavailable:
             # Perhaps this was too much at once for the server's limit on what clients are sent.
@@ -254,7 +246,7 @@ class RedisBackend(Backend):
                 return
             self._is_woken = True
         key = f"{self._prefix}wake:{self._node}"
-        with contextlib.suppress(HubError), _errors():  # otherwise nobody can be waiting either
+        with contextlib.suppress(HubError), errors():  # otherwise nobody can be waiting either
             pipeline = self._commands.pipeline(transaction=False)
             pipeline.xadd(key, {"w": b""}, maxlen=1)
             pipeline.pexpire(key, 60_000)
@@ -264,7 +256,7 @@ class RedisBackend(Backend):
         """See :meth:`Backend.counts`."""
         if not rooms:
             return []
-        with _errors():
+        with errors():
             pipeline = self._commands.pipeline(transaction=False)
             for room in rooms:
                 pipeline.get(self.keys(room)[1])
@@ -275,7 +267,7 @@ class RedisBackend(Backend):
     def join(self, room: str, member: Member) -> bool:
         """See :meth:`Backend.join`."""
         _, _, members = self.keys(room)
-        with _errors():
+        with errors():
             pipeline = self._commands.pipeline(transaction=False)
             value = json.dumps({"data": member.data, "node": member.node})
             pipeline.hset(members, member.id, value)
@@ -284,31 +276,41 @@ class RedisBackend(Backend):
 
     def leave(self, room: str, member: Member) -> bool:
         """See :meth:`Backend.leave`."""
-        with _errors():
+        with errors():
             return bool(self._commands.hdel(self.keys(room)[2], member.id))
 
     def members(self, room: str) -> list[Member]:
         """See :meth:`Backend.members`."""
-        with _errors():
+        with errors():
             found = self._commands.hgetall(self.keys(room)[2])
         return [Member(name.decode(), **json.loads(value)) for name, value in found.items()]
 
     def beat(self, node: str, lifetime: float, rooms: Sequence[str]) -> bool:
         """See :meth:`Backend.beat`."""
-        with _errors():
+        with errors():
             pipeline = self._commands.pipeline(transaction=False)
             key = f"{self._prefix}node:{node}"
             pipeline.set(key, b"", px=int(lifetime * 1000), get=True)
-            for room in rooms:
-                for name in self.keys(room):
-                    pipeline.pexpire(name, self._ttl)
+            self._use(pipeline, rooms)
             return pipeline.execute()[0] is not None
+
+    def use(self, rooms: Sequence[str]) -> None:
+        """Note that these rooms are in use, as :meth:`beat` does."""
+        with errors():
+            pipeline = self._commands.pipeline(transaction=False)
+            self._use(pipeline, rooms)
+            pipeline.execute()
+
+    def _use(self, pipeline: Any, rooms: Sequence[str]) -> None:
+        for room in rooms:
+            for name in self.keys(room):
+                pipeline.pexpire(name, self._ttl)
 
     def living(self, nodes: Sequence[str]) -> set[str]:
         """See :meth:`Backend.living`."""
         if not nodes:
             return set()
-        with _errors():
+        with errors():
             pipeline = self._commands.pipeline(transaction=False)
             for node in nodes:
                 pipeline.exists(f"{self._prefix}node:{node}")
@@ -321,7 +323,11 @@ class RedisBackend(Backend):
         """See :meth:`Backend.close`."""
         with contextlib.suppress(Exception):
             self._commands.delete(f"{self._prefix}node:{self._node}")
-        for client in (self._commands, self._reading) if self._is_own else ():
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connections, unless they are the program's; calls that block end."""
+        for client in self._clients[:2] if self._clients.are_own else ():
             with contextlib.suppress(Exception):
                 client.close()
 
@@ -339,7 +345,7 @@ class RedisBackend(Backend):
     def _find_epoch(self) -> str:
         epoch = self._epoch  # another thread may forget it meanwhile
         if epoch is None:
-            with _errors():
+            with errors():
                 key = f"{self._prefix}epoch"
                 self._commands.set(key, uuid.uuid4().hex[:16], nx=True)
                 self._epoch = epoch = self._commands.get(key).decode()
@@ -421,49 +427,3 @@ def _split(offset: str) -> tuple[str, int]:
         if not (part.isascii() and part.isdecimal()):
             raise ValueError(f"{offset!r} isn't an offset")
     return last_id, int(number)
-
-
-def _make_clients(url: Any, node: str) -> tuple[Any, Any]:
-    """Return a client for commands, and one for the thread that waits."""
-    name = f"syncws-{node}"
-    if isinstance(url, str):
-        # Once: a connection that was idle may be dead. All commands here may be done twice.
-        broken = (redis.exceptions.ConnectionError,)
-        retry = redis.retry.Retry(redis.backoff.NoBackoff(), 1, supported_errors=broken)
-        options: dict[str, Any] = {
-            "client_name": name,
-            "socket_connect_timeout": COMMAND_TIMEOUT,
-            "retry": retry,
-        }
-        if not url.startswith("unix:"):
-            options["socket_keepalive"] = True
-        # Threads wait for one another's connections: thousands of clients may come back at once.
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=MOST_CONNECTIONS,
-            timeout=POOL_TIMEOUT,
-            socket_timeout=COMMAND_TIMEOUT,
-            **options,
-        )
-        commands = redis.Redis(connection_pool=pool)
-        commands.auto_close_connection_pool = True  # as from_url() has it
-        reading = redis.Redis.from_url(url, socket_timeout=2 * COMMAND_TIMEOUT, **options)
-        return commands, reading
-    if not hasattr(url, "xread"):
-        raise TypeError(f"a hub's URL is a str, a redis.Redis or a Backend, not {url!r}")
-    if url.get_encoder().decode_responses:
-        raise TypeError("the redis.Redis of a hub must not have decode_responses=True")
-    return url, url
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Turn redis-py's exceptions into ours."""
-    try:
-        yield
-    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as exc:
-        if isinstance(exc, redis.exceptions.AuthenticationError):
-            raise HubError(f"Redis refuses: {exc}") from exc
-        raise HubUnavailable(f"Redis can't be reached: {exc}") from exc
-    except redis.exceptions.RedisError as exc:
-        raise HubError(f"Redis refuses: {exc}") from exc

@@ -290,10 +290,16 @@ class RedisPublisher:
             own, answers = answers[: len(job.calls)], answers[len(job.calls) :]
             wrong = [answer for answer in own if isinstance(answer, Exception)]
             if wrong:
-                job.error = HubError(f"Redis refuses: {wrong[0]}")
-                job.error.__cause__ = wrong[0]
+                job.error = self._translate(wrong[0])
             else:
                 job.results = [answer.decode() for answer in own]
+
+    def _translate(self, exc: Exception) -> HubError:
+        try:
+            with self._errors():
+                raise exc
+        except HubError as translated:
+            return translated
 
     def _run(self, jobs: list[_Job]) -> list[Any]:
         """Call the script for all that these jobs publish; return what it returned."""

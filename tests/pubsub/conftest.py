@@ -1,18 +1,23 @@
-"""Hubs of both kinds."""
+"""Hubs of all kinds."""
 
 import pytest
+from support.redis_cluster import redis_cluster
 from support.redis_server import NEEDS_REDIS, redis_server
 
 from syncws.pubsub import Hub
 
-__all__ = ["redis_server"]
+__all__ = ["redis_cluster", "redis_server"]
+
+#: What each kind of hub is in.
+ENGINES = {"redis": "redis_server", "cluster": "redis_cluster"}
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=NEEDS_REDIS)])
+@pytest.fixture(params=["memory", *(pytest.param(engine, marks=NEEDS_REDIS) for engine in ENGINES)])
 def make_hub(request, tmp_path):
     """What makes hubs: in memory all of them are the same one's."""
     hubs = []
-    url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
+    engine = ENGINES.get(request.param)
+    url = request.getfixturevalue(engine).url if engine else None
     prefix = f"{tmp_path.name}:"
 
     def make(**kwargs):

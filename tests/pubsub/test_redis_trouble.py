@@ -1,11 +1,11 @@
 """Redis goes away, refuses, forgets: nothing is lost that it still has, and what is shows."""
 
-import itertools
 import threading
 import time
 
 import pytest
 from support.pairs import SOON, run, wait_until
+from support.publishing import Publishing, receive_all
 from support.redis_server import NEEDS_REDIS, RedisServer
 from support.snippets import free_port
 
@@ -27,38 +27,6 @@ def server(tmp_path):
 def ends():
     with pair(write_limit=2**26) as ends:
         yield ends
-
-
-class Publishing:
-    """Publishes numbers, without a pause, until it is asked to stop."""
-
-    def __init__(self, hub):
-        self._hub = hub
-        self._stop = threading.Event()
-        self.count = 0
-        self._result = run(self._run)
-
-    def _run(self):
-        for number in itertools.count():
-            self._hub.publish("r", str(number), timeout=60)
-            self.count = number + 1
-            if self._stop.is_set():
-                self._hub.publish("r", "end", timeout=60)
-                return
-
-    def go_on(self, count=200):
-        """Wait for so many more."""
-        goal = self.count + count
-        wait_until(lambda: self.count >= goal, 60)
-
-    def end(self):
-        self._stop.set()
-        self._result.result()
-        return [str(i) for i in range(self.count)]
-
-
-def receive_all(client):
-    return list(iter(lambda: client.recv(60), "end"))
 
 
 def while_publishing(server, ends, trouble, **kwargs):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support.forking import FORKING, HAS_FORK
 from support.pairs import SOON, run, wait_until
 from support.redis_server import NEEDS_REDIS, RedisServer
 from support.snippets import free_port
@@ -115,45 +116,8 @@ def test_sentinel(tmp_path):
 
 # --- processes ---
 
-FORKING = """
-import os, sys
-from syncws.pubsub import Hub
-from syncws.testing import pair
 
-hub = Hub(sys.argv[1], prefix=sys.argv[2])
-room = hub.room("r")
-if sys.argv[3] == "begun":
-    with pair() as ends:
-        room.add(ends.server, data="parent")
-        room.publish("parent 0")
-        assert ends.client.recv(15) == "parent 0"
-children = []
-for name in range(3):
-    pid = os.fork()
-    if not pid:
-        with pair() as ends:
-            room.add(ends.server, data=f"child {name}")
-            for i in range(20):
-                room.publish(f"child {name} {i}")
-            own = [f"child {name} {i}" for i in range(20)]
-            while own:
-                if ends.client.recv(15) == own[0]:
-                    del own[0]
-        hub.close()
-        os._exit(0)
-    children.append(pid)
-for i in range(20):
-    room.publish(f"parent {i}")
-for pid in children:
-    assert os.waitpid(pid, 0)[1] == 0
-found = [entry.message for entry in room.history(1000)]
-assert len(found) == len(set(found)) + (sys.argv[3] == "begun"), found
-assert len(set(found)) == 80, found
-hub.close()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
+@pytest.mark.skipif(not HAS_FORK, reason="there is no fork()")
 @pytest.mark.parametrize("when", ["new", "begun"])
 def test_forked_children_publish_and_receive(redis_server, tmp_path, when):
     ignore = "ignore:This process:DeprecationWarning"  # that it has threads
