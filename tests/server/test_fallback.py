@@ -418,7 +418,7 @@ def test_a_server_that_closes_tells_its_clients(how):
             client.poll()
             assert client.end == len(client.received)
         closing.result()
-        assert ws.closed
+        assert ws.wait_closed(SOON)
         wait_until(lambda: not server._handling.fallback.thread.is_alive())
 
 
