@@ -204,10 +204,13 @@ class Session:
         if self._incoming.is_gap(position):
             reply.respond(self._gap())
             return
-        if self._post is not None:  # the client has given it up
-            self._answer_post(self._post)
-        self._post = _Post(reply, self._incoming.cut(position, request.body))
-        self._write()
+        if request.body:
+            if self._post is not None:  # the client has given it up
+                self._answer_post(self._post)
+            self._post = _Post(reply, self._incoming.cut(position, request.body))
+            self._write()
+        else:
+            self._tell_position(reply)
         if acknowledged is not None:
             self._read()  # there is room again
 
@@ -278,7 +281,10 @@ class Session:
 
     def _answer_post(self, post: _Post) -> None:
         self._post = None
-        post.reply.respond(_no_content((ACK, str(self._incoming.position))))
+        self._tell_position(post.reply)
+
+    def _tell_position(self, reply: Reply) -> None:
+        reply.respond(_no_content((ACK, str(self._incoming.position))))
 
     def _send(self) -> None:
         """Let the client have what it does not have yet."""
