@@ -85,6 +85,9 @@ def test_a_newer_request_takes_the_place_of_one_that_waits():
             assert client.answer(stuck).status == 204
             ask(stuck)
         newer = client.connect()
+        now = str(session._incoming.position)
+        assert client.post(b"", ack=0, over=newer).headers["Syncws-Ack"] == now
+        assert session._post is not None
         client.ask("POST", first, {"Syncws-Position": "0"}, over=newer)
         acknowledged = client.answer(stuck).headers["Syncws-Ack"]
         assert client.answer(newer).headers["Syncws-Ack"] == acknowledged
