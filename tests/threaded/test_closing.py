@@ -1,6 +1,8 @@
 """The end of a connection, whatever the peer and other threads do."""
 
+import collections
 import contextlib
+import itertools
 import socket
 import time
 
@@ -218,10 +220,10 @@ def test_peer_that_resets_in_the_middle_of_a_frame():
 def test_abort_cuts_the_connection_at_once_and_wakes_everybody(pair):
     client, server = pair
     receiver = run(client.recv)
-    sender = run(client.send, HUGE)
-    ping = run(server.recv)
+    sender = run(lambda: [client.send(HUGE) for _ in itertools.count()])
+    taker = run(collections.deque, server, 0)
     client.abort()
-    for blocked in (receiver, sender, ping):
+    for blocked in (receiver, sender, taker):
         with pytest.raises(ConnectionClosedError):
             blocked.result()
     assert client.wait_closed(SOON)
