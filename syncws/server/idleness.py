@@ -17,12 +17,13 @@ LOOKS = 4
 
 
 class _Entry:
-    __slots__ = ("activity", "due", "since")
+    __slots__ = ("activity", "due", "since", "waits")
 
     def __init__(self, activity: tuple[int, int | None], since: float, due: float) -> None:
         self.activity = activity
         self.since = since  # when it was seen first
         self.due = due  # when to look again
+        self.waits = False  # a message did, for our handler, at the last look
 
 
 class IdleWatch:
@@ -90,9 +91,11 @@ class IdleWatch:
     def _look_at(self, connection: ServerConnection, entry: _Entry, now: float) -> None:
         activity, before = connection._activity(), entry.activity
         moves = None not in (activity[1], before[1]) and activity[1] != before[1]
+        waited, entry.waits = entry.waits, connection._queue.count > 0
         entry.activity = activity
-        # A message that waits for our handler doesn't make the peer idle.
-        if activity[0] != before[0] or moves or connection._queue.count:
+        # A message that waits for our handler doesn't make the peer idle. If it was taken meanwhile
+        # that may have been just now, since looks may come late.
+        if activity[0] != before[0] or moves or waited or entry.waits:
             entry.since = now
         elif now - entry.since >= self._timeout and connection.open:
             if _is_writing(connection):

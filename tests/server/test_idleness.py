@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from support.pairs import SOON, wait_until
+from support.pairs import SOON, connection_pair, wait_until
 from support.scripted import (
     build_request,
     raw_client,
@@ -90,6 +90,32 @@ def test_a_message_that_waits_for_the_handler_keeps_a_connection():
     with serving(handler, idle_timeout=0.2) as server, connect(server.uri) as ws:
         ws.send("hello")
         assert ws.recv(SOON) == "hello"
+
+
+def test_a_handler_that_has_just_taken_a_message_has_time_however_late_the_look_is(monkeypatch):
+    calls, closed, now = [], [], [100.0]
+    monkeypatch.setattr(idleness, "call_later", lambda *args: calls.append(args))
+    monkeypatch.setattr(idleness, "clock", lambda: now[0])
+    monkeypatch.setattr(idleness, "_is_writing", lambda connection: False)
+
+    def look(seconds):
+        now[0] += seconds
+        calls.pop()[1]()
+
+    with connection_pair() as (connection, peer):
+        connection._begin_close = lambda *args: closed.append(now[0])
+        idleness.IdleWatch(60).add(connection)
+        peer.send("hello")
+        connection._ensure_reading()
+        wait_until(lambda: connection._queue.count)
+        look(50)
+        assert connection.recv(SOON) == "hello"
+        look(100)
+        assert not closed
+        look(50)
+        assert not closed
+        look(15)
+        assert closed == [315.0]
 
 
 def test_a_message_on_its_way_to_a_slow_client_keeps_a_connection():
