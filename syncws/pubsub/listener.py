@@ -60,6 +60,11 @@ class Listener(Iterator[Entry]):
     def _put(self, entry: Entry) -> None:
         self._entries.put(entry)
 
+    @property
+    def _is_finished(self) -> bool:
+        """As for a connection."""
+        return not self.open
+
     def _call_at_end(self, function: Callable[[], object]) -> bool:
         """As for a connection."""
         self._leave = function

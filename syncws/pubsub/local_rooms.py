@@ -166,6 +166,8 @@ class LocalRooms:
                 if not connection._call_at_end(lambda: self.end(connection)):
                     return None
                 names = self._names[connection] = set()
+            elif connection._is_finished:  # it is about to leave its rooms
+                return None
             self._rooms[new.name] = room
             names.add(new.name)
             membership.until = room.number
