@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import uuid
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from ..locks import make_rlock
@@ -16,21 +15,37 @@ __all__ = ["MemoryBackend"]
 
 
 class _Stream:
-    """The entries of a room that are kept."""
+    """The entries of a room that are kept.
 
-    __slots__ = ("entries", "newest", "used_at")
+    They are in a ring, and found by their numbers: whoever reads page after page of a long history,
+    with the lock, must not walk through all that is before.
+    """
+
+    __slots__ = ("_begin", "_history", "_ring", "newest", "used_at")
 
     def __init__(self, history: int, newest: int) -> None:
-        self.entries: deque[Entry] = deque(maxlen=history)
+        self._begin = newest + 1
+        self._history = history
+        self._ring: list[Entry] = []
         self.newest = newest
         self.used_at = 0.0
 
+    def add(self, entry: Entry) -> None:
+        """Add the entry of the next number."""
+        place = self._find(entry.number)
+        self._ring[place : place + 1] = [entry]
+        self.newest = entry.number  # last: a signal handler may raise before
+
     def after(self, number: int, limit: int) -> tuple[list[Entry], bool]:
         """Return entries after a number, and whether none is missing before the first of them."""
-        first = self.newest - len(self.entries) + 1
+        first = max(self._begin, self.newest - self._history + 1)
         start = max(number + 1, first)
-        found = list(itertools.islice(self.entries, start - first, start - first + limit))
+        end = min(start + limit, self.newest + 1)
+        found = [self._ring[self._find(each)] for each in range(start, end)]
         return found, first <= number + 1 <= self.newest + 1
+
+    def _find(self, number: int) -> int:
+        return (number - self._begin) % (self._history + 1)  # one to spare, for add()
 
 
 class MemoryBackend(Backend):
@@ -61,9 +76,9 @@ class MemoryBackend(Backend):
         with self._changed:
             for post in posts:
                 stream = self._use(post.room)
-                stream.newest += 1
-                position = self._position(stream.newest)
-                stream.entries.append(Entry(stream.newest, position, post.message, post.kind))
+                number = stream.newest + 1
+                position = self._position(number)
+                stream.add(Entry(number, position, post.message, post.kind))
                 positions.append(position)
                 self._news.add(post.room)
             self._forget_unused()
