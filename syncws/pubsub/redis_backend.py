@@ -127,7 +127,7 @@ class RedisBackend(Backend):
             pipeline.xrevrange(stream, count=1)
             _, number, last = pipeline.execute()
         last_id = last[0][0].decode() if last else "0-0"
-        return self._position(last_id, int(number)), int(number)
+        return Position(self._find_epoch(), f"{last_id}-{int(number)}"), int(number)
 
     def read(self, room: str, since: Position, limit: int) -> Batch:
         """See :meth:`Backend.read`."""
@@ -136,7 +136,8 @@ class RedisBackend(Backend):
             last_id, number = _split(since.offset)
         except ValueError:
             last_id, number = "0-0", -1
-        is_ours = since.epoch == self._find_epoch() and number >= 0
+        epoch = self._find_epoch()
+        is_ours = since.epoch == epoch and number >= 0
         reading = _Reading(last_id)
         entries: list[Entry] = []
         found: Any = True
@@ -148,18 +149,19 @@ class RedisBackend(Backend):
                 pipeline.get(counter)
                 found, count = pipeline.execute()
                 newest = int(count or 0)
-                entries = self._decode(found, reading)  # none: parts of a long message
+                entries = _decode(found, reading, epoch)  # none: parts of a long message
         complete = is_ours and (entries[0].number == number + 1 if entries else newest == number)
         return Batch(room, entries, complete, number)
 
     def last(self, room: str, limit: int) -> list[Entry]:
         """See :meth:`Backend.last`."""
         stream, _, _ = self.keys(room)
+        epoch = self._find_epoch()
         count = limit
         while True:
             with errors():
                 found = self._commands.xrevrange(stream, count=count)
-            entries = self._decode(found[::-1], _Reading())
+            entries = _decode(found[::-1], _Reading(), epoch)
             if len(entries) >= limit or len(found) < count:
                 return entries[-limit:]
             count *= 4  # long messages have several parts
@@ -184,13 +186,14 @@ class RedisBackend(Backend):
             self._read_less(len(since))
             raise
         self._read_more(len(since))
+        epoch = self._find_epoch()  # if that fails, nothing counts as read
         batches = []
         for key, entries in found.items() if isinstance(found, dict) else found:
             entries = entries[0] if isinstance(found, dict) else entries
             if key == wake:
                 self._woken = entries[-1][0]
                 continue
-            decoded = self._decode(entries, reading[key])
+            decoded = _decode(entries, reading[key], epoch)
             if decoded:
                 batches.append(Batch(reading[key].room, decoded))
         for room in [room for room in self._rooms_read if room not in since]:
@@ -340,8 +343,6 @@ class RedisBackend(Backend):
         self._lock = threading.Lock()
         self._publisher.renew(node)
 
-    # --- what entries are ---
-
     def _find_epoch(self) -> str:
         epoch = self._epoch  # another thread may forget it meanwhile
         if epoch is None:
@@ -351,25 +352,24 @@ class RedisBackend(Backend):
                 self._epoch = epoch = self._commands.get(key).decode()
         return epoch
 
-    def _position(self, last_id: str, number: int) -> Position:
-        return Position(self._find_epoch(), f"{last_id}-{number}")
 
-    def _decode(self, found: Any, reading: _Reading) -> list[Entry]:
-        """Return entries as they were published: parts are put together."""
-        entries = []
-        for raw_id, fields in found:
-            last_id = reading.last_id = raw_id.decode()
-            try:
-                number = int(fields.pop(b"n"))
-                ((name, value),) = fields.items()
-                message = reading.add(number, name, value)
-            except (KeyError, ValueError):
-                continue  # it isn't ours
-            if message is not None:
-                reading.since = last_id
-                kind = KINDS.get(name, Kind.MESSAGE)
-                entries.append(Entry(number, self._position(last_id, number), message, kind))
-        return entries
+def _decode(found: Any, reading: _Reading, epoch: str) -> list[Entry]:
+    """Return entries as they were published: parts are put together."""
+    entries = []
+    for raw_id, fields in found:
+        last_id = reading.last_id = raw_id.decode()
+        try:
+            number = int(fields.pop(b"n"))
+            ((name, value),) = fields.items()
+            message = reading.add(number, name, value)
+        except (KeyError, ValueError):
+            continue  # it isn't ours
+        if message is not None:
+            reading.since = last_id
+            kind = KINDS.get(name, Kind.MESSAGE)
+            position = Position(epoch, f"{last_id}-{number}")
+            entries.append(Entry(number, position, message, kind))
+    return entries
 
 
 class _Reading:

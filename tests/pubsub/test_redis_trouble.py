@@ -236,6 +236,26 @@ def test_several_messages_are_published_as_one(server):
     assert "cmdstat_exec:calls=1," in stats
 
 
+def test_nothing_is_lost_if_the_server_goes_while_what_it_has_sent_is_looked_at(server, ends):
+    with Hub(server.url) as hub:
+        hub.room("r").add(ends.server)
+        backend, failed = hub.backend, threading.Event()
+        find_epoch = backend._find_epoch
+
+        def fail_once():
+            if threading.current_thread() is hub._reading.thread and not failed.is_set():
+                failed.set()
+                raise HubUnavailable("gone")
+            return find_epoch()
+
+        backend._find_epoch = fail_once
+        for message in ("a", "b"):
+            hub.publish("r", message)
+            assert ends.client.recv(SOON) == message
+        assert failed.is_set()
+        assert hub.stats().gaps == 0
+
+
 def test_many_threads_publish_while_it_is_away(server):
     with Hub(server.url, publish_timeout=30) as hub:
         server.stop()
