@@ -251,6 +251,18 @@ MOVES = (
     redis.exceptions.ReadOnlyError,
 )
 
+#: What they begin with, for a redis-py before 5.0 outside of its own client for clusters.
+CODES = ("MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN ", "MASTERDOWN ")
+
+
+def _is_move(exc: Exception) -> bool:
+    return isinstance(exc, MOVES) or str(exc).startswith(CODES)
+
+
+def _is_moved(exc: Exception) -> bool:
+    """Tell whether an answer says which node has the slot; its last word does."""
+    return isinstance(exc, redis.exceptions.MovedError) or str(exc).startswith(CODES[0])
+
 
 class _FollowsSlot:
     """A connection that leads to whichever node has a slot.
@@ -278,14 +290,16 @@ class _FollowsSlot:
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
-        except MOVES as exc:
-            if isinstance(exc, redis.exceptions.MovedError):
-                self._cluster.map.learn(exc.slot_id, (exc.host or self.host, exc.port))
+        except redis.exceptions.ResponseError as exc:
+            if not _is_move(exc):
+                raise
+            if _is_moved(exc):
+                host, _, port = str(exc).split()[-1].rpartition(":")
+                self._cluster.map.learn(self._slot, (host or self.host, int(port)))
             else:
                 self._cluster.map.doubt()
             self.disconnect()
-            what = str(exc) or "TRYAGAIN"
-            raise SlotMoves(f"slot {self._slot} moves to another node: {what}") from exc
+            raise SlotMoves(f"slot {self._slot} moves to another node: {exc}") from exc
         except (ConnectionLost, redis.exceptions.TimeoutError):
             self._cluster.map.doubt()
             raise
@@ -313,10 +327,10 @@ def errors() -> Iterator[None]:
         if isinstance(exc, redis.exceptions.AuthenticationError):
             raise HubError(f"Redis refuses: {exc}") from exc
         raise HubUnavailable(f"Redis can't be reached: {exc}") from exc
-    except redis.exceptions.MovedError as exc:
-        raise HubError("Redis refuses: it is a cluster, whose URL is redis+cluster://...") from exc
     except redis.exceptions.RedisError as exc:
-        raise HubError(f"Redis refuses: {exc}") from exc
+        is_cluster = _is_moved(exc)
+        why = "it is a cluster, whose URL is redis+cluster://..." if is_cluster else exc
+        raise HubError(f"Redis refuses: {why}") from exc
 
 
 def is_moving(exc: HubUnavailable) -> bool:
