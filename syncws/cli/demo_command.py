@@ -11,7 +11,15 @@ from ..exceptions import HubError
 from ..server.threading_server import ThreadingServer
 from .arguments import add_address, add_command
 from .exit_codes import OK
-from .hubs import NOT_SHARED, add_hub, complain_of_hub, find_hub, open_hub
+from .hubs import (
+    NOT_SHARED,
+    add_hub,
+    complain_of_hub,
+    complain_of_prefix,
+    find_hub,
+    find_prefix,
+    open_hub,
+)
 from .processes import add_processes, run_server, supervise
 from .showing import complain, describe, note
 from .terminating import as_interrupt
@@ -51,10 +59,12 @@ def run_demo(args: Any) -> int:
     """Serve the demo until Ctrl-C, or SIGTERM."""
     url = find_hub(args.hub)
     if url is not None:
-        hub = open_hub(url)  # to find out whether it can be one
+        hub = open_hub(args)  # to find out whether it can be one
         if isinstance(hub, int):
             return hub
         hub.close()
+    elif args.prefix is not None:
+        return complain_of_prefix()
     try:
         with as_interrupt():
             if args.processes is None or args.worker is not None:
@@ -80,8 +90,10 @@ def _serve(args: Any, url: str | None) -> int:
         OSError: the address can't be listened on.
         ValueError: the host can't be one.
     """
-    worker = args.worker or contextlib.nullcontext()
-    with worker, contextlib.closing(Chat(hub_url=url)) as chat, _make_server(args, chat) as server:
+    with args.worker or contextlib.nullcontext(), contextlib.ExitStack() as stack:
+        chat = Chat(hub_url=url, prefix=find_prefix(args))
+        stack.callback(chat.close)
+        server = stack.enter_context(_make_server(args, chat))
         run_server(args, server, _announcement(args, server))
     return OK
 

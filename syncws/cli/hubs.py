@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from typing import Any
 
 from ..exceptions import HubError, HubUnavailable
 from ..foreign import hide_credentials
-from ..pubsub.hub import Hub
+from ..pubsub.hub import PREFIX, Hub
 from .exit_codes import REFUSED, UNREACHABLE, USAGE
 from .showing import complain, note
 
-__all__ = ["NOT_SHARED", "add_hub", "complain_of_hub", "find_hub", "open_hub", "open_own_hub"]
+__all__ = [
+    "NOT_SHARED",
+    "add_hub",
+    "complain_of_hub",
+    "complain_of_prefix",
+    "find_hub",
+    "find_prefix",
+    "open_hub",
+    "open_own_hub",
+]
 
 #: Where the hub is, if no argument says so.
 VARIABLE = "SYNCWS_HUB"
@@ -24,12 +34,32 @@ ASK_LIFETIME = 1.0
 
 
 def add_hub(parser: Any, what: str) -> None:
-    """Add where the hub is."""
+    """Add where the hub is, and the prefix of its keys."""
     parser.add_argument(
         "--hub",
         metavar="URL",
         help=f"{what}, such as redis://localhost:6379/0 (default: ${VARIABLE})",
     )
+    parser.add_argument(
+        "--prefix",
+        type=prefix,
+        help=f"what the hub's keys begin with, for all who use its rooms (default: {PREFIX})",
+    )
+
+
+def prefix(text: str) -> str:
+    """Return what the hub's keys begin with.
+
+    Raises:
+        ArgumentTypeError: they can't begin so.
+    """
+    if "{}" in text:
+        raise argparse.ArgumentTypeError(f"{{}} can't be in a prefix: {text!r}")
+    try:
+        text.encode()
+    except UnicodeError:
+        raise argparse.ArgumentTypeError("the prefix isn't text that can be sent") from None
+    return text
 
 
 def find_hub(url: str | None) -> str | None:
@@ -37,18 +67,26 @@ def find_hub(url: str | None) -> str | None:
     return url or os.environ.get(VARIABLE) or None
 
 
-def open_hub(url: str | None, **options: Any) -> Hub | int:
-    """Return the hub, or the exit status after saying what is wrong.
+def find_prefix(args: Any) -> str:
+    """Return what the hub's keys begin with."""
+    return PREFIX if args.prefix is None else args.prefix
 
-    Args:
-        url: where it is; ``None``: as the environment says.
-        options: as for :class:`~syncws.pubsub.Hub`.
+
+def complain_of_prefix() -> int:
+    """Say that there is no hub that has it; return the exit status."""
+    return complain(f"--prefix is a hub's: give --hub URL, too, or set {VARIABLE}", USAGE)
+
+
+def open_hub(args: Any) -> Hub | int:
+    """Return the hub that arguments or the environment name.
+
+    If there can't be one, return the exit status after saying so.
     """
-    url = find_hub(url)
+    url = find_hub(args.hub)
     if url is None:
         return complain(f"which hub? Give --hub URL, or set {VARIABLE}", USAGE)
     try:
-        return Hub(url, **options)
+        return Hub(url, prefix=find_prefix(args))
     except ValueError:
         shown = hide_credentials(url)
         return complain(f"{shown!r} isn't a hub's URL, such as redis://localhost:6379/0", USAGE)
@@ -56,20 +94,19 @@ def open_hub(url: str | None, **options: Any) -> Hub | int:
         return complain(str(exc), UNREACHABLE)
 
 
-def open_own_hub(url: str | None, *, ask: bool, **options: Any) -> Hub | int | None:
+def open_own_hub(args: Any, *, ask: bool) -> Hub | int | None:
     """Return the hub of a server, ``None`` if it has none.
 
     If it refuses, or the URL isn't one, return the exit status after saying so. If it can't be
     reached that is said as well, but it may be there later.
 
     Args:
-        url: where it is; ``None``: as the environment says.
+        args: the arguments.
         ask: whether to find out if it can be used.
-        options: as for :class:`~syncws.pubsub.Hub`.
     """
-    if find_hub(url) is None:
-        return None
-    hub = open_hub(url, **options)
+    if find_hub(args.hub) is None:
+        return None if args.prefix is None else complain_of_prefix()
+    hub = open_hub(args)
     if isinstance(hub, int) or not ask:
         return hub
     try:

@@ -61,7 +61,7 @@ def add_publish(commands: Any) -> None:
 
 def run_publish(args: Any) -> int:
     """Publish each message, in order; return the exit status."""
-    hub = open_hub(args.hub)
+    hub = open_hub(args)
     if isinstance(hub, int):
         return hub
     with hub:

@@ -119,11 +119,13 @@ def run_serve(args: Any) -> int:
     """Serve until Ctrl-C, or SIGTERM."""
     if args.key is not None and args.cert is None:
         return complain("--key is the key of a certificate: give --cert, too", USAGE)
-    if args.hub is not None and not is_target(args.what):
-        return complain(f"--hub is for a handler of yours: {args.what} has no use for it", USAGE)
+    for name in ("hub", "prefix"):
+        if getattr(args, name) is not None and not is_target(args.what):
+            problem = f"--{name} is for a handler of yours: {args.what} has no use for it"
+            return complain(problem, USAGE)
     hub: Hub | None = None
     if is_target(args.what):
-        found = open_own_hub(args.hub, ask=args.worker is None)
+        found = open_own_hub(args, ask=args.worker is None)
         if isinstance(found, int):
             return found
         hub = found

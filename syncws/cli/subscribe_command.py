@@ -72,7 +72,7 @@ def position(text: str) -> Position:
 
 def run_subscribe(args: Any) -> int:
     """Print messages as they come; return the exit status."""
-    hub = open_hub(args.hub)
+    hub = open_hub(args)
     if isinstance(hub, int):
         return hub
     with hub:

@@ -49,6 +49,7 @@ from collections.abc import Container
 from typing import Any, Callable
 
 from ..exceptions import ConnectionClosed, SlowPeer
+from ..pubsub.hub import PREFIX
 from .rooms import Limits, Manners, Member, Refused, Rooms
 from .shared_rooms import SharedRooms
 from .tape import TapedConnection
@@ -98,19 +99,22 @@ class Chat:
     Args:
         limits: what it takes.
         hub_url: where the hub is that other processes have as well; ``None``: there are none.
+        prefix: of the hub's keys.
 
     Raises:
         HubError: the hub can't be used.
     """
 
-    def __init__(self, limits: Limits | None = None, hub_url: str | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, hub_url: str | None = None, prefix: str = PREFIX
+    ) -> None:
         self.limits = limits or Limits()
         manners = Manners(write_json, self._choose_name, hear_themselves=True)
         self.rooms: Rooms | SharedRooms
         if hub_url is None:
             self.rooms = Rooms(self.limits, manners)
         else:
-            self.rooms = SharedRooms(self.limits, manners, hub_url)
+            self.rooms = SharedRooms(self.limits, manners, hub_url, prefix)
         self._actions: dict[str, Callable[[Member, dict[str, Any]], None]] = {
             "join": self._join,
             "leave": self._leave,

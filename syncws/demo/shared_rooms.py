@@ -22,7 +22,7 @@ from ..aliases import DataLike
 from ..exceptions import HubError
 from ..pubsub.backend import Entry
 from ..pubsub.backend import Member as Present
-from ..pubsub.hub import Hub
+from ..pubsub.hub import PREFIX, Hub
 from ..pubsub.room import Room as HubRoom
 from .rooms import AnyRooms, Limits, Manners, Member, Refused
 
@@ -57,12 +57,15 @@ class SharedRooms(AnyRooms):
         limits: how many there may be.
         manners: how they are told what happens, and named.
         url: where the hub is.
+        prefix: of its keys.
 
     Raises:
         HubError: the hub can't be used.
     """
 
-    def __init__(self, limits: Limits, manners: Manners, url: str | Any) -> None:
+    def __init__(
+        self, limits: Limits, manners: Manners, url: str | Any, prefix: str = PREFIX
+    ) -> None:
         super().__init__(limits, manners)
         # Held while somebody of this process joins, hub and all: names are theirs by then. The
         # hub is not asked with the other lock, but for the list of people as a whole: what comes is
@@ -72,6 +75,7 @@ class SharedRooms(AnyRooms):
         self._has_missed = True  # whether the list may be wrong
         self._hub = Hub(
             url,
+            prefix=prefix,
             envelope=self._write,
             on_join=lambda room, present: self._hear(room, present, _read_person(present)),
             on_leave=lambda room, present: self._hear(room, present, None),

@@ -65,16 +65,11 @@ class ClusterBackend(Backend):
         history: entries of each room that are kept, more or less.
         ttl: seconds after which a room that nobody uses is forgotten.
         prefix: of all keys.
-
-    Raises:
-        ValueError: the prefix keeps the keys of a room from being in one slot.
     """
 
     def __init__(
         self, cluster: Cluster, node: str, *, history: int, ttl: float, prefix: str
     ) -> None:
-        if find_slot(f"{prefix}{{0}}") != find_slot(f"{prefix}{{0}}:"):
-            raise ValueError(f"{{}} can't be in a prefix where there is a cluster: {prefix!r}")
         self._cluster = cluster
         self._node = node
         self._history = history

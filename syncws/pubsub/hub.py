@@ -28,10 +28,13 @@ from .presence import Presence
 from .reading import Reading
 from .room import Room
 
-__all__ = ["Hub", "HubStats"]
+__all__ = ["PREFIX", "Hub", "HubStats"]
 
 #: Entries that are read at once for a connection that catches up.
 PAGE = 256
+
+#: What all keys of the engine begin with, unless a hub has another prefix.
+PREFIX = "syncws:"
 
 
 class HubStats(NamedTuple):
@@ -75,7 +78,7 @@ class Hub:
             ``None``: in this process.
         history: messages of each room that are kept, more or less.
         ttl: seconds after which a room that nobody uses is forgotten.
-        prefix: of the engine's keys.
+        prefix: of the engine's keys. Hubs with different ones don't hear each other.
         publish_timeout: seconds that publishing goes on trying while the engine can't be reached.
         lifetime: seconds after which members of a process that was killed are present no more.
         envelope: called with a room's name and an :class:`Entry`, returns what connections are
@@ -96,7 +99,7 @@ class Hub:
 
     Raises:
         ImportError: a URL needs a package that isn't installed.
-        ValueError: the URL can't be one, or a number isn't positive.
+        ValueError: the URL can't be one, a number isn't positive, or ``{}`` is in the prefix.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Hub:
         *,
         history: int = 1000,
         ttl: float = 86400.0,
-        prefix: str = "syncws:",
+        prefix: str = PREFIX,
         publish_timeout: float = 10.0,
         lifetime: float = 15.0,
         envelope: Callable[[str, Entry], DataLike] | None = None,
@@ -126,6 +129,8 @@ class Hub:
                 raise ValueError(f"{name} must be positive, got {value!r}")
         if slow_peers not in ("close", "skip"):
             raise ValueError(f"slow_peers is 'close' or 'skip', not {slow_peers!r}")
+        if "{}" in prefix:  # a cluster would not keep the keys of a room together
+            raise ValueError(f"{{}} can't be in a prefix: {prefix!r}")
         self.node = _make_name()
         self.backend = _make_backend(url, self.node, history=history, ttl=ttl, prefix=prefix)
         self.logger = GuardedLogger(logger or logging.getLogger("syncws.hub"))

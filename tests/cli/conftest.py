@@ -6,10 +6,11 @@ import socket
 import sys
 
 import pytest
+from support.redis_cluster import redis_cluster
 from support.redis_server import redis_server
 from support.shell import join_stdin_threads
 
-__all__ = ["redis_server"]
+__all__ = ["redis_cluster", "redis_server"]
 
 
 @pytest.fixture

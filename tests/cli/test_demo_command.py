@@ -158,7 +158,7 @@ def demo_by_processes(*args):
 @needs_redis
 @needs_proc
 def test_windows_on_different_processes_chat(redis_server):
-    with demo_by_processes("--hub", redis_server.url) as demo:
+    with demo_by_processes("--hub", redis_server.url, "--prefix", "demo of two:") as demo:
         ada = demo.open_window()
         grace = demo.open_window(but=ada.pid)
         ada.join("Ada", "processes")
@@ -168,6 +168,8 @@ def test_windows_on_different_processes_chat(redis_server):
         assert grace.expect("said")["text"] == "hello"
         grace.say("hi")
         assert [ada.expect("said")["text"] for _ in range(2)] == ["hello", "hi"]
+        keys = redis_server.command("KEYS", "demo of two:*").splitlines()
+        assert "demo of two:{demo/room/processes}" in keys
         assert terminate(demo.process) == (0, "")
         for window in (ada, grace):
             assert window.ws.wait_closed(DEADLINE)
@@ -227,6 +229,12 @@ def test_demo_needs_the_hub_that_it_is_given(processes):
 def test_demo_says_that_a_hub_is_none(capsys):
     assert cli.main(["demo", "--port", "0", "--hub", "http://localhost/"]) == 2
     assert "isn't a hub's URL" in capsys.readouterr().err
+
+
+def test_demo_has_no_use_for_a_prefix_without_a_hub(capsys, monkeypatch):
+    monkeypatch.delenv("SYNCWS_HUB", raising=False)
+    assert cli.main(["demo", "--port", "0", "--prefix", "a:"]) == 2
+    assert "--prefix is a hub's" in capsys.readouterr().err
 
 
 def test_demo_of_several_processes_takes_another_port_when_the_usual_one_is_taken(monkeypatch):

@@ -67,6 +67,19 @@ def test_groups_are_rooms_of_the_hub(directory, redis_server):
 
 
 @needs_redis
+def test_the_hubs_keys_have_a_prefix(directory, redis_server):
+    arguments = ("--hub", redis_server.url, "--prefix", "served:")
+    with supervised(directory, *arguments, count=1) as site:
+        ws = site.connect()
+        with syncws.pubsub.Hub(redis_server.url) as hub:
+            hub.room("group").publish("unheard")
+        with syncws.pubsub.Hub(redis_server.url, prefix="served:") as hub:
+            hub.room("group").publish("heard")
+        assert ws.recv(DEADLINE) == "heard"
+        assert site.end() == (0, "")
+
+
+@needs_redis
 def test_a_single_process_has_a_hub_by_the_environment(directory, redis_server):
     env = {"SYNCWS_HUB": redis_server.url}
     arguments = ("serve", "app:handler", "--port", "0")

@@ -164,6 +164,43 @@ def test_a_position_that_is_none(subscribe, capsys):
     assert "'x' isn't a position" in capsys.readouterr().err
 
 
+def test_a_prefix_tells_hubs_apart(redis_server, room, publish, subscribe, capsys):
+    with Hub(redis_server.url, prefix="other:") as hub:
+        begin = hub.room(room.name).publish("before")
+        assert publish("hello", options=["--prefix", "other:"]) == 0
+        assert messages(hub.room(room.name)) == ["before", "hello"]
+        assert messages(room) == []
+        assert subscribe("--prefix", "other:", "--since", str(begin), "--count", "1") == 0
+    assert capsys.readouterr().out == "hello\n"
+
+
+def test_the_prefix_may_be_empty(redis_server, room, publish):
+    assert publish("hello", options=["--prefix", ""]) == 0
+    with Hub(redis_server.url, prefix="") as hub:
+        assert messages(hub.room(room.name)) == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "problem"),
+    [("a{}:", "{} can't be in a prefix: 'a{}:'"), ("\udc80", "isn't text that can be sent")],
+)
+def test_a_prefix_that_is_none(publish, capsys, prefix, problem):
+    with pytest.raises(SystemExit) as caught:
+        publish("hello", options=["--prefix", prefix])
+    assert caught.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_cluster(redis_cluster, room, capsys):
+    options = ("--hub", redis_cluster.url, "--prefix", "shell:")
+    with Hub(redis_cluster.url, prefix="shell:") as hub:
+        begin = hub.room(room.name).publish("before")
+    assert cli.main(["publish", *options, room.name, "hello"]) == 0
+    since = ("--since", str(begin), "--count", "1")
+    assert cli.main(["subscribe", *options, room.name, *since]) == 0
+    assert capsys.readouterr().out == "hello\n"
+
+
 # --- hubs that can't be used -----------------------------------------------------
 
 COMMANDS = [["publish", "room", "hello", "--timeout", "0"], ["subscribe", "room"]]
@@ -184,7 +221,15 @@ class TestHubs:
         assert re.fullmatch(r"syncws: Redis refuses: .*\n", err)
         assert "secret" not in err
 
-    @pytest.mark.parametrize("url", ["http://user:secret@host/", "redis://:secret@h:x/", "secret"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://user:secret@host/",
+            "redis://:secret@h:x/",
+            "redis+cluster://user:secret@one:1,two:x/",
+            "secret",
+        ],
+    )
     def test_url_that_is_none(self, command, url, capsys):
         assert cli.main([*command, "--hub", url]) == 2
         err = capsys.readouterr().err

@@ -135,6 +135,8 @@ def test_a_port_that_is_taken_is_said(capsys):
         (["--cert", "/nonexistent"], 1, "No such file"),
         (["--hub", "redis://localhost"], 2, "--hub is for a handler of yours: echo has no use for"),
         (["app:handler", "--hub", "http://localhost"], 2, "isn't a hub's URL"),
+        (["chat", "--prefix", "a:"], 2, "--prefix is for a handler of yours: chat has no use for"),
+        (["app:handler", "--prefix", "a:"], 2, "--prefix is a hub's: give --hub URL, too, or set"),
     ],
 )
 def test_what_can_not_be_served_is_said(capsys, args, status, text):

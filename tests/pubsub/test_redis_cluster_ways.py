@@ -45,11 +45,6 @@ def test_a_prefix_with_braces_puts_all_into_one_slot(redis_cluster, tmp_path):
     assert_works(redis_cluster.url, prefix=f"{tmp_path.name}{{x}}:")
 
 
-def test_a_prefix_that_would_put_a_room_into_several_slots(redis_cluster):
-    with pytest.raises(ValueError, match="can't be in a prefix"):
-        Hub(redis_cluster.url, prefix="a{}:")
-
-
 def test_a_client_of_the_programs(redis_cluster, tmp_path):
     port = redis_cluster.nodes[0].port
     for number, options in enumerate(({}, {"socket_timeout": 0.5}, {"client_name": "chat"})):

@@ -316,6 +316,7 @@ def test_stats(make_hub, join):
         ({"lifetime": 0}, "lifetime must be positive"),
         ({"publish_timeout": 0}, "publish_timeout must be positive"),
         ({"slow_peers": "wait"}, "slow_peers is"),
+        ({"prefix": "a{}:"}, "can't be in a prefix"),
     ],
 )
 def test_wrong_arguments(arguments, message):
