@@ -51,11 +51,14 @@ DIAL_TIMEOUT = 5.0
 #: Seconds in which a stream's first event must be there; otherwise something keeps it back.
 OPEN_TIMEOUT = 3.0
 
-#: Seconds between signs of life in a stream.
+#: Seconds between signs of life in a stream, and seconds that one may be late.
 STREAM_WAIT = 10
-
-#: Seconds that a sign of life may be late.
 SILENCE = 5.0
+
+#: The same until one has come: what keeps bytes back until there are many lets a stream begin, and
+#: keeps its last ones.
+PROBATION_WAIT = 1
+PROBATION_SILENCE = 2.0
 
 #: Seconds: a stream that is cut earlier is a bad one; after that many of them in a row the client
 #: goes over to long polling.
@@ -131,7 +134,8 @@ class Carrier:
         self._acknowledged = 0
         self._patience = Patience(terms.session_timeout, self._ending)
         self._wait = max(1, int(terms.max_wait))
-        self._stream_wait = min(self._wait, STREAM_WAIT)
+        self._stream_wait = min(self._wait, PROBATION_WAIT)
+        self._is_proven = False  # streams come as they are sent
         self._bad_streams = 0
         outer.kind = "streaming" if terms.streaming else "polling"
 
@@ -442,13 +446,14 @@ class Carrier:
                 if head.status_code == 204 or wire.POSITION in head.headers:
                     self._use_polling("the server has no streams")
                 return self._take_poll(answer, asked, started, Deadline(GRACE))
-            events = EventParser()
+            parser = EventParser()
             while True:
                 data = self._receiver.read(answer, deadline)
                 if not data:
                     raise InvalidMessage("the stream was cut")
                 heard = clock()
-                for event in _parse(events, data):
+                events = _parse(parser, data)
+                for event in events:
                     if opened is None:
                         self._check_open(event)
                         opened = heard
@@ -458,7 +463,13 @@ class Carrier:
                         self._receiver.drop()
                         return True
                 if opened is not None:
-                    deadline = Deadline(self._stream_wait + SILENCE)
+                    if parser.comments and not events and not self._is_proven:
+                        self._is_proven = True
+                        self._stream_wait = min(self._wait, STREAM_WAIT)
+                        self._receiver.drop()
+                        return False  # another one, with fewer signs of life
+                    silence = SILENCE if self._is_proven else PROBATION_SILENCE
+                    deadline = Deadline(self._stream_wait + silence)
                 if self._received - self._acknowledged >= ACKNOWLEDGE_AFTER:
                     self._acknowledge(GRACE)
         except _FAILURES as exc:
@@ -475,7 +486,8 @@ class Carrier:
             self._bad_streams += 1
         else:
             self._bad_streams = 0
-        if (opened is None and is_silent) or self._bad_streams >= MAX_BAD_STREAMS:
+        is_kept_back = is_silent and (opened is None or not self._is_proven)
+        if is_kept_back or self._bad_streams >= MAX_BAD_STREAMS:
             self._use_polling(f"streams don't get through ({exc})")
 
     def _use_polling(self, reason: str) -> None:

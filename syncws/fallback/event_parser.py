@@ -33,9 +33,13 @@ class EventParser:
 
     Args:
         max_size: bytes that one event may have.
+
+    Attributes:
+        comments: how many comments there were.
     """
 
     def __init__(self, max_size: int = MAX_EVENT) -> None:
+        self.comments = 0
         self._max_size = max_size
         self._begun = False
         self._rest = b""  # a line that isn't all there
@@ -91,6 +95,7 @@ class EventParser:
             raise ValueError(f"an event has more than {self._max_size} bytes")
         if line.startswith(b":"):
             self._size -= len(line)  # it is part of no event
+            self.comments += 1
             return None
         name, _, value = line.decode().partition(":")
         value = value.removeprefix(" ")

@@ -111,27 +111,38 @@ def test_a_stream_that_is_kept_back_makes_place_for_polling(monkeypatch):
         assert server.count("GET", is_stream=True) == 1
 
 
-def test_a_stream_that_falls_silent_is_opened_again(monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier, "STREAM_WAIT", 1)
-    monkeypatch.setattr(syncws.client.carrier, "SILENCE", -0.9)
+def test_a_stream_whose_end_is_kept_back_makes_place_for_polling(monkeypatch):
+    monkeypatch.setattr(syncws.client.carrier, "PROBATION_SILENCE", -0.5)
     with SessionServer() as server, connect(server.uri) as ws:
         ws.send("hello")
         assert ws.recv(timeout=SOON) == "hello"
         server.wait(lambda _: server.count("GET", is_stream=False) > 0)
         assert ws.transport == "polling"
         exchange(ws, 10)
+        assert server.count("GET", is_stream=True) == 1
 
 
-def test_a_stream_has_signs_of_life(monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier, "STREAM_WAIT", 1)
-    monkeypatch.setattr(syncws.client.carrier, "SILENCE", 2.0)
+def test_a_stream_with_signs_of_life_goes_on_with_fewer(monkeypatch):
+    monkeypatch.setattr(syncws.client.carrier, "STREAM_WAIT", 2)
     with SessionServer() as server, connect(server.uri) as ws:
-        session = server.session()
-        assert session.wait(lambda: session.gets)
+        server.wait(lambda _: server.count("GET") == 2)
         with pytest.raises(TimeoutError):
-            ws.recv(timeout=2.5)
+            ws.recv(timeout=2.5)  # time for another sign
         exchange(ws, 10)
-        assert session.gets == 1
+        waits = [r.headers["Syncws-Wait"] for r in server.requests if r.is_stream]
+        assert waits == ["1", "2"]
+        assert ws.transport == "streaming"
+
+
+def test_a_stream_that_falls_silent_is_opened_again(monkeypatch):
+    monkeypatch.setattr(syncws.client.carrier, "STREAM_WAIT", 2)
+    monkeypatch.setattr(syncws.client.carrier, "SILENCE", -1.5)
+    monkeypatch.setattr(syncws.client.carrier, "MAX_BAD_STREAMS", 2)
+    with SessionServer() as server, connect(server.uri) as ws:
+        server.wait(lambda _: server.count("GET", is_stream=False) > 0)
+        assert server.count("GET", is_stream=True) == 3
+        assert ws.transport == "polling"
+        exchange(ws, 10)
 
 
 def test_a_session_without_streams_that_asks_for_one():

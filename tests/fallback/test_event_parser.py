@@ -58,6 +58,7 @@ def test_any_number_of_comments_may_come():
     parser = EventParser(10)
     for _ in range(10):
         assert parser.receive(b": comment\n") == []
+    assert parser.comments == 10
     assert parser.receive(b"data: 56\n\n") == [Event("", "56", None)]
 
 
