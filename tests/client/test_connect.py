@@ -98,7 +98,7 @@ def test_a_parsed_uri_can_be_given(server):
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://localhost/", "localhost:8765", "ws://", "ws://localhost/#top", "ws://a b/", ""],
+    ["ftp://localhost/", "localhost:8765", "ws://", "ws://localhost/#top", "ws://a b/", ""],
 )
 def test_what_is_not_a_websocket_uri_is_refused(uri):
     with pytest.raises(InvalidURI):

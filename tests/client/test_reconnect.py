@@ -110,7 +110,7 @@ def test_nothing_happens_before_the_first_turn(closed_port):
 # --- what is wrong from the beginning ---
 
 
-@pytest.mark.parametrize("uri", ["http://localhost/", "localhost", "ws://", "ws://localhost/#x"])
+@pytest.mark.parametrize("uri", ["ftp://localhost/", "localhost", "ws://", "ws://localhost/#x"])
 def test_an_invalid_uri_is_an_error_of_the_call(uri):
     with pytest.raises(InvalidURI):
         reconnect(uri)

@@ -38,6 +38,11 @@ def test_clients_wait():
     assert f"It prints `{output.strip()}`" in TEXT
 
 
+def test_clients_fallback():
+    with serving(fallback=True) as server:
+        assert run(block(PAGE, "fallback"), server.port) == printed("fallback")
+
+
 def feed(ws):
     ws.send("one")
 

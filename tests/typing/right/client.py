@@ -21,6 +21,8 @@ def entering(options: dict[str, Any]) -> None:
         assert_type(ws, ClientConnection)
     with unix_connect("/tmp/socket", "ws://localhost/chat", compression=None) as ws:
         assert_type(ws, ClientConnection)
+    with connect("ws://localhost/", fallback=True) as ws:
+        assert_type(ws.transport, str)
     assert_type(connect("ws://localhost/", **options), ClientConnection)
     assert_type(connect("ws://localhost/", create_connection=Mine), ClientConnection)
 

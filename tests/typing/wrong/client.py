@@ -25,5 +25,6 @@ with connect("ws://localhost/") as ws:
 
 connect("ws://localhost/", create_connection=Mine)  # expect: arg-type / reportArgumentType
 connect("ws://localhost/", timeout=5)  # expect: call-arg / reportCallIssue
+connect("ws://localhost/", fallback="http")  # expect: arg-type / reportArgumentType
 reconnect("ws://localhost/", backoff=5)  # expect: arg-type / reportArgumentType
 print(exceptions.ConnectionClosed.nothing)  # expect: attr-defined / reportAttributeAccessIssue
