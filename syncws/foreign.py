@@ -19,6 +19,8 @@ SECRET_HEADERS = frozenset(
         "cookie",
         "proxy-authorization",
         "set-cookie",
+        "syncws-nonce",
+        "syncws-session",
         "x-access-token",
         "x-api-key",
         "x-auth-token",

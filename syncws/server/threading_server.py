@@ -296,6 +296,8 @@ class ThreadingServer(Base):
             upgrade=self._upgrade,
             logger=self.logger,
         )
+        if head:
+            connection._transport.show_received(head)
         if self._stack_size is not None:
             connection._stack_size = self._stack_size
         return connection

@@ -145,6 +145,9 @@ class Transport:
 
     # --- reading ---
 
+    def show_received(self, data: bytes) -> None:
+        """Show those who watch the connection what was read of it before it was one."""
+
     def recv(self, deadline: Deadline | None = None) -> bytes:
         """Return what has arrived; block until something has. Empty at the end.
 

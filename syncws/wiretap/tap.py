@@ -88,6 +88,11 @@ class TapTransport(Transport):
         return self._below.bytes_sent
 
     @property
+    def kind(self) -> str:  # type: ignore[override]
+        """See :attr:`Transport.kind`."""
+        return self._below.kind
+
+    @property
     def pending(self) -> bool:
         """See :attr:`Transport.pending`."""
         return self._below.pending
@@ -100,6 +105,10 @@ class TapTransport(Transport):
     def handshake(self, deadline: Deadline) -> None:
         """See :meth:`Transport.handshake`."""
         self._below.handshake(deadline)
+
+    def show_received(self, data: bytes) -> None:
+        """See :meth:`Transport.show_received`."""
+        self._show(False, data)
 
     def recv(self, deadline: Deadline | None = None) -> bytes:
         """See :meth:`Transport.recv`."""

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from support.certificates import contexts
+from support.fallback_client import TEXT, FallbackClient
 from support.pairs import SOON, run, transport_pair, wait_until
 from support.serving import echo, serving
 from support.wire import parse_frames
@@ -89,6 +90,7 @@ def test_all_else_is_that_of_the_transport_below(pair):
     tap.send_all(b"x")
     assert (tap.bytes_sent, tap.bytes_received) == (below.bytes_sent, below.bytes_received)
     assert (tap.pending, tap.backlog_size) == (False, 0)
+    assert tap.kind == below.kind == "websocket"
     assert tap.flush()
     assert tap.wait_writable(Deadline(SOON))
     while tap.backlog_size == 0:
@@ -258,3 +260,29 @@ def test_pings_are_seen_before_their_pongs():
         if not isinstance(record.what, HttpHead)
     ]
     assert names == ["PING", "PONG"] * 20 + ["CLOSE", "CLOSE"]
+
+
+def test_a_connection_by_http_is_seen_as_if_it_were_none():
+    seen = []
+
+    def watch(ws):
+        seen.append(Seen(ws))
+        return seen[-1]
+
+    create = tapped(ServerConnection, watch)
+    with (
+        serving(create_connection=create, fallback=True) as server,
+        FallbackClient(server, "/path") as client,
+    ):
+        client.open()
+        client.send("hello")
+        assert client.receive() == [(TEXT, b"hello")]
+        (ws,) = server.connections
+        assert ws.transport == "polling"
+        (session,) = [each for each in seen if each.connection is ws]
+        exchange = Exchange()
+        for sent in (False, True):
+            data = session.stream(sent)
+            head, frame = exchange.sent(data) if sent else exchange.received(data)
+            assert head.what.lines[0] in ("GET /path HTTP/1.1", "HTTP/1.1 101 Switching Protocols")
+            assert frame.what.text == "hello"
