@@ -32,6 +32,11 @@ PORT = 8765
 #: An origin, which has no path (RFC 6454 §6.2).
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+", re.IGNORECASE)
 
+NO_FALLBACK = (
+    "--fallback needs one process: a session lives in one, and its requests may reach any of"
+    " several; start servers on ports of their own, behind a proxy that keeps a client with one"
+)
+
 DESCRIPTION = """\
 Start a WebSocket server: for a handler of yours, or one to try clients with.
 Ctrl-C or SIGTERM stops it.
@@ -52,6 +57,7 @@ examples:
   %(prog)s chat --host 0.0.0.0
   %(prog)s myapp:handler --processes 4 --hub redis://localhost:6379/0
   %(prog)s echo --trace --port 9000
+  %(prog)s echo --fallback
   %(prog)s echo --origins https://example.com,http://localhost:5173
   %(prog)s echo --cert cert.pem --key key.pem
 """
@@ -79,6 +85,12 @@ def add_serve(commands: Any) -> None:
     )
     parser.add_argument("--cert", metavar="FILE", help="certificate for wss://, with its chain")
     parser.add_argument("--key", metavar="FILE", help="the certificate's key, if it isn't in there")
+    parser.add_argument(
+        "--fallback",
+        action="store_true",
+        help="serve clients by plain HTTP as well, where WebSocket doesn't get through;"
+        " their script is at /syncws.js",
+    )
     add_trace(parser)
     add_hub(parser, "what shares ws.group(NAME) with other processes")
     add_processes(parser)
@@ -123,6 +135,8 @@ def run_serve(args: Any) -> int:
         if getattr(args, name) is not None and not is_target(args.what):
             problem = f"--{name} is for a handler of yours: {args.what} has no use for it"
             return complain(problem, USAGE)
+    if args.fallback and (args.processes or 1) > 1:
+        return complain(NO_FALLBACK, USAGE)
     hub: Hub | None = None
     if is_target(args.what):
         found = open_own_hub(args, ask=args.worker is None)
@@ -175,7 +189,7 @@ def _make_server(args: Any, hub: Hub | None) -> ThreadingServer:
 
     Raises what :func:`_serve` does.
     """
-    options: dict[str, Any] = {"hub": hub}
+    options: dict[str, Any] = {"hub": hub, "fallback": args.fallback}
     if args.origins is not None:
         # Programs that aren't browsers send no origin; they may connect, as by default.
         options["origins"] = None if args.origins == ["any"] else [*args.origins, None]
@@ -207,7 +221,10 @@ def make_observers(tracer: Tracer, process: str = "") -> Callable[[ServerConnect
 def _announcement(args: Any, server: ThreadingServer) -> str:
     insecure = " --insecure" if args.cert is not None else ""
     by = "" if args.processes is None else f" by {args.processes} processes"
+    too = ""
+    if args.fallback:
+        too = f"\nPages find the script for plain HTTP at http{server.uri[len('ws') :]}syncws.js"
     return (
         f"Serving {args.what} on {server.uri}{by}; Ctrl-C stops it.\n"
-        f"Connect with: python -m syncws connect{insecure} {server.uri}"
+        f"Connect with: python -m syncws connect{insecure} {server.uri}{too}"
     )

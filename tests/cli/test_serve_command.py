@@ -3,9 +3,12 @@
 import contextlib
 import re
 import socket
+import types
+import urllib.request
 
 import pytest
 from support.certificates import authority, client_context
+from support.fallback_client import TEXT, FallbackClient
 from support.first_process import can_be_first, serving_first
 from support.shell import DEADLINE, interrupt, program, terminate
 
@@ -38,6 +41,45 @@ def test_echo_is_traced_and_ended_by_ctrl_c():
     places = [out.index(name) for name in names]
     assert places == sorted(places)
     assert all(line.startswith("#1 ") for line in out.splitlines())
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_it_serves_by_plain_http_as_well_if_it_is_told(processes):
+    with serve_command("echo", "--fallback", *processes) as (process, uri):
+        port = int(re.search(r":(\d+)/", uri)[1])
+        assert process.stdout.readline() == (
+            f"Pages find the script for plain HTTP at http://localhost:{port}/syncws.js\n"
+        )
+        with FallbackClient(types.SimpleNamespace(port=port)) as client:
+            script = urllib.request.urlopen(f"http://localhost:{port}/syncws.js", timeout=DEADLINE)
+            with script:
+                assert b"Syncws" in script.read()
+            client.open()
+            client.send("hello")
+            assert client.receive() == [(TEXT, b"hello")]
+        with syncws.connect(uri) as ws:
+            ws.send("hello")
+            assert ws.recv(DEADLINE) == "hello"
+        assert interrupt(process) == (0, "")
+
+
+def test_of_a_handler_by_http_the_frames_are_traced_and_no_secrets(tmp_path):
+    (tmp_path / "app.py").write_text("def handler(ws):\n    ws.send(ws.recv() + '!')\n")
+    arguments = ("app:handler", "--fallback", "--trace", "--port", "0")
+    with program("serve", *arguments, cwd=tmp_path) as process:
+        uri = [process.stdout.readline() for _ in range(3)][1].split()[-1]
+        port = int(re.search(r":(\d+)/", uri)[1])
+        with FallbackClient(types.SimpleNamespace(port=port)) as client:
+            client.open()
+            client.send("hello")
+            assert client.receive()[0] == (TEXT, b"hello!")
+            session = client.session
+        assert interrupt(process) == (0, "")
+        out = process.stdout.read()
+    assert re.search(r"^#2 .* ←  TEXT .*\"hello\"$", out, re.MULTILINE)
+    assert re.search(r"^#2 .* →  TEXT .*\"hello!\"$", out, re.MULTILINE)
+    assert "Syncws-Session: (not shown)" in out
+    assert session not in out
 
 
 @pytest.mark.parametrize("what", ["echo", "chat"])
@@ -137,6 +179,7 @@ def test_a_port_that_is_taken_is_said(capsys):
         (["app:handler", "--hub", "http://localhost"], 2, "isn't a hub's URL"),
         (["chat", "--prefix", "a:"], 2, "--prefix is for a handler of yours: chat has no use for"),
         (["app:handler", "--prefix", "a:"], 2, "--prefix is a hub's: give --hub URL, too, or set"),
+        (["echo", "--fallback", "--processes", "2"], 2, "--fallback needs one process"),
     ],
 )
 def test_what_can_not_be_served_is_said(capsys, args, status, text):
