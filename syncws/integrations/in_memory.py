@@ -12,8 +12,8 @@ import io
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any, Callable
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..aliases import LoggerLike
@@ -21,23 +21,19 @@ from ..client.client_connection import AdditionalHeaders, ClientConnection
 from ..client.connecting import connect
 from ..options import Options
 from ..sansio.client_protocol import ClientProtocol
-from ..sansio.headers import Headers
-from ..sansio.http11 import Request, Response
+from ..sansio.http11 import Request
 from ..sansio.http_parser import RequestParser
 from ..threaded.interpreters import IS_MAIN
 from ..threaded.transport import Transport
 from ..version import __version__
+from .answering import IO_TIMEOUT, Answering, WsgiApplication
+from .wsgi_request import add_headers
+from .wsgi_servers import GIVEN
 
 __all__ = ["InMemoryConnection", "WsgiApplication", "connect_wsgi"]
 
-#: A WSGI application (PEP 3333): called with environ and start_response.
-WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
 #: In the environ: a list for exceptions that an integration catches and a test is to see.
 FAILURES = "syncws.failures"
-
-#: Seconds that one read or write between the two threads may take.
-IO_TIMEOUT = 10.0
 
 #: Bytes that are read at once.
 READ_SIZE = 1 << 16
@@ -169,14 +165,11 @@ class ApplicationCall:
     def __init__(
         self, application: WsgiApplication, sock: socket.socket, environ: Mapping[str, Any]
     ) -> None:
-        self._application = application
+        self._answering = Answering(application, sock)
         self._sock = sock
         self._environ = dict(environ)
         # Set by the thread before it ends; taken by others after that.
         self._failure: BaseException | None = None
-        self._status = ""
-        self._headers: list[tuple[str, str]] = []
-        self._head_sent = False
         self._thread = threading.Thread(target=self._run, name="syncws-application", daemon=IS_MAIN)
 
     def start(self) -> None:
@@ -202,12 +195,12 @@ class ApplicationCall:
             if request is not None:
                 self._environ = build_environ(request, self._sock, self._environ)
                 failures = self._environ[FAILURES] = []
-                self._call(self._environ)
+                self._answering.run(self._environ)
                 self._failure = next(iter(failures), None)
         except BaseException as exc:
             self._failure = exc
         finally:
-            if not self._is_taken():
+            if not self._answering.is_taken:
                 self._sock.close()
 
     def _read_request(self) -> Request | None:
@@ -223,51 +216,6 @@ class ApplicationCall:
                 request = parser.receive_data(data)
             self._sock.settimeout(None)
         return request
-
-    def _call(self, environ: dict[str, Any]) -> None:
-        chunks = self._application(environ, self._start_response)
-        try:
-            for chunk in chunks:
-                if not self._write(chunk):
-                    return
-            self._write(b"")
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-
-    def _start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Callable[[bytes], bool]:
-        self._status, self._headers = status, headers
-        return self._write
-
-    def _is_taken(self) -> bool:
-        """Tell whether the application has accepted a WebSocket: then it has the socket."""
-        # A middleware may have given it another environ; but it has closed the connection then.
-        return "syncws.taken" in self._environ or self._sock.fileno() < 0
-
-    def _write(self, data: bytes) -> bool:
-        """Answer with plain HTTP; return whether the client wants more.
-
-        The end of the stream is the end of the body.
-        """
-        if self._is_taken():
-            return True
-        if not self._head_sent:
-            if not self._status:
-                raise RuntimeError("the application did not call start_response()")
-            self._head_sent = True
-            status, _, reason = self._status.partition(" ")
-            headers = Headers(self._headers)
-            headers["Connection"] = "close"
-            data = Response(int(status), reason, headers, data).serialize()
-        self._sock.settimeout(IO_TIMEOUT)
-        try:
-            self._sock.sendall(data)
-        except OSError:
-            return False
-        return True
 
 
 def build_environ(request: Request, sock: socket.socket, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,16 +241,13 @@ def build_environ(request: Request, sock: socket.socket, more: Mapping[str, Any]
         "REQUEST_URI": request.path,
         "RAW_URI": request.path,
         "QUERY_STRING": query,
-        "syncws.socket": sock,
+        GIVEN: sock,
     }
     name = unquote_to_bytes(path).decode("latin-1")
     if f"{name}/".startswith(f"{environ['SCRIPT_NAME']}/"):
         name = name[len(environ["SCRIPT_NAME"]) :]
     environ["PATH_INFO"] = name
-    for name in request.headers:
-        joint = "; " if name.lower() == "cookie" else ", "
-        key = "HTTP_" + name.upper().replace("-", "_")
-        environ[key] = joint.join(request.headers.get_all(name))
+    add_headers(environ, request.headers)
     return environ
 
 

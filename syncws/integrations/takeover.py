@@ -49,18 +49,24 @@ class PendingTransport(Transport):
     """A server's socket before it is taken over: it tells its addresses, and does nothing.
 
     Args:
-        sock: the socket, which stays the server's.
+        found: whose socket it is; it stays the server's.
     """
 
     descriptor = None
 
-    def __init__(self, sock: Any) -> None:
-        self.sock = sock
+    def __init__(self, found: Found) -> None:
+        self.sock = sock = found.sock
         self.local_address = self.remote_address = None
-        with contextlib.suppress(OSError):
-            self.local_address = sock.getsockname()
-        with contextlib.suppress(OSError):  # gone already
-            self.remote_address = sock.getpeername()
+        session = found.transport
+        if session is not None:
+            self.kind, self.secure = session.kind, session.secure
+            self.local_address = session.local_address
+            self.remote_address = session.remote_address
+        else:
+            with contextlib.suppress(OSError):
+                self.local_address = sock.getsockname()
+            with contextlib.suppress(OSError):  # gone already
+                self.remote_address = sock.getpeername()
         self.bytes_received = self.bytes_sent = 0
         self.backlog = bytearray()
         self._finish = False
@@ -286,7 +292,7 @@ def take_over(found: Found, begin: Callable[[], None]) -> tuple[Transport, bytes
     sock = found.sock
     if found.is_ours:
         begin()
-        return Transport(sock), b""
+        return found.transport or Transport(sock), b""
     stand_in = StandIn() if _CAN_REPLACE else None
     own = None
     try:

@@ -184,7 +184,7 @@ class Gateway:
         self._warn(found)
         settings = self._settings
         connection = self._create_connection(
-            PendingTransport(found.sock),
+            PendingTransport(found),
             settings.make_protocol(),
             None,
             options=settings.options,

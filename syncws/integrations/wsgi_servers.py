@@ -6,13 +6,21 @@ that runs the request.
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
-__all__ = ["Found", "UnsupportedServer", "find_server"]
+if TYPE_CHECKING:
+    from ..fallback.session_transport import SessionTransport
+
+__all__ = ["GIVEN", "Found", "UnsupportedServer", "find_host", "find_server"]
+
+#: In an environ that is none of a server's: the socket that was put there for us, or a Found.
+GIVEN = "syncws.socket"
 
 Environ = Mapping[str, Any]
 
@@ -34,6 +42,7 @@ class Found:
         threads: how many requests it runs at the same time; ``None`` if that isn't known, or
             not limited.
         is_ours: whether the socket isn't a server's at all, but was put there for us.
+        transport: the session of the fallback that the request came by, if it did.
         warning: what its users should know.
     """
 
@@ -43,6 +52,7 @@ class Found:
     grace: float | None = None
     threads: int | None = None
     is_ours: bool = False
+    transport: SessionTransport | None = None
     warning: str | None = None
 
 
@@ -66,6 +76,33 @@ def find_server(environ: Environ) -> Found:
     raise UnsupportedServer(
         f"{name} isn't known, and gives no access to a request's connection. {_WHAT_CAN}"
     )
+
+
+def find_host(environ: Environ) -> Found:
+    """Return what is known about the server that runs this request, whatever it gives away.
+
+    If connections can't be taken over, there is no socket.
+    """
+    for look in (*_LOOKS, *_LOOKS_WITHOUT_SOCKET):
+        found = look(environ)
+        if found is not None:
+            break
+    else:
+        found = Found(None, lambda: b"")
+    if not environ.get("wsgi.multithread") and not _has_threads(found.sock):
+        found.threads = 1
+    return found
+
+
+def _has_threads(sock: Any) -> bool:
+    """Tell whether a server that says it has no threads has some.
+
+    gevent's pywsgi has green ones; what is made of wsgiref with ThreadingMixIn doesn't know.
+    """
+    if type(sock).__module__.startswith("gevent"):
+        return True
+    target = getattr(threading.current_thread(), "_target", None)
+    return getattr(target, "__name__", "") == "process_request_thread"
 
 
 _WHAT_CAN = (
@@ -97,8 +134,10 @@ _REASONS = {
 
 
 def _find_given(environ: Environ) -> Found | None:
-    sock = environ.get("syncws.socket")
-    return None if sock is None else Found(sock, lambda: b"", is_ours=True)
+    given = environ.get(GIVEN)
+    if given is None or isinstance(given, Found):
+        return given
+    return Found(given, lambda: b"", is_ours=True)
 
 
 def _find_werkzeug(environ: Environ) -> Found | None:
@@ -167,6 +206,49 @@ _LOOKS: tuple[Callable[[Environ], Found | None], ...] = (
     _find_gunicorn,
     _find_cheroot,
     _find_stream,
+)
+
+
+# --- servers without a socket -----------------------------------------------------
+
+
+def _find_waitress(environ: Environ) -> Found | None:
+    channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)
+    server = getattr(channel, "server", None)
+    if server is None:
+        return None
+    found = Found(None, lambda: b"")
+    found.threads = getattr(getattr(server, "adj", None), "threads", None)
+    dispatcher = getattr(server, "task_dispatcher", None)
+    # The number of threads that are to end.
+    found.is_stopping = lambda: bool(getattr(dispatcher, "stop_count", 0))
+    found.grace = 5.0  # of ThreadedTaskDispatcher.shutdown()
+    return found
+
+
+def _find_uwsgi(environ: Environ) -> Found | None:
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if "uwsgi.version" not in environ or uwsgi is None:
+        return None
+    found = Found(None, lambda: b"")
+    with contextlib.suppress(AttributeError, KeyError, ValueError):
+        found.threads = int(uwsgi.opt["threads"])
+    return found
+
+
+def _find_mod_wsgi(environ: Environ) -> Found | None:
+    mod_wsgi: Any = sys.modules.get("mod_wsgi")
+    if "mod_wsgi.version" not in environ:
+        return None
+    found = Found(None, lambda: b"")
+    found.threads = getattr(mod_wsgi, "threads_per_process", None)
+    return found
+
+
+_LOOKS_WITHOUT_SOCKET: tuple[Callable[[Environ], Found | None], ...] = (
+    _find_waitress,
+    _find_uwsgi,
+    _find_mod_wsgi,
 )
 
 
