@@ -31,6 +31,7 @@ from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.origins import SAME_ORIGIN, Origins
 from ..server.callables import refuse_coroutine
+from ..server.fallback import Fallback
 from ..server.handling import close_after
 from ..server.idleness import IdleWatch
 from ..server.records import log_close, log_open
@@ -45,6 +46,7 @@ from ..threaded.deadline import clock
 from ..threaded.guarded_logger import GuardedLogger, own_logger
 from .takeover import PendingTransport, check_socket
 from .wsgi_connection import TAKEN, WsgiConnection
+from .wsgi_fallback import FallbackMiddleware
 from .wsgi_request import wsgi_headers, wsgi_status
 from .wsgi_roster import roster
 from .wsgi_servers import Found, UnsupportedServer, find_server
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = [
+    "FallbackMiddleware",
     "Gateway",
     "UnsupportedServer",
     "WsgiConnection",
@@ -96,9 +99,10 @@ class Gateway:
         read_limit: see there.
         write_limit: see there.
         max_connections: WebSockets that may be open in this process; more are refused with
-            503. All that were taken over count, whichever gateway did so. ``"pool"`` leaves
+            503. All of them count, whichever gateway accepted them. ``"pool"`` leaves
             one thread to other requests, where the server's pool is known and has more than
-            one (gunicorn's gthread worker, cheroot), and is unlimited elsewhere.
+            one (gunicorn's gthread worker, cheroot), and is unlimited elsewhere; those of the
+            fallback have threads of their own.
         logger: where to log; ``syncws.server`` by default.
         create_connection: a subclass of :class:`WsgiConnection`, or what makes one.
 
@@ -301,7 +305,9 @@ def answer(refusal: InvalidHandshake, start_response: StartResponse) -> Iterable
     return [response.body]
 
 
-def application(handler: Handler | Router | UrlMap, **options: Any) -> WSGIApplication:
+def application(
+    handler: Handler | Router | UrlMap, *, fallback: bool | Fallback = False, **options: Any
+) -> WSGIApplication:
     """Return a WSGI application that accepts WebSockets, and calls ``handler`` with each.
 
     What isn't a WebSocket's request, or may not be one, is answered with the HTTP status that
@@ -311,6 +317,9 @@ def application(handler: Handler | Router | UrlMap, **options: Any) -> WSGIAppli
         handler: called with the connection, or with connection and path if it takes two; or a
             :class:`~syncws.Router`, or a :class:`werkzeug.routing.Map` whose endpoints are
             handlers: they look at the whole path, SCRIPT_NAME included.
+        fallback: whether and how to serve them over plain HTTP as well, where WebSocket does not
+            get through: ``True``, or a :class:`~syncws.Fallback`; see
+            :class:`FallbackMiddleware`. It works in all servers.
         options: as for :class:`Gateway`.
 
     Raises what :class:`Gateway` does.
@@ -328,4 +337,8 @@ def application(handler: Handler | Router | UrlMap, **options: Any) -> WSGIAppli
         gateway.handle(ws, run)
         return []
 
-    return app
+    if fallback is False:
+        return app
+    return FallbackMiddleware(
+        app, fallback, trusted_proxies=options.get("trusted_proxies"), logger=gateway.logger
+    )

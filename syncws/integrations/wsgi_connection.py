@@ -55,8 +55,9 @@ class WsgiConnection(ServerConnection):
         return self._gateway._refusal_log
 
     def _refusal(self) -> InvalidHandshake | None:
-        found = self._found
-        refusal = roster.enter(self, found, self._gateway._limit(found))
+        found, gateway = self._found, self._gateway
+        of_threads = isinstance(gateway._max_connections, str)
+        refusal = roster.enter(self, found, gateway._limit(found), of_threads=of_threads)
         if refusal is None:
             return None
         self._refused_for = refusal.reason

@@ -28,6 +28,9 @@ BUSY_INTERVAL = 0.01
 class WsgiRoster:
     """Connections, from when they are let in until they are closed and their handlers return.
 
+    It knows as well how many of the server's threads they have. Connections of the fallback have
+    threads of ours; but each of its requests that waits has one of the server's.
+
     While there are some, the timekeeper looks a few times a second whether their servers stop.
     """
 
@@ -36,19 +39,37 @@ class WsgiRoster:
         # close connections while the main thread does.
         self._lock = make_rlock()
         self._connections: dict[WsgiConnection, Found] = {}
+        self._sessions = 0  # how many of these come by the fallback
+        self._waiting = 0  # requests of the fallback that wait
         self._armed = False
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def enter(self, connection: WsgiConnection, found: Found, limit: int | None) -> Refusal | None:
-        """Let a connection in, unless that would be one too many; return why not."""
+    def enter(
+        self,
+        connection: WsgiConnection,
+        found: Found,
+        limit: int | None,
+        *,
+        of_threads: bool = False,
+    ) -> Refusal | None:
+        """Let a connection in, unless that would be one too many; return why not.
+
+        Args:
+            connection: the connection.
+            found: its server.
+            limit: how many there may be; ``None`` is unlimited.
+            of_threads: whether that is a limit of the server's threads rather than of connections.
+        """
         if found.is_stopping():
             return shutting_down()
         with self._lock:
-            if limit is not None and len(self._connections) >= limit:
+            count = self._threads if of_threads else len(self._connections)
+            if limit is not None and count >= limit:
                 return Refusal("full", ServerBusy(limit, RETRY_AFTER))
             self._connections[connection] = found
+            self._sessions += found.transport is not None
             arm, self._armed = not self._armed, True
         if arm:
             self._look_later(INTERVAL)
@@ -57,12 +78,37 @@ class WsgiRoster:
     def leave(self, connection: WsgiConnection) -> None:
         """Forget a connection. Idempotent."""
         with self._lock:
-            self._connections.pop(connection, None)
+            found = self._connections.pop(connection, None)
+            self._sessions -= found is not None and found.transport is not None
+
+    def begin_wait(self, threads: int | None) -> bool:
+        """Count a request of the fallback that waits in a thread of the server's.
+
+        Args:
+            threads: how many it has; ``None`` if that isn't known.
+
+        Returns:
+            Whether it may wait for long, because other requests have a thread left.
+        """
+        with self._lock:
+            self._waiting += 1
+            return threads is None or self._threads < threads
+
+    def end_wait(self) -> None:
+        """Forget such a request."""
+        with self._lock:
+            self._waiting -= 1
+
+    @property
+    def _threads(self) -> int:
+        """How many of the server's threads are taken."""
+        return len(self._connections) - self._sessions + self._waiting
 
     def after_fork(self) -> None:
         """Forget the parent's, in the child."""
         self._lock = make_rlock()
         self._connections = {}
+        self._sessions = self._waiting = 0
         self._armed = False
 
     def _look_later(self, delay: float) -> None:
