@@ -36,11 +36,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ..exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from ..sansio.http11 import Response
 from ..server.callables import refuse_coroutine
+from ..server.fallback import Fallback, as_fallback
 from .in_memory import FAILURES, InMemoryConnection, connect_wsgi
 from .sock_connection import SockConnection
 from .sock_handling import run_view
-from .sock_options import check_names, merge_options, split_options
+from .sock_options import FALLBACK_KEY, check_names, merge_options, split_options
 from .wsgi import Gateway
+from .wsgi_fallback import FallbackMiddleware
 from .wsgi_request import wsgi_headers
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 #: Where an application has its gateways, in ``app.extensions``.
 EXTENSION = "syncws"
+
+#: Where it has what serves the fallback.
+FALLBACK = "syncws-fallback"
 
 
 class UpgradeRequired(HTTPException):
@@ -73,6 +78,10 @@ class Sock:
 
     Args:
         app: the application; :meth:`init_app` adds it later, or several.
+        fallback: whether and how to serve them over plain HTTP as well, where WebSocket does not
+            get through: ``True``, or a :class:`~syncws.Fallback`. By default what
+            ``SYNCWS_FALLBACK`` says, when the application is added. It makes ``app.wsgi_app`` a
+            :class:`syncws.integrations.wsgi.FallbackMiddleware`, once.
         options: of :class:`syncws.integrations.wsgi.Gateway`, for all routes.
 
     Raises:
@@ -80,9 +89,16 @@ class Sock:
         ValueError: an option has a wrong value, or a key of the configuration isn't known.
     """
 
-    def __init__(self, app: Flask | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        fallback: bool | Fallback | None = None,
+        **options: Any,
+    ) -> None:
         check_names(options, "Sock()")
         Gateway(**options)  # so that a wrong option is an error here
+        self._fallback = None if fallback is None else as_fallback(fallback) or False
         self.app: Flask | None = None
         self._options = options
         self._early: list[tuple[str, dict[str, Any]]] = []  # routes from before there was an app
@@ -98,7 +114,15 @@ class Sock:
             TypeError: the configuration has an option that has a wrong type.
             ValueError: it has a key that isn't known, or an option that has a wrong value.
         """
-        Gateway(**merge_options(app.config, self._options))
+        options = merge_options(app.config, self._options)
+        Gateway(**options)
+        fallback = app.config.get(FALLBACK_KEY, False) if self._fallback is None else self._fallback
+        if as_fallback(fallback) is not None and FALLBACK not in app.extensions:
+            middleware = FallbackMiddleware(
+                app.wsgi_app, fallback, trusted_proxies=options.get("trusted_proxies")
+            )
+            app.extensions[FALLBACK] = middleware
+            app.wsgi_app = middleware  # type: ignore[method-assign]
         self.app = app
         app.register_error_handler(WebsocketMismatch, _answer_mismatch)
         if self._early:

@@ -10,13 +10,16 @@ from typing import Any
 from .sock_connection import SockConnection
 from .wsgi import Gateway
 
-__all__ = ["GATEWAY_OPTIONS", "check_names", "merge_options", "split_options"]
+__all__ = ["FALLBACK_KEY", "GATEWAY_OPTIONS", "check_names", "merge_options", "split_options"]
 
 #: All options that accepting a connection has.
 GATEWAY_OPTIONS = frozenset(inspect.signature(Gateway).parameters)
 
 #: Keys of a configuration that are ours begin with this.
 PREFIX = "SYNCWS_"
+
+#: The one that isn't about single connections.
+FALLBACK_KEY = "SYNCWS_FALLBACK"
 
 #: Keys of ``SOCK_SERVER_OPTIONS``, as simple-websocket has them, and what they are here.
 SOCK_SERVER_OPTIONS = {
@@ -83,7 +86,7 @@ def _read_own(config: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the values of our keys."""
     options = {}
     for key, value in config.items():
-        if not isinstance(key, str) or not key.startswith(PREFIX):
+        if not isinstance(key, str) or not key.startswith(PREFIX) or key == FALLBACK_KEY:
             continue
         name = key[len(PREFIX) :].lower()
         if name not in GATEWAY_OPTIONS or key != key.upper():
