@@ -235,6 +235,8 @@ class FallbackMiddleware:
                 sessions = Sessions(reactor, self._find_limits(host), self._start)
                 self._reactor, self._sessions = reactor, sessions
                 lifecycle.register(self)
+                if host.sock is None and host.warning is not None:
+                    self._logger.warning(host.warning)
             return self._reactor, self._sessions
 
     def _find_limits(self, host: Found) -> Limits:

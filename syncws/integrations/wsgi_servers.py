@@ -233,6 +233,11 @@ def _find_uwsgi(environ: Environ) -> Found | None:
     found = Found(None, lambda: b"")
     with contextlib.suppress(AttributeError, KeyError, ValueError):
         found.threads = int(uwsgi.opt["threads"])
+    if found.threads is None and "enable-threads" not in getattr(uwsgi, "opt", {}):
+        found.warning = (
+            "uWSGI lets threads of the program run with --enable-threads or --threads N only: "
+            "without, the fallback answers nothing"
+        )
     return found
 
 

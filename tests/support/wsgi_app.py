@@ -80,6 +80,7 @@ def show_status(environ, start_response):
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "open": len(wsgi_roster.roster),
+        "waiting": wsgi_roster.roster._waiting,
         "sinks": len(sinks),
     }
     body = json.dumps(status).encode()

@@ -46,27 +46,28 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 class WsgiServer:
-    """A server with the application of :mod:`support.wsgi_app`.
+    """A server with the application of :mod:`support.wsgi_app`, or another one.
 
     Args:
         kind: one of KINDS, or "waitress".
         folder: where to put its log.
         options: more arguments for gunicorn.
         tls: whether to serve over TLS.
+        module: the application's module.
     """
 
-    def __init__(self, kind, folder, *options, tls=False):
+    def __init__(self, kind, folder, *options, tls=False, module="wsgi_app"):
         self.kind = kind
         self.secure = tls
         self._log = folder / f"{kind}.log"
         files = _certificate(folder) if tls else []
-        app = pathlib.Path(__file__).with_name("wsgi_app.py")
+        app = pathlib.Path(__file__).with_name(f"{module}.py")
         if kind in GUNICORN:
             command = ["-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
             command += ["--worker-tmp-dir", str(folder), *GUNICORN[kind], *options]
             for name, file in zip(("--certfile", "--keyfile"), files):
                 command += [name, file]
-            command.append("support.wsgi_app:app")
+            command.append(f"support.{module}:app")
         elif kind == "pywsgi":
             command = ["-c", PATCHED, str(app), kind, *files]
         else:
