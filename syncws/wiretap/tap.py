@@ -49,11 +49,6 @@ class TapTransport(Transport):
         self.remote_address = below.remote_address
         self.observe = observe
 
-    @property
-    def kind(self) -> str:  # type: ignore[override]
-        """See :class:`Transport`; it may change."""
-        return self._below.kind
-
     def _show(self, sent: bool, data: Buffer) -> None:
         observe = self.observe
         if observe is None:
