@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from support.fallback_user import Refused, ask, new_nonce, open_by_hand, session
 from support.fallback_serving import call, code, make_environ, opening, serving
+from support.fallback_user import Refused, ask, new_nonce, open_by_hand, session
 from support.pairs import SOON, wait_until
 from support.wsgi_requests import Started
 
