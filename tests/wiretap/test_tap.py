@@ -90,7 +90,6 @@ def test_all_else_is_that_of_the_transport_below(pair):
     tap.send_all(b"x")
     assert (tap.bytes_sent, tap.bytes_received) == (below.bytes_sent, below.bytes_received)
     assert (tap.pending, tap.backlog_size) == (False, 0)
-    assert tap.kind == below.kind == "websocket"
     assert tap.flush()
     assert tap.wait_writable(Deadline(SOON))
     while tap.backlog_size == 0:
