@@ -12,6 +12,7 @@ same one.
 ``presence``           who is in a room, over all processes
 ``backend``            what carries messages, as an interface
 ``reading``            the thread that reads for all rooms
+``health``             whether the backend answers
 ``memory_backend``     the one of a single process
 ``redis_backend``      the one of Redis and Valkey
 ``redis_publisher``    publishing with it: in order, and once, whatever happens meanwhile

@@ -207,6 +207,10 @@ class Backend(abc.ABC):
     def counts(self, rooms: Sequence[str]) -> list[int]:
         """Return the number of the newest entry of each room."""
 
+    def ping(self) -> None:
+        """Find out whether the engine answers."""
+        self.living(["nobody"])
+
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of everything; calls that block return. Idempotent."""

@@ -185,6 +185,11 @@ class ClusterBackend(Backend):
             found |= self._follow(own[0], functools.partial(RedisBackend.living, nodes=own))
         return found
 
+    def ping(self) -> None:
+        """See :meth:`Backend.ping`. Asks for the parts that are in use."""
+        for part in list(self._parts.values()) or [self._get_part(_find_part(self._node))]:
+            part.ping()
+
     # --- the end ---
 
     def close(self) -> None:

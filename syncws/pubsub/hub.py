@@ -21,6 +21,7 @@ from ..threaded.deadline import Deadline, clock
 from ..threaded.guarded_logger import GuardedLogger
 from ..threaded.latch import Latch
 from .backend import Backend, Entry, Kind, Member, Position, Post
+from .health import Health
 from .listener import Listener
 from .local_rooms import Audience, LocalRoom, LocalRooms, Membership
 from .memory_backend import MemoryBackend
@@ -140,6 +141,7 @@ class Hub:
         self._presence = Presence(self, lifetime, on_join, on_leave)
         self._rooms = LocalRooms(self._presence.left, envelope, slow_peers, self.logger)
         self._reading = Reading(self)
+        self._health = Health(self.backend)
         self._published = 0
         self._begin()
         _hubs.add(self)
@@ -234,6 +236,25 @@ class Hub:
             0.0 if lag == 0 else now - reading.caught_up_at,
         )
 
+    def ping(self, timeout: float = 1.0) -> float:
+        """Ask the backend whether it answers; return the seconds that it took.
+
+        For health checks: any thread may ask as often as it likes. Blocks ``timeout`` seconds at
+        most.
+
+        Raises:
+            HubError: the backend refuses.
+            HubUnavailable: it doesn't answer in time; or this process can't read at the moment, so
+                that members here get nothing.
+        """
+        if self._closed.is_set():
+            raise InvalidState("the hub is closed")
+        seconds = self._health.ask(timeout)
+        lost_at = self._reading.lost_at
+        if lost_at is not None:
+            raise HubUnavailable(f"nothing could be read for {clock() - lost_at:.1f} s")
+        return seconds
+
     def close(self, timeout: float = 5.0) -> None:
         """End the hub: its members here are present no more, and get no more messages.
 
@@ -256,7 +277,15 @@ class Hub:
 
     # --- what rooms do ---
 
-    def _add(self, name: str, connection: Audience, since: Position | None, data: Any) -> bool:
+    def _add(
+        self,
+        name: str,
+        connection: Audience,
+        *,
+        since: Position | None,
+        last: int | None = None,
+        data: Any = None,
+    ) -> bool:
         if self._closed.is_set():
             raise InvalidState("the hub is closed")
         member = None
@@ -266,6 +295,9 @@ class Hub:
         if self._rooms.has(name, connection):
             return True
         self._start()
+        history: list[Entry] = []
+        if since is None and last is not None:
+            since, history = self._find_last(name, last)
         room = self._rooms.find(name)
         if room is None:
             room = self._make_room(name)
@@ -279,7 +311,10 @@ class Hub:
         try:
             if member is not None:
                 self._presence.join(name, member)
-            return membership.since is None or self._catch_up(joined, connection, membership)
+            self._send_old(name, connection, history)
+            if membership.since is None:
+                return last is None  # or there is nobody to ask
+            return self._catch_up(joined, connection, membership)
         except BaseException:
             self._rooms.leave(name, connection)
             raise
@@ -305,16 +340,44 @@ class Hub:
             read = until
             if batch.complete:
                 for entry in entries:
-                    if isinstance(connection, Listener):
-                        self._rooms.send(room.name, [connection], [entry])
-                    elif entry.kind == Kind.MESSAGE:
-                        connection.send(self._rooms.wrap(room.name, entry))
+                    self._send_old(room.name, connection, [entry])
                     membership.since = entry.position
                 if entries and entries[-1].number < until:
                     continue
                 read = max(until, batch.after)  # this process may not have come so far yet
             if self._rooms.go_live(room, connection, membership, read):
                 return batch.complete
+
+    def _send_old(self, name: str, connection: Audience, entries: Iterable[Entry]) -> None:
+        """Send one member what came before; a connection may take its time."""
+        for entry in entries:
+            if isinstance(connection, Listener):
+                self._rooms.send(name, [connection], [entry])
+            elif entry.kind == Kind.MESSAGE:
+                connection.send(self._rooms.wrap(name, entry))
+
+    def _find_last(self, name: str, limit: int) -> tuple[Position | None, list[Entry]]:
+        """Return the newest messages of a room, and where to go on after them."""
+        try:
+            place, number = self.backend.newest(name)  # before the others: nothing is in between
+            entries = self._find_history(name, limit)
+        except HubUnavailable:
+            if not self._local_when_lost:
+                raise
+            return None, []
+        if entries and entries[-1].number > number:
+            place = entries[-1].position
+        return place, entries
+
+    def _find_history(self, name: str, limit: int) -> list[Entry]:
+        """Return the newest messages of a room, up to so many, oldest first."""
+        count = limit
+        while True:
+            entries = self.backend.last(name, count)
+            messages = [entry for entry in entries if entry.kind == Kind.MESSAGE]
+            if len(messages) >= limit or len(entries) < count:
+                return messages[-limit:]
+            count *= 4  # joins and leaves are among them
 
     def _make_post(self, room: str, message: str | BytesLike) -> Post:
         if not isinstance(room, str):
@@ -375,6 +438,7 @@ class Hub:
         self.node = _make_name()
         self._begin()
         self._reading.begin()
+        self._health.begin()
         self._rooms.after_fork()
         self._presence.after_fork()
         self.backend.after_fork(self.node)

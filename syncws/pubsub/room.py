@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..aliases import BytesLike
 from ..server.rooms import AnyGroup
 from ..threaded.connection import Connection
-from .backend import Entry, Kind, Member, Position
+from .backend import Entry, Member, Position
 from .listener import Listener
 
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ class Room(AnyGroup):
         return None if room is None else room.position
 
     def add(
-        self, connection: Connection, *, since: Position | str | None = None, data: Any = None
+        self,
+        connection: Connection,
+        *,
+        since: Position | str | None = None,
+        last: int | None = None,
+        data: Any = None,
     ) -> bool:
         """Make a connection a member, unless it is closed: it gets all messages from now on.
 
@@ -63,6 +68,8 @@ class Room(AnyGroup):
             connection: the connection.
             since: send what came after this position first, and what comes meanwhile after that,
                 with neither gap nor double. Blocks until the connection has caught up.
+            last: send so many of the newest messages first, as far as they are there, and go on in
+                the same way. Not if there is ``since``.
             data: what :meth:`present` is to say about it, in all processes: anything but ``None``
                 that JSON can express.
 
@@ -76,9 +83,11 @@ class Room(AnyGroup):
             HubUnavailable: the backend could not be reached in time; the connection is no member.
             ConnectionClosed: it was closed while it caught up.
             TypeError: ``data`` isn't anything that JSON can express.
-            ValueError: ``since`` isn't a position, whatever else it is: clients send it.
+            ValueError: ``since`` isn't a position, whatever else it is: clients send it. Or
+                ``last`` is less than 1.
         """
-        return self._hub._add(self.name, connection, _parse(since), data)
+        _check("last", last)
+        return self._hub._add(self.name, connection, since=_parse(since), last=last, data=data)
 
     def discard(self, connection: Connection) -> None:
         """Make a connection no member any more. Never blocks; idempotent."""
@@ -145,7 +154,7 @@ class Room(AnyGroup):
             ValueError: as for :meth:`add`.
         """
         listener = Listener(timeout)
-        if not self._hub._add(self.name, listener, _parse(since), None):
+        if not self._hub._add(self.name, listener, since=_parse(since)):
             listener.close()
             raise LookupError("messages since that position are not there any more")
         return listener
@@ -158,15 +167,13 @@ class Room(AnyGroup):
             HubUnavailable: it can't be reached.
             ValueError: ``limit`` is less than 1.
         """
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, got {limit!r}")
-        count = limit
-        while True:
-            entries = self._hub.backend.last(self.name, count)
-            messages = [entry for entry in entries if entry.kind == Kind.MESSAGE]
-            if len(messages) >= limit or len(entries) < count:
-                return messages[-limit:]
-            count *= 4  # joins and leaves are among them
+        _check("limit", limit)
+        return self._hub._find_history(self.name, limit)
+
+
+def _check(name: str, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ValueError(f"{name} must be at least 1, got {limit!r}")
 
 
 def _parse(since: Position | str | None) -> Position | None:

@@ -301,6 +301,13 @@ class BackendContract:
         assert backend.leave(self.room, ben)
         assert backend.members(self.room) == []
 
+    def test_it_answers(self) -> None:
+        """To whoever wants to know whether it does."""
+        backend = self._make()
+        backend.ping()
+        backend.publish([Post(self.room, "a")], TIMEOUT)
+        backend.ping()
+
     def test_who_lives(self) -> None:
         """A node that has said so lives."""
         backend = self._make()

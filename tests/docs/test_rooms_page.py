@@ -210,27 +210,32 @@ def test_rooms_watching(tmp_path):
         port, server = stack.enter_context(running_server(program("watching", redis)))
         ws = stack.enter_context(connect(f"ws://localhost:{port}/rooms/a"))
         assert_all_hear(ws)
-        assert re.search(r"rooms=1, members=1, published=2, received=2, ", health(port))
+        assert get("/health", port) == (200, "fine\n")
+        stats = get("/stats", port)[1]
+        assert re.search(r"rooms=1, members=1, published=2, received=2, ", stats)
         redis.stop()
         lost = server.readline()
         assert re.match(r"lost: [0-9a-f]{16} Redis can't be reached", lost)
-        assert "losses=1" in health(port)
+        status, problem = get("/health", port)
+        assert status == 503
+        assert "can't be reached" in problem
+        assert "losses=1" in get("/stats", port)[1]
         redis.start()
         back = server.readline()
         assert re.fullmatch(r"back: [0-9a-f]{16} after \d+\.\d s", back)
         assert back.split()[1] == lost.split()[1]
         ws.send("hello")
         assert ws.recv(SOON) == "hello"
+        assert get("/health", port) == (200, "fine\n")
 
 
-def health(port):
-    """What the page of that name says, whatever its status."""
+def get(path, port):
+    """The status and text of a page."""
     connection = http.client.HTTPConnection("localhost", port, timeout=SOON)
     with contextlib.closing(connection):
-        connection.request("GET", "/health")
+        connection.request("GET", path)
         response = connection.getresponse()
-        assert response.status in (200, 503)
-        return response.read().decode()
+        return response.status, response.read().decode()
 
 
 def test_rooms_backend(tmp_path):

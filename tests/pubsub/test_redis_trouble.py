@@ -125,6 +125,42 @@ def test_losing_the_engine_is_said_once_and_so_is_finding_it(server, ends, caplo
     assert warnings[1].ws_lost > 0.5
 
 
+def test_asking_whether_it_answers(server, ends):
+    with Hub(server.url) as hub:
+        hub.room("r").add(ends.server)
+        assert hub.ping() < SOON
+        server.stop()
+        with pytest.raises(HubUnavailable, match="can't be reached"):
+            hub.ping(SOON)
+        wait_until(lambda: hub.stats().deaf_for > 0)
+        server.start()
+        wait_until(lambda: not unavailable(hub))
+        assert hub.stats().deaf_for == 0
+
+
+def unavailable(hub):
+    try:
+        hub.ping(SOON)
+    except HubUnavailable as exc:
+        return exc
+    return None
+
+
+@pytest.mark.slow
+def test_asking_whether_one_that_stands_still_answers(server):
+    with Hub(server.url) as hub:
+        assert hub.ping() < SOON
+        server.freeze()
+        try:
+            start = time.monotonic()
+            with pytest.raises(HubUnavailable, match=r"no answer within 0\.2 s"):
+                hub.ping(0.2)
+            assert time.monotonic() - start < SOON
+        finally:
+            server.thaw()
+        wait_until(lambda: not unavailable(hub))
+
+
 def test_what_is_lost_is_known_to_be_lost(server, ends, caplog):
     missed = []
     with Hub(server.url, on_resync=lambda *args: missed.append(args)) as hub:
@@ -331,7 +367,7 @@ def test_local_rooms_go_on_if_they_may(server, ends):
         assert room.publish("b") is None
         assert ends.client.recv(SOON) == "b"
         with pair() as other:
-            room.add(other.server)
+            assert room.add(other.server, last=10) is False  # nobody knows them
             room.publish("c")
             assert other.client.recv(SOON) == ends.client.recv(SOON) == "c"
             server.start()

@@ -30,9 +30,10 @@ def assert_works(url, other=None, **kwargs):
 
 
 def test_a_client_of_the_programs(redis_server, tmp_path):
-    for options in ({}, {"socket_timeout": 0.2}, {"protocol": 3}, {"db": 1}):
+    all_options = ({}, {"socket_timeout": 0.2}, {"protocol": 3}, {"db": 1})
+    for number, options in enumerate(all_options):
         client = redis.Redis.from_url(redis_server.url, **options)
-        assert_works(client, prefix=f"{tmp_path.name}{options}:")
+        assert_works(client, prefix=f"{tmp_path.name}{number}:")
         assert client.ping()  # it is the program's, and stays open
         client.close()
     with pytest.raises(TypeError, match="decode_responses"):

@@ -3,14 +3,16 @@
 import contextlib
 import json
 import threading
+import time
 
 import pytest
 from support.pairs import SOON, run, wait_until
+from support.publishing import Publishing
 from support.serving import serving
 
 from syncws import PayloadTooBig, connect
 from syncws.exceptions import ConnectionClosed, InvalidState
-from syncws.pubsub import Hub, MemoryBackend, Position
+from syncws.pubsub import Hub, HubError, HubUnavailable, MemoryBackend, Position
 from syncws.testing import pair
 
 
@@ -197,6 +199,60 @@ def test_catching_up_while_others_publish_at_full_speed(make_hub, join):
         ends.close()
 
 
+def test_the_last_messages_and_what_comes(make_hub, join):
+    room = make_hub().room("r")
+    empty = join(room, last=3)
+    for i in range(5):
+        room.publish(str(i))
+    client = join(room, last=3)
+    all_ = join(room, last=100)
+    room.publish("live")
+    assert join.results == [True] * 3
+    assert receive(empty, 6) == receive(all_, 6) == [*"01234", "live"]
+    assert receive(client, 4) == [*"234", "live"]
+    assert_no_more(empty, client, all_)
+    with pytest.raises(ValueError, match="last must be at least 1"):
+        join(room, last=0)
+
+
+def test_the_last_messages_are_for_those_who_have_no_position(make_hub, join):
+    room = make_hub().room("r")
+    position, *_ = [room.publish(str(i)) for i in range(5)]
+    client = join(room, since=position, last=1)
+    assert receive(client, 4) == [*"1234"]
+    (connection,) = room
+    assert room.add(connection, last=3)  # it is a member already
+    assert_no_more(client)
+
+
+def test_the_last_messages_among_those_who_come_and_go(make_hub, join):
+    room = make_hub().room("r")
+    room.publish("a")
+    room.publish("b")
+    for name in range(5):
+        join(room, data=name)
+    client = join(room, last=2, data="newcomer")
+    room.publish("c")
+    assert receive(client, 3) == ["a", "b", "c"]
+
+
+def test_the_last_messages_while_others_publish_at_full_speed(make_hub):
+    hub = make_hub(history=10**6)
+    room = hub.room("r")
+    publishing = Publishing(hub)
+    publishing.go_on(50)
+    all_ends = [pair(write_limit=2**26) for _ in range(6)]
+    receiving = [run(receive_until, ends.client, "end") for ends in all_ends]
+    adding = [run(room.add, ends.server, last=30) for ends in all_ends]
+    assert [result.result() for result in adding] == [True] * len(all_ends)
+    published = publishing.end()
+    for result, ends in zip(receiving, all_ends):
+        received = result.result()
+        assert received == published[-len(received) :]
+        assert len(received) >= 30
+        ends.close()
+
+
 def test_many_rooms_come_and_go_meanwhile(make_hub, join):
     hub = make_hub()
     room = hub.room("steady")
@@ -221,6 +277,8 @@ def test_an_envelope(make_hub, join):
     room = make_hub(envelope=envelope).room("r")
     client = join(room)
     position = room.publish("a")
+    newcomer = join(room, last=1)
+    assert json.loads(newcomer.recv(SOON)) == ["r", "a", str(position)]
     later = join(room, since=room.publish("b"))
     room.publish("c")
     assert json.loads(client.recv(SOON)) == ["r", "a", str(position)]
@@ -242,6 +300,55 @@ def test_what_can_not_be_published(make_hub):
     with pytest.raises(TypeError, match="name of a room"):
         hub.publish(1, "a")
     assert room.history() == []
+
+
+def test_asking_whether_the_backend_answers(make_hub, join):
+    hub = make_hub()
+    assert 0 <= hub.ping() < SOON
+    join(hub.room("r"))
+    assert 0 <= hub.ping(timeout=SOON) < SOON
+    hub.close()
+    with pytest.raises(InvalidState):
+        hub.ping()
+
+
+def test_a_backend_that_does_not_answer(make_hub):
+    hub = make_hub()
+    asked, goes_on = [], threading.Event()
+
+    def ping():
+        asked.append(True)
+        assert goes_on.wait(SOON)
+
+    hub.backend.ping = ping
+    for _ in range(3):
+        with pytest.raises(HubUnavailable, match=r"no answer within 0\.01 s"):
+            hub.ping(timeout=0.01)
+    goes_on.set()
+    wait_until(lambda: hub._health._question.is_over.is_set())
+    assert len(asked) == 1
+    assert hub.ping(SOON) >= 0
+    assert len(asked) == 2
+
+
+def test_a_backend_that_answers_but_can_not_be_read_from(make_hub):
+    hub = make_hub()
+    hub._reading.lost_at = time.monotonic() - 5
+    with pytest.raises(HubUnavailable, match=r"nothing could be read for \d+\.\d s"):
+        hub.ping(SOON)
+
+
+def test_a_backend_that_answers_wrongly(make_hub):
+    def ping():
+        raise problem
+
+    hub = make_hub()
+    hub.backend.ping = ping
+    for problem in (HubError("refused"), HubUnavailable("gone"), RuntimeError("defect")):
+        with pytest.raises(HubError, match=str(problem)) as raised:
+            hub.ping(SOON)
+        is_ours = isinstance(problem, HubError)
+        assert type(raised.value) is (type(problem) if is_ours else HubError)
 
 
 def test_a_closed_hub(make_hub, join):
