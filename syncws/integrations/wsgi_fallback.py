@@ -54,8 +54,10 @@ LIMIT = OPEN_TIMEOUT + 10
 #: Seconds of a stream in which something comes in any case.
 STREAM_LIMIT = MAX_WAIT + 10
 
-#: Seconds that clients have to read the last that there is for them, when it is closed.
+#: Seconds that clients have to read the last that there is for them, when it is closed; and that
+#: its end may take besides.
 LAST_WORDS = 2.0
+END_TIMEOUT = 1.0
 
 #: What :func:`address_key` returns for ::1.
 _LOOPBACK_6 = bytes(8)
@@ -113,6 +115,7 @@ class FallbackMiddleware:
         self._proxies = None if trusted_proxies is None else TrustedProxies(trusted_proxies)
         self._logger = GuardedLogger(logger or own_logger("server"))
         self._has_warned = False
+        self._is_closed = False
         self._reset()
 
     def _reset(self) -> None:
@@ -137,25 +140,29 @@ class FallbackMiddleware:
     def close(self) -> None:
         """Cut all sessions, once their clients have read what there is for them.
 
-        Blocks for two seconds at most. Idempotent; the next request begins anew.
+        Blocks for two seconds at most. Requests of the fallback are refused with 503 from then on;
+        the application's go on. Idempotent.
         """
-        with self._lock:
-            reactor, sessions = self._reactor, self._sessions
-            self._reactor = self._sessions = None
-        if reactor is not None and sessions is not None:
+        self._is_closed = True
+        if self._stop(LAST_WORDS):
             lifecycle.unregister(self)
-            reactor.stop(LAST_WORDS, lambda: sessions.is_idle)
-            reactor.join(Deadline(LAST_WORDS + 1))
 
     def begin_exit(self) -> None:
         """Do nothing: the connections are closed, which their clients are to learn of."""
 
     def end_exit(self, deadline: Deadline) -> None:
         """Let clients read that."""
-        reactor, sessions = self._reactor, self._sessions
-        if reactor is not None and sessions is not None:
-            reactor.stop(deadline.remaining() or 0, lambda: sessions.is_idle)
-            reactor.join(deadline)
+        self._stop(deadline.remaining() or 0)
+
+    def _stop(self, seconds: float) -> bool:
+        """End the sessions and wait for that; return whether there could be any."""
+        with self._lock:
+            reactor, sessions = self._reactor, self._sessions
+        if reactor is None or sessions is None:
+            return False
+        reactor.stop(seconds, lambda: sessions.is_idle)
+        reactor.join(Deadline(seconds + END_TIMEOUT))
+        return True
 
     def after_fork(self) -> None:
         """Forget the parent's sessions, in the child, which has sessions of its own."""
@@ -228,8 +235,14 @@ class FallbackMiddleware:
         return response
 
     def _begin(self, host: Found) -> tuple[Reactor, Sessions]:
-        """Return what serves the sessions of this process."""
+        """Return what serves the sessions of this process.
+
+        Raises:
+            RuntimeError: it is closed.
+        """
         with self._lock:
+            if self._is_closed:
+                raise RuntimeError("the server is closed")
             if self._reactor is None or self._sessions is None:
                 reactor = Reactor(self._logger, lambda: sessions.end_all())
                 sessions = Sessions(reactor, self._find_limits(host), self._start)

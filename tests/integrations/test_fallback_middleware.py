@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from support.fallback_serving import call, code, make_environ, opening, serving
@@ -19,6 +20,12 @@ from syncws.integrations import wsgi, wsgi_fallback
 from syncws.integrations.wsgi_roster import roster
 from syncws.pubsub import Hub
 from syncws.server import fallback_desk
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    """Sessions are cut at a test's end."""
+    monkeypatch.setattr(wsgi_fallback, "LAST_WORDS", 0.1)
 
 
 def echo(ws):
@@ -300,20 +307,45 @@ def test_connections_of_the_fallback_count_but_take_no_thread_of_the_pool():
         wait_until(lambda: len(roster) == 0)
 
 
-def test_close_cuts_sessions_after_their_last_words_and_begins_anew():
+def test_close_cuts_sessions_and_refuses_others():
     app = wsgi.application(echo, fallback=True)
-    with serving(app) as port:
-        with session(port) as client:
-            client.ws.send("hello")
-            assert client.ws.recv(SOON) == "hello"
-            app.close()
-            with pytest.raises(ConnectionClosed):
-                client.ws.recv(SOON)
-            assert client.ws.close_code == 1006
+    with serving(app) as port, session(port) as client:
+        client.ws.send("hello")
+        assert client.ws.recv(SOON) == "hello"
         app.close()
-        with session(port) as client:
-            client.ws.send("again")
-            assert client.ws.recv(SOON) == "again"
+        with pytest.raises(ConnectionClosed):
+            client.ws.recv(SOON)
+        assert client.ws.close_code == 1006
+        with pytest.raises(Refused) as raised:
+            open_by_hand(port)
+        assert (raised.value.status, raised.value.error["code"]) == (503, "busy")
+        app.close()
+
+
+def test_close_waits_for_clients_that_read_what_there_is(monkeypatch):
+    monkeypatch.setattr(wsgi_fallback, "LAST_WORDS", SOON)
+    closing = threading.Event()
+
+    def handler(ws):
+        closing.wait(SOON)
+        ws.send("goodbye")
+
+    app = wsgi.application(handler, fallback=True)
+    with serving(app) as port, session(port) as client:
+        thread = threading.Thread(target=app.close)
+        thread.start()
+        closing.set()
+        assert client.ws.recv(SOON) == "goodbye"
+        client.ws.wait_closed(SOON)
+        assert client.ws.close_code == 1000
+        thread.join(SOON)
+        assert not thread.is_alive()
+
+
+def test_close_without_sessions_is_nothing():
+    app = wsgi.FallbackMiddleware(page)
+    app.close()
+    assert call(app, make_environ())[2] == b"GET /x"
 
 
 def test_without_descriptors_or_threads_it_is_busy(monkeypatch):
