@@ -77,6 +77,9 @@ CUT_DELAY = 0.5
 #: Seconds: an answer without anything that comes earlier isn't what was asked for.
 EARLY = 0.25
 
+#: Bytes of a body that go out in any case.
+MIN_BODY = 1024
+
 #: Part of the time that something on the way allows a request to wait, which we make use of.
 MARGIN = 0.7
 
@@ -266,30 +269,31 @@ class Carrier:
     def _send(self) -> None:
         """Post what the connection writes, until it writes no more."""
         patience = Patience(self._terms.session_timeout, self._ending)
-        max_body = self._terms.max_body
+        largest = size = self._terms.max_body
         pending = bytearray()
         is_open = True
         while is_open and not self._ending.is_set():
-            is_open = self._take(pending, max_body)
+            is_open = self._take(pending, size)
             if not pending or not is_open:
                 continue
             started = clock()
             try:
-                took = self._post(self._sender, pending, max_body, self._post_deadline())
-            except InvalidStatus as exc:
-                if exc.response.status_code == 413 and max_body > 1024:
-                    max_body //= 2  # something on the way has a limit of its own
-                else:
-                    self._fail(patience, exc)
+                took = self._post(self._sender, pending, size, self._post_deadline())
             except _FAILURES as exc:
+                if isinstance(exc, TimeoutError):  # the link is slow, perhaps
+                    size = max(min(size, MIN_BODY), size // 4)
+                elif _is_too_large(exc) and size > MIN_BODY:
+                    largest = size = size // 2
+                    continue
                 self._fail(patience, exc)
             else:
                 if took or clock() - started >= EARLY:
                     patience.succeed()
+                    size = min(2 * size, largest)
                 else:  # another request made the server answer this one
                     patience.pause()
         if not self._server_done and not self._lost:
-            self._post_rest(pending, max_body)
+            self._post_rest(pending, size)
 
     def _take(self, pending: bytearray, max_body: int) -> bool:
         """Take what the connection wrote; wait for something unless there is some. False at end."""
@@ -320,7 +324,8 @@ class Carrier:
             self._refuse(response)
             raise AssertionError  # pragma: no cover
         took = ack - self._base
-        if not 0 <= took <= len(body):
+        # More than this body where an earlier one came late, after we had given it up.
+        if not 0 <= took <= len(pending):
             lost = SessionLost()
             lost.__cause__ = ConnectionResetError(
                 f"the server says that it has {ack} bytes, which can't be"
@@ -418,7 +423,10 @@ class Carrier:
                 position += len(piece)
                 deadline = Deadline(GRACE)
             self._note_acknowledged(asked)
-            self._patience.succeed()
+            if self._received > asked:
+                self._patience.succeed()
+            elif end is None:  # it was stored somewhere, perhaps
+                self._patience.pause()
         else:
             self._refuse(self._receiver.read_all(answer, deadline))
         return end is not None and self._received >= end
@@ -550,6 +558,11 @@ class Carrier:
         if not 200 <= response.status_code < 300 or wire.ACK not in response.headers:
             self._refuse(response)
         self._note_acknowledged(received)
+
+
+def _is_too_large(exc: Exception) -> bool:
+    """Tell whether something on the way has a limit for bodies of its own."""
+    return isinstance(exc, InvalidStatus) and exc.response.status_code == 413
 
 
 def _parse(events: EventParser, data: bytes) -> list[Event]:

@@ -107,12 +107,7 @@ class Opening:
         """Open a connection whose bytes are carried by plain HTTP."""
         from .session_opening import open_session  # rarely needed
 
-        try:
-            connection = open_session(self, hop, deadline)
-        except InvalidStatus as exc:
-            self._keep_cookies(hop, exc.response)
-            raise
-        return connection
+        return open_session(self, hop, deadline)
 
     def _upgrade(self, hop: Hop, deadline: Deadline) -> ClientConnection:
         """Open a connection by WebSocket's opening handshake."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 
 import pytest
 from support.pairs import SOON, run
@@ -12,6 +13,7 @@ from support.session_server import SessionServer
 import syncws.client.carrier
 import syncws.client.session_opening
 from syncws import ConnectionClosedError, InvalidStatus, connect
+from syncws.threaded.deadline import Deadline
 
 COUNT = 2000
 
@@ -253,6 +255,30 @@ def test_a_proxy_with_a_smaller_limit_of_bodies(server):
     with connect(server.uri) as ws:
         ws.send("x" * 100_000)
         assert ws.recv(timeout=SOON) == "x" * 100_000
+
+
+def test_a_link_that_is_too_slow_for_large_bodies(server, monkeypatch):
+    monkeypatch.setattr(syncws.client.carrier.Carrier, "_post_deadline", lambda self: Deadline(0.3))
+    released = threading.Event()
+    server.faults.hold = lambda r: released.wait(SOON) if len(r.body) > 5000 else None
+    with connect(server.uri) as ws:
+        ws.send("x" * 60_000)
+        server.wait(lambda requests: any(0 < len(r.body) <= 5000 for r in requests))
+        released.set()
+        assert ws.recv(timeout=SOON) == "x" * 60_000
+
+
+def test_a_response_that_was_stored_is_not_asked_for_all_the_time():
+    with SessionServer() as server:
+        server.streaming = False
+        server.faults.answer = lambda r: (
+            (200, {"Syncws-Position": "0"}, b"") if r.method == "GET" and r.number < 8 else None
+        )
+        began = time.monotonic()
+        with connect(server.uri) as ws:
+            server.wait(lambda requests: len(requests) >= 8)
+            assert time.monotonic() - began > 0.3
+            exchange(ws, 10)
 
 
 def test_no_more_than_the_server_takes(server):
