@@ -10,9 +10,10 @@ import pytest
 from support.pairs import SOON, run
 from support.session_server import SessionServer
 
-import syncws.client.carrier
 import syncws.client.session_opening
+import syncws.client.session_receiver
 from syncws import ConnectionClosedError, InvalidStatus, connect
+from syncws.client.session_sender import SessionSender
 from syncws.threaded.deadline import Deadline
 
 COUNT = 2000
@@ -100,11 +101,11 @@ def test_streams_that_are_cut_at_once_make_place_for_polling():
         with connect(server.uri) as ws:
             exchange(ws)
             assert ws.transport == "polling"
-        assert server.count("GET", is_stream=True) == syncws.client.carrier.MAX_BAD_STREAMS
+        assert server.count("GET", is_stream=True) == syncws.client.session_receiver.MAX_BAD_STREAMS
 
 
 def test_a_stream_that_is_kept_back_makes_place_for_polling(monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier, "OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr(syncws.client.session_receiver, "OPEN_TIMEOUT", 0.2)
     with SessionServer(keep_back=lambda r: True) as server:
         with connect(server.uri) as ws:
             assert ws.transport == "streaming"
@@ -114,7 +115,7 @@ def test_a_stream_that_is_kept_back_makes_place_for_polling(monkeypatch):
 
 
 def test_a_stream_whose_end_is_kept_back_makes_place_for_polling(monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier, "PROBATION_SILENCE", -0.5)
+    monkeypatch.setattr(syncws.client.session_receiver, "PROBATION_SILENCE", -0.5)
     with SessionServer() as server, connect(server.uri) as ws:
         ws.send("hello")
         assert ws.recv(timeout=SOON) == "hello"
@@ -125,7 +126,7 @@ def test_a_stream_whose_end_is_kept_back_makes_place_for_polling(monkeypatch):
 
 
 def test_a_stream_with_signs_of_life_goes_on_with_fewer(monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier, "STREAM_WAIT", 2)
+    monkeypatch.setattr(syncws.client.session_receiver, "STREAM_WAIT", 2)
     with SessionServer() as server, connect(server.uri) as ws:
         server.wait(lambda _: server.count("GET") == 2)
         with pytest.raises(TimeoutError):
@@ -137,9 +138,9 @@ def test_a_stream_with_signs_of_life_goes_on_with_fewer(monkeypatch):
 
 
 def test_a_stream_that_falls_silent_is_opened_again(monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier, "STREAM_WAIT", 2)
-    monkeypatch.setattr(syncws.client.carrier, "SILENCE", -1.5)
-    monkeypatch.setattr(syncws.client.carrier, "MAX_BAD_STREAMS", 2)
+    monkeypatch.setattr(syncws.client.session_receiver, "STREAM_WAIT", 2)
+    monkeypatch.setattr(syncws.client.session_receiver, "SILENCE", -1.5)
+    monkeypatch.setattr(syncws.client.session_receiver, "MAX_BAD_STREAMS", 2)
     with SessionServer() as server, connect(server.uri) as ws:
         server.wait(lambda _: server.count("GET", is_stream=False) > 0)
         assert server.count("GET", is_stream=True) == 3
@@ -258,7 +259,7 @@ def test_a_proxy_with_a_smaller_limit_of_bodies(server):
 
 
 def test_a_link_that_is_too_slow_for_large_bodies(server, monkeypatch):
-    monkeypatch.setattr(syncws.client.carrier.Carrier, "_post_deadline", lambda self: Deadline(0.3))
+    monkeypatch.setattr(SessionSender, "_deadline", lambda self: Deadline(0.3))
     released = threading.Event()
     server.faults.hold = lambda r: released.wait(SOON) if len(r.body) > 5000 else None
     with connect(server.uri) as ws:

@@ -13,9 +13,10 @@ from support.pairs import SOON, wait_until
 from support.programs import ROOT
 from support.session_server import SessionServer
 
-import syncws.client.carrier
 import syncws.client.session_opening
 from syncws import ClientConnection, ConnectionClosedError, connect
+from syncws.client.session_receiver import SessionReceiver
+from syncws.client.session_sender import SessionSender
 from syncws.threaded import lifecycle
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -154,7 +155,8 @@ def test_a_defect_of_a_thread_ends_the_connection(server, monkeypatch, method):
     ws = connect(server.uri)
     session = server.session()
     assert session.wait(lambda: session.gets)
-    monkeypatch.setattr(syncws.client.carrier.Carrier, method, fail)
+    half = SessionSender if method == "_take" else SessionReceiver
+    monkeypatch.setattr(half, method, fail)
     ws.send("hello")
     with pytest.raises(ConnectionClosedError) as info:
         list(ws)
