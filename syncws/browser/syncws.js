@@ -138,6 +138,7 @@
     #polls; // whether streams aren't used, or not any more
     #canPoll;
     #life; // of a stream: 1 when it has begun, 2 when more has come
+    #flows = false; // whether streams let little things through at once
     #done = false;
     #pending = new Set(); // to abort requests
     #sleeping = new Set(); // to end pauses
@@ -431,12 +432,13 @@
           await (streams ? this.#stream() : this.#poll());
           failures = 0;
         } catch (error) {
-          if (streams && this.#life > 1) {
+          const isKept = error.isLate && !(this.#life && this.#flows);
+          if (streams && this.#life > 1 && !(isKept && this.#canPoll)) {
             failures = barren = 0;
             continue;
           }
           if (now() - began > 2000 && (this.#life || !streams)) this.#shrink(began);
-          if (streams && this.#canPoll && ((error.isLate && !this.#life) || ++barren > 2)) {
+          if (streams && this.#canPoll && (isKept || ++barren > 2)) {
             this.#usePolling();
           } else {
             await this.#retry(error, failures++);
@@ -468,10 +470,13 @@
       await this.#checkEnd();
     }
 
-    // A stream that does not begin soon is kept back by something between.
+    // A stream that does not begin soon is kept back by something between. So is one that has begun
+    // and is silent then: what has a buffer lets through what is larger. The first stream asks for
+    // a comment soon, which shows that small things get through; and then comes one that need not.
     #stream() {
-      const accept = { Accept: "text/event-stream" };
-      return this.#get(accept, 3000, async (response, get, extend) => {
+      const wait = this.#flows ? this.#wait : Math.min(this.#wait, 2);
+      const more = { Accept: "text/event-stream", "Syncws-Wait": wait };
+      return this.#get(more, 3000, async (response, get, extend) => {
         if (!/^text\/event-stream/.test(response.headers.get("Content-Type"))) {
           await this.#readPoll(response, get);
           return this.#usePolling();
@@ -500,8 +505,12 @@
             if (!line) event = data = "";
             else if (this.#life && event != "open") this.#life = 2;
           }
-          if (this.#life) extend((this.#wait + 5) * 1000);
+          if (this.#life) extend((wait + (this.#flows ? 5 : 3)) * 1000);
           if (await this.#checkEnd()) return;
+          if (this.#life && !this.#flows && value.length < 4) {
+            this.#flows = true;
+            return;
+          }
         }
       });
     }
