@@ -1,0 +1,49 @@
+"""Numbered messages both ways through networks that are real, and through one that is faulty.
+
+The client is syncws.js in Node.
+"""
+
+import pytest
+from support.faulty_proxy import FAULTS
+from support.numbers import POLLING, STREAMING, exchange
+from support.routes import opened_route
+
+pytestmark = pytest.mark.once
+
+transports = pytest.mark.parametrize("options", [POLLING, STREAMING], ids=["polling", "streaming"])
+
+
+@pytest.mark.parametrize("closes", ["client", "server"])
+@transports
+def test_nothing_is_lost_or_doubled(route, options, closes):
+    used = exchange(route, options, closes)
+    assert used[-1] == ("polling" if route.buffers else options["transports"][0])
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+@pytest.mark.parametrize("transport", ["polling", "streaming"])
+def test_a_faulty_network_loses_and_doubles_nothing(transport, seed):
+    with opened_route("faulty", seed) as route:
+        used = exchange(route, {"transports": [transport]}, count=1000 + 1000 * seed, window=10)
+        assert used == [transport]
+        assert len(route.front.happened) > len(FAULTS) // 2
+
+
+def test_streams_that_are_kept_back_are_given_up():
+    with opened_route("keeps back") as route:
+        assert exchange(route, STREAMING) == ["polling"]
+
+
+@pytest.mark.peers
+@transports
+def test_silence_does_no_harm(options):
+    """It is longer than the proxy allows."""
+    with opened_route("haproxy") as route:
+        used = exchange(route, {**options, "pause": 12_000}, count=400)
+        assert used == [options["transports"][0]]
+
+
+@pytest.mark.peers
+def test_a_proxy_that_delays_streams_loses_nothing():
+    with opened_route("haproxy, delays") as route:
+        assert exchange(route, STREAMING, count=200) == ["streaming"]
