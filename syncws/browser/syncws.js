@@ -509,7 +509,7 @@
           if (await this.#checkEnd()) return;
           if (this.#life && !this.#flows && value.length < 4) {
             this.#flows = true;
-            return;
+            if (wait < this.#wait) return;
           }
         }
       });
