@@ -94,18 +94,18 @@ class FaultyProxy:
         target: the server's port.
         seed: of what happens, as far as it is not for the threads to say.
         faults: what may happen, and how likely it is.
-        buffers: whether it keeps a response until it has all of it.
+        buffer: bytes of a stream that it keeps until more have come, or the end.
 
     Attributes:
         port: its own.
         happened: how often each fault did.
     """
 
-    def __init__(self, target, seed, faults=FAULTS, *, buffers=False):
+    def __init__(self, target, seed, faults=FAULTS, *, buffer=0):
         self.happened = Counter()
         self._target = target
         self._faults = faults
-        self._buffers = buffers
+        self._buffer = buffer
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._passed = threading.Condition(self._lock)
@@ -249,26 +249,24 @@ class FaultyProxy:
                 client.sendall(GATEWAY_TIMEOUT)
             return False
         left = self._draw_cut()
-        held = [head]
-        if not self._buffers:
-            client.sendall(held.pop())
-        while True:
+        held = head
+        size = None
+        while size != 0:
+            if len(held) > self._buffer:
+                client.sendall(held)
+                held = b""
             line = reader.read_until(b"\r\n")
             size = int(line, 16)
             chunk = line + reader.read(size + 2)
             if left < len(chunk):
                 with self._lock:
                     self.happened["cut stream"] += 1
-                client.sendall(chunk[: int(left)])
+                client.sendall(held + chunk[: int(left)])
                 return False
             left -= len(chunk)
-            if self._buffers:
-                held.append(chunk)
-            else:
-                client.sendall(chunk)
-            if not size:
-                client.sendall(b"".join(held))
-                return fault != "close"
+            held += chunk
+        client.sendall(held)
+        return fault != "close"
 
     def _repeat(self, request, delay=0.0):
         """Send a request to the server, and look at its response, or not even that."""

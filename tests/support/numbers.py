@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from support import peers
 from support.serving import serving
 
-from syncws import ConnectionClosed, Fallback
+from syncws import ConnectionClosed, Fallback, connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "syncws" / "browser" / "syncws.mjs"
@@ -86,8 +86,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving_numbers(session_timeout=20, **options):
-    """A server whose page has syncws.js; ``closes`` in the query of a WebSocket says who does."""
+def serving_numbers(*, streaming=True, **options):
+    """A server whose page has syncws.js; ``closes`` in the query of a WebSocket says who does.
+
+    Args:
+        streaming: whether it offers streams.
+        options: of the server.
+    """
     outcomes = queue.Queue()
 
     def handler(ws):
@@ -119,7 +124,11 @@ def serving_numbers(session_timeout=20, **options):
             return ws.respond(200, PAGE, {"Content-Type": "text/html"})
         return None
 
-    options = {"fallback": Fallback(session_timeout), "process_request": page, **options}
+    options = {
+        "fallback": Fallback(session_timeout=20, streaming=streaming),
+        "process_request": page,
+        **options,
+    }
     with serving(handler, **options) as server:
         start_thread(server)
         yield Server(server, outcomes)
@@ -159,6 +168,31 @@ def exchange_in_page(driver, uri, options):
     source = EXCHANGE.read_text(encoding="utf-8")
     call = "exchange(Syncws, arguments[0], arguments[1]).then(arguments[2]);"
     return driver.execute_async_script(source + call, uri, options)
+
+
+def exchange_in_python(uri, options):
+    """Exchange messages by the library's own client; return the same as the others."""
+    count, window = options["count"], options["window"]
+    uri = f"http{uri[2:]}&count={count}&window={window}"
+    with connect(uri, compression=None) as ws:
+        numbers = Numbers(ws, count, window)
+        transports = [ws.transport]
+        numbers.receive()
+        if ws.transport not in transports:
+            transports.append(ws.transport)
+        if "closes=client" in uri:
+            ws.close(4002, f"all {count} ✓")
+        else:
+            with contextlib.suppress(ConnectionClosed):
+                ws.recv()
+    return {
+        "received": numbers.received,
+        "wrong": numbers.wrong,
+        "code": ws.close_code,
+        "reason": ws.close_reason,
+        "wasClean": ws.close_code != 1006,
+        "transports": transports,
+    }
 
 
 def exchange(route, options, closes="server", *, count=2000, window=20, run=exchange_in_node):

@@ -14,8 +14,11 @@ NGINX = {
     "nginx, only buffers": "proxy_ignore_headers X-Accel-Buffering;",
 }
 
+#: Proxies that do nothing but to keep so many bytes of a stream back until more have come.
+KEEPING = {"keeps some": 4096, "keeps all": 1 << 30}
+
 #: Where a response comes only when it is complete, so that streams are of no use.
-BUFFERING = {"nginx, only buffers", "keeps back"}
+BUFFERING = {"nginx, only buffers", *KEEPING}
 
 
 class Route:
@@ -88,22 +91,23 @@ def haproxy(server, settings):
 
 
 @contextlib.contextmanager
-def opened_route(name, seed=0):
-    """A route by its name: "direct", "faulty", or one of the proxies that others have written.
+def opened_route(name, seed=0, **options):
+    """A route: "direct", "faulty", or by one of the proxies above.
 
     Args:
         name: its name.
         seed: of what goes wrong, if it is "faulty".
+        options: of the server.
     """
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(serving_numbers())
+        server = stack.enter_context(serving_numbers(**options))
         if name == "direct":
             yield Route(server, server)
             return
         if name == "faulty":
             proxy = FaultyProxy(server.port, seed)
-        elif name == "keeps back":
-            proxy = FaultyProxy(server.port, seed, {}, buffers=True)
+        elif name in KEEPING:
+            proxy = FaultyProxy(server.port, seed, {}, buffer=KEEPING[name])
         elif name in HAPROXY:
             proxy = haproxy(server, HAPROXY[name])
         else:

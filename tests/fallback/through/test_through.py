@@ -6,7 +6,7 @@ The client is syncws.js in Node.
 import pytest
 from support.faulty_proxy import FAULTS
 from support.numbers import POLLING, STREAMING, exchange
-from support.routes import opened_route
+from support.routes import KEEPING, opened_route
 
 pytestmark = pytest.mark.once
 
@@ -29,9 +29,16 @@ def test_a_faulty_network_loses_and_doubles_nothing(transport, seed):
         assert len(route.front.happened) > len(FAULTS) // 2
 
 
-def test_streams_that_are_kept_back_are_given_up():
-    with opened_route("keeps back") as route:
-        assert exchange(route, STREAMING) == ["polling"]
+@pytest.mark.parametrize("name", KEEPING)
+def test_streams_that_are_kept_back_are_given_up(name):
+    with opened_route(name) as route:
+        assert exchange(route, STREAMING)[-1] == "polling"
+
+
+def test_streams_that_flow_are_kept():
+    """One that has shown that small things get through makes way for one that need not."""
+    with opened_route("direct") as route:
+        assert exchange(route, {**STREAMING, "pause": 3500}, count=200) == ["streaming"]
 
 
 @pytest.mark.peers
