@@ -182,12 +182,17 @@ class HttpLink:
     ) -> StreamedResponse:
         try:
             transport.send_all(request, deadline)
-            while response.head is None:
-                self._receive(transport, response, deadline)
+            self._receive_head(transport, response, deadline)
         except BaseException:
             self.drop()
             raise
         return response
+
+    def _receive_head(
+        self, transport: Transport, response: StreamedResponse, deadline: Deadline
+    ) -> None:
+        while response.head is None:
+            self._receive(transport, response, deadline)
 
     def _receive(
         self, transport: Transport, response: StreamedResponse, deadline: Deadline

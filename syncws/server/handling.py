@@ -143,15 +143,7 @@ class Handling:
             return False
         try:
             transport.handshake(deadline)
-            protocol = connection.protocol
-            while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
-                data = transport.recv(deadline)
-                if not data:
-                    break
-                protocol.receive_data(data)
-                head += data
-                if protocol.handshake_exc is not None:  # it is no request, and is told so at once
-                    break
+            head = _read_head(connection, head, deadline)
             if not self.fallback.claims(head):
                 return False
             self.fallback.adopt(transport, head)
@@ -190,6 +182,20 @@ class Handling:
                 self._idle.discard(connection)
             self._leave(connection)
             log_close(connection, clock() - opened_at)
+
+
+def _read_head(connection: ServerConnection, head: bytes, deadline: Deadline) -> bytes:
+    """Read until the head of the request is there, or something else; return it all."""
+    protocol = connection.protocol
+    while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
+        data = connection._transport.recv(deadline)
+        if not data:
+            break
+        protocol.receive_data(data)
+        head += data
+        if protocol.handshake_exc is not None:  # it is no request, and is told so at once
+            break
+    return head
 
 
 def close_after(connection: ServerConnection, exc: BaseException) -> None:
