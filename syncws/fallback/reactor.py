@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Callable
 
 from ..aliases import LoggerLike
+from ..locks import make_rlock
 from ..threaded import lifecycle
 from ..threaded.deadline import Deadline, clock
 from ..threaded.wakeable_selector import WakeableSelector
@@ -39,9 +40,9 @@ class Reactor:
         self._reset()
 
     def _reset(self) -> None:
-        # Guards the beginning and the end: what is called after the end would never run. Signal
-        # handlers don't come here.
-        self._lock = threading.Lock()
+        # Guards the beginning and the end: what is called after the end would never run. Re-entrant,
+        # because a signal handler may close the server while the main thread does.
+        self._lock = make_rlock()
         self._calls: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
