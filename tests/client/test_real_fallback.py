@@ -19,6 +19,8 @@ def echo(ws):
 @pytest.fixture(scope="module")
 def backend():
     with serve(echo, "127.0.0.1", 0, origins=None, fallback=True, ping_interval=None) as server:
+        # Its thread for sessions starts with the first one, and stays as long as the server.
+        connect(f"http://127.0.0.1:{server.port}/").close()
         yield server
 
 
