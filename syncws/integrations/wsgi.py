@@ -30,6 +30,7 @@ from ..options import Deflate, MaxQueue, MaxSize
 from ..sansio.extensions.interface import ServerExtensionFactory
 from ..sansio.headers import Headers, HeadersLike
 from ..sansio.origins import SAME_ORIGIN, Origins
+from ..sansio.plain_responses import build_response
 from ..server.callables import refuse_coroutine
 from ..server.fallback import Fallback
 from ..server.handling import close_after
@@ -49,7 +50,7 @@ from .wsgi_connection import TAKEN, WsgiConnection
 from .wsgi_fallback import FallbackMiddleware
 from .wsgi_request import wsgi_headers, wsgi_status
 from .wsgi_roster import roster
-from .wsgi_servers import Found, UnsupportedServer, find_server
+from .wsgi_servers import HAS_FALLBACK, Found, UnsupportedServer, find_server
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -177,12 +178,13 @@ class Gateway:
             OSError: no descriptors are available; the server still has it, and
                 ``start_response`` wasn't called.
             TypeError: a header isn't a ``str``.
-            UnsupportedServer: nothing can be taken over from this server.
+            UnsupportedServer: nothing can be taken over from this server; within a
+                :class:`FallbackMiddleware` the request is refused with 501 instead, as clients
+                are to go by plain HTTP.
             ValueError: a header can't be sent.
         """
         extra = Headers(extra_headers)
-        found = find_server(environ)
-        check_socket(found)
+        found = _find_server(environ)
         if TAKEN in environ:
             raise InvalidState("this request's connection was taken over before")
         self._warn(found)
@@ -253,6 +255,20 @@ class Gateway:
         roster.leave(ws)
         if self._idle is not None:
             self._idle.discard(ws)
+
+
+def _find_server(environ: WSGIEnvironment) -> Found:
+    """Return what a connection can be taken over from."""
+    try:
+        found = find_server(environ)
+        check_socket(found)
+    except UnsupportedServer:
+        if HAS_FALLBACK not in environ:
+            raise
+        refusal = InvalidHandshake("this server has WebSockets over plain HTTP only")
+        refusal.response = build_response(501, f"{refusal}.\n")
+        raise refusal from None
+    return found
 
 
 def _run(

@@ -38,7 +38,7 @@ from .session_call import SessionCall
 from .wsgi_reply import WsgiReply
 from .wsgi_request import read_plain_request, wsgi_headers, wsgi_status
 from .wsgi_roster import roster
-from .wsgi_servers import Found, find_host
+from .wsgi_servers import HAS_FALLBACK, Found, find_host
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -126,6 +126,8 @@ class FallbackMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
         if not self._claims(environ):
+            if self._fallback is not None:
+                environ[HAS_FALLBACK] = True
             return self._application(environ, start_response)
         try:
             request = read_plain_request(environ, MAX_BODY)

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, Callable
 if TYPE_CHECKING:
     from ..fallback.session_transport import SessionTransport
 
-__all__ = ["GIVEN", "Found", "UnsupportedServer", "find_host", "find_server"]
+__all__ = ["GIVEN", "HAS_FALLBACK", "Found", "UnsupportedServer", "find_host", "find_server"]
 
 #: In an environ that is none of a server's: the socket that was put there for us, or a Found.
 GIVEN = "syncws.socket"
+
+#: In the environ of a request that could have come by plain HTTP as well.
+HAS_FALLBACK = "syncws.fallback"
 
 Environ = Mapping[str, Any]
 

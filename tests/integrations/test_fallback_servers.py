@@ -20,7 +20,7 @@ from support.fallback_user import (
 from support.pairs import SOON
 from support.wsgi_servers import BAD, KINDS, WsgiServer, wait_for
 
-from syncws import ConnectionClosed
+from syncws import ConnectionClosed, InvalidStatus, connect
 
 #: Those with more than one thread. gunicorn's sync worker is looked at by itself.
 THREADED = [kind for kind in KINDS if kind != "gunicorn-sync"] + ["waitress"]
@@ -182,13 +182,32 @@ def test_browsers_may_ask_first(server):
 
 
 def test_pages_and_websockets_are_the_application_s(server):
+    size = len(server.log)
     assert server.get("/") == (200, b"<!doctype html><title>page</title>")
     assert server.get("/nothing")[0] == 404
     if server.kind == "waitress":
+        with pytest.raises(InvalidStatus) as raised:
+            server.connect()
+        assert raised.value.response.status_code == 501
+        assert not BAD.search(server.log[size:]), server.log[size:]
         return
     with server.connect() as ws:
         ws.send("by an upgrade")
         assert ws.recv(SOON) == "by an upgrade"
+    expect_nothing_open(server)
+
+
+def test_python_clients_find_a_way(server):
+    uri = f"ws://127.0.0.1:{server.port}/echo"
+    with connect(uri, fallback=True) as ws:
+        assert (ws.transport == "websocket") is (server.kind != "waitress")
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+    with connect(uri.replace("ws:", "http:")) as ws:
+        assert ws.transport != "websocket"
+        for number in range(100):
+            ws.send(str(number))
+        assert [ws.recv(SOON) for _ in range(100)] == [str(number) for number in range(100)]
     expect_nothing_open(server)
 
 
