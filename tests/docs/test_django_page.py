@@ -20,6 +20,16 @@ def test_django_echo():
         assert ws.recv(SOON) == "ann: hello"
 
 
+def test_django_fallback():
+    pytest.importorskip("waitress")
+    with (
+        running_server(block(PAGE, "fallback")) as (port, _),
+        connect(f"http://localhost:{port}/echo") as ws,
+    ):
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+
+
 def test_django_testing():
     output = run(block(PAGE, "testing"))
     assert output.splitlines() == ["['0', '1', '2']", "the view raised ValueError"]

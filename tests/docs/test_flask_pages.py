@@ -39,6 +39,16 @@ def test_flask_login():
             assert ws.recv(SOON) == "you are ann"
 
 
+def test_flask_fallback():
+    pytest.importorskip("waitress")
+    with (
+        running_server(block(PAGE, "fallback")) as (port, _),
+        connect(f"ws://localhost:{port}/echo", fallback=True) as ws,
+    ):
+        ws.send("hello")
+        assert ws.recv(SOON) == f"127.0.0.1 by {ws.transport}: hello"
+
+
 def test_flask_testing():
     assert run(block(PAGE, "testing")).splitlines() == [
         "hello, ann: how are you?",

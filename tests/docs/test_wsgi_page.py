@@ -17,6 +17,17 @@ def test_wsgi_application():
         ws.close()
 
 
+def test_wsgi_fallback():
+    pytest.importorskip("waitress")
+    with (
+        running_server(block(PAGE, "fallback")) as (port, _),
+        connect(f"ws://localhost:{port}/echo", fallback=True) as ws,
+    ):
+        ws.send("hello")
+        assert ws.recv(SOON) == "hello"
+        assert ws.transport in ("polling", "streaming")
+
+
 def test_wsgi_gateway():
     pytest.importorskip("werkzeug")
     with running_server(block(PAGE, "gateway")) as (port, _):
