@@ -243,8 +243,6 @@ class FallbackMiddleware:
             RuntimeError: it is closed.
         """
         with self._lock:
-            if self._is_closed:
-                raise RuntimeError("the server is closed")
             if self._reactor is None or self._sessions is None:
                 reactor = Reactor(self._logger, lambda: sessions.end_all())
                 sessions = Sessions(reactor, self._find_limits(host), self._start)
