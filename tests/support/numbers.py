@@ -85,15 +85,11 @@ class Server:
         return self._outcomes.get(timeout=LIMIT)
 
 
-@contextlib.contextmanager
-def serving_numbers(*, streaming=True, **options):
-    """A server whose page has syncws.js; ``closes`` in the query of a WebSocket says who does.
+def make_handler(outcomes):
+    """A handler that exchanges messages, and says in a queue what has come of it.
 
-    Args:
-        streaming: whether it offers streams.
-        options: of the server.
+    ``closes`` in the query says who closes the connection.
     """
-    outcomes = queue.Queue()
 
     def handler(ws):
         query = {name: value for name, (value,) in parse_qs(urlsplit(ws.path).query).items()}
@@ -119,6 +115,19 @@ def serving_numbers(*, streaming=True, **options):
             }
         )
 
+    return handler
+
+
+@contextlib.contextmanager
+def serving_numbers(*, streaming=True, **options):
+    """A server whose page has syncws.js.
+
+    Args:
+        streaming: whether it offers streams.
+        options: of the server.
+    """
+    outcomes = queue.Queue()
+
     def page(ws, request):
         if urlsplit(request.path).path == "/page":
             return ws.respond(200, PAGE, {"Content-Type": "text/html"})
@@ -129,7 +138,7 @@ def serving_numbers(*, streaming=True, **options):
         "process_request": page,
         **options,
     }
-    with serving(handler, **options) as server:
+    with serving(make_handler(outcomes), **options) as server:
         start_thread(server)
         yield Server(server, outcomes)
 
