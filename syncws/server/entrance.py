@@ -90,10 +90,12 @@ class Entrance:
             self._logger.warning(message, why)
         self.doorkeeper.refuse(sock, refusal)
 
-    def start_session(self, transport: Transport, head: bytes, key: bytes | None) -> Refusal | None:
-        """Run a connection of the fallback in a thread of its own; return why it can't be.
+    def start_connection(
+        self, transport: Transport, head: bytes, key: bytes | None
+    ) -> Refusal | None:
+        """Run a session of the fallback, or a connection that it passes on, in a thread of its own.
 
-        Any thread may call this.
+        Any thread may call this. Return why it can't be.
 
         Args:
             transport: what it is over.

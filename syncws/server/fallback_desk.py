@@ -15,7 +15,6 @@ from typing import Any, Callable
 
 from ..aliases import LoggerLike
 from ..fallback.reactor import Reactor
-from ..fallback.session_transport import SessionTransport
 from ..fallback.sessions import Caller, Sessions
 from ..fallback.wire import MAX_BODY, build_error
 from ..sansio.headers import Headers
@@ -58,7 +57,7 @@ class FallbackDesk:
         fallback: Fallback,
         *,
         max_connections: int | None,
-        start: Callable[[SessionTransport, bytes, bytes | None], Refusal | None],
+        start: Callable[[Transport, bytes, bytes | None], Refusal | None],
         find_key: Callable[[Any], bytes | None],
         server_header: str | None,
         max_header_size: int | None,
@@ -73,7 +72,7 @@ class FallbackDesk:
         self._script = None if fallback.script is None else fallback.script.encode("latin-1")
         self._reactor = Reactor(logger, self._close)
         limits = fallback.limits(max_connections)
-        self._sessions = Sessions(self._reactor, limits, self._start_session)
+        self._sessions = Sessions(self._reactor, limits, self._start_connection)
         self._peers: set[HttpPeer] = set()  # the reactor's
 
     @property
@@ -123,6 +122,8 @@ class FallbackDesk:
             transport,
             self._reactor,
             self._handle,
+            self.claims,
+            self._pass_on,
             self._peers.discard,
             server_header=self._server_header,
             max_header_size=self._max_header_size,
@@ -146,8 +147,11 @@ class FallbackDesk:
         caller = Caller(transport.local_address, address, transport.secure, key)
         return self._sessions.handle(request, caller, peer, key)
 
-    def _start_session(
-        self, transport: SessionTransport, head: bytes, key: bytes | None
+    def _pass_on(self, transport: Transport, data: bytes) -> Response | None:
+        return self._start_connection(transport, data, self._find_key(transport.remote_address))
+
+    def _start_connection(
+        self, transport: Transport, head: bytes, key: bytes | None
     ) -> Response | None:
         refusal = self._start(transport, head, key)
         if refusal is None:

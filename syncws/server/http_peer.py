@@ -29,6 +29,9 @@ IDLE_TIMEOUT = 60.0
 #: Bytes of a stream that may wait for a client that does not read; then it is cut.
 MAX_BACKLOG = 1 << 20
 
+#: Bytes of a request's head by which it is judged.
+MAX_HEAD = 1 << 16
+
 #: Seconds and bytes that are read after the last response: closing with unread input would reset
 #: the connection, and with it the response.
 LINGER_TIMEOUT = 2.0
@@ -43,7 +46,10 @@ class HttpPeer:
         reactor: whose thread this is.
         handle: answers a request, given it and this; returns what is to be called if the client
             goes before that is done, or ``None``.
-        closed: called once, with this, when it is closed.
+        claims: tells, by the head of a request, whether ``handle`` is to answer it.
+        pass_on: has any other request served by someone who owns the connection from then on, given
+            it and what was read of it; returns a response if that can't be.
+        closed: called once, with this, when it is closed, or was passed on.
         server_header: value of Server; ``None`` sends none.
         max_header_size: limits of requests, as for :func:`~syncws.serve`.
         max_body_size: the same.
@@ -57,6 +63,8 @@ class HttpPeer:
         transport: Transport,
         reactor: Reactor,
         handle: Callable[[Request, HttpPeer], Callable[[], None] | None],
+        claims: Callable[[bytes], bool],
+        pass_on: Callable[[Transport, bytes], Response | None],
         closed: Callable[[HttpPeer], None],
         *,
         server_header: str | None,
@@ -66,11 +74,14 @@ class HttpPeer:
         self.transport = transport
         self._reactor = reactor
         self._handle = handle
+        self._claims = claims
+        self._pass_on = pass_on
         self._closed = closed
         self._server_header = server_header
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
         self._parser: RequestParser | None = None
+        self._head = b""  # of a request, as long as it isn't complete
         self._early = b""  # of a request that came before its turn
         self._request: Request | None = None  # what is being answered
         self._gone: Callable[[], None] | None = None  # called if the client goes meanwhile
@@ -197,11 +208,20 @@ class HttpPeer:
         if self._parser is None:
             if not data:
                 return
+            if not self._head:
+                self._expect(REQUEST_TIMEOUT)
+            data = self._head + data
+            self._head = b""
+            if b"\r\n\r\n" not in data and len(data) < MAX_HEAD:
+                self._head = data
+                return
+            if not self._claims(data):
+                self._give_away(data)
+                return
             self._parser = RequestParser(
                 self._max_header_size, plain=True, max_body_size=self._max_body_size
             )
             self._is_continued = False
-            self._expect(REQUEST_TIMEOUT)
         parser = self._parser
         try:
             request = parser.receive_data(data)
@@ -224,6 +244,21 @@ class HttpPeer:
             raise
         if self._request is request:  # it waits for something
             self._gone = gone
+
+    def _give_away(self, data: bytes) -> None:
+        """Leave a request that isn't ours, and its connection, to the rest of the server.
+
+        A browser, or a proxy, sends any requests over connections that it has.
+        """
+        self._due = None
+        self._reactor.watch(self.transport.sock, self._ready)
+        refusal = self._pass_on(self.transport, data)
+        if refusal is None:
+            self._is_closed = True
+            self._closed(self)
+            return
+        self._request = Request("/", Headers([("Connection", "close")]))
+        self.respond(refusal)
 
     def _refuse(self, exc: Exception) -> None:
         """Answer what isn't a request, and end the connection."""

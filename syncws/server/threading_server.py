@@ -145,7 +145,7 @@ class ThreadingServer(Base):
             handling.fallback = FallbackDesk(
                 fallback,
                 max_connections=max_connections,
-                start=entrance.start_session,
+                start=entrance.start_connection,
                 find_key=admission.find_key_of,
                 server_header=self._upgrade.server_header,
                 max_header_size=MAX_HEADER_SIZE,

@@ -188,7 +188,7 @@ def test_what_is_no_request_ends_the_connection(opened):
     with raw_client(server) as sock:
         sock.sendall(request_bytes(client, Syncws_Ack="0", Syncws_Wait="1"))
         assert status_of(sock) == 204
-        sock.sendall(b"nonsense\r\n\r\n")
+        sock.sendall(b"nonsense\r\nSyncws-Session: x\r\n\r\n")
         first, headers, _ = parse_head(read_head(sock))
         assert first == "HTTP/1.1 400 Bad Request"
         assert headers["connection"] == "close"
