@@ -175,6 +175,7 @@ def exchange_in_page(driver, uri, options):
     driver.get(f"http://{parts.netloc}/page")
     driver.set_script_timeout(LIMIT)
     source = EXCHANGE.read_text(encoding="utf-8")
+    source += "localStorage.clear();"  # what has worked before
     call = "exchange(Syncws, arguments[0], arguments[1]).then(arguments[2]);"
     return driver.execute_async_script(source + call, uri, options)
 
