@@ -28,7 +28,9 @@ __all__ = ["add_demo"]
 
 DESCRIPTION = """\
 Start a chat with rooms, and open its page in two windows to talk to yourself.
-The page also shows each frame of its connection, with its bytes explained.
+The page also shows each frame of its connection, with its bytes explained. It can
+do without WebSocket, by HTTP requests, which it shows as well; not if there are
+several processes.
 WebSockets at other paths, such as /echo, get back what they send. Ctrl-C stops it.
 """
 
@@ -90,8 +92,9 @@ def _serve(args: Any, url: str | None) -> int:
         OSError: the address can't be listened on.
         ValueError: the host can't be one.
     """
+    by_http = args.processes in (None, 1)  # a session's requests may reach any of several
     with args.worker or contextlib.nullcontext(), contextlib.ExitStack() as stack:
-        chat = Chat(hub_url=url, prefix=find_prefix(args))
+        chat = Chat(hub_url=url, prefix=find_prefix(args), by_http=by_http)
         stack.callback(chat.close)
         server = stack.enter_context(_make_server(args, chat))
         run_server(args, server, _announcement(args, server))

@@ -2,9 +2,10 @@
 
 The page is at ``/``, its chat at ``/chat`` (see :mod:`~syncws.demo.chat`), the frames of a chat's
 connection at ``/wire`` (see :mod:`~syncws.demo.tape`). WebSockets at all other paths, such as
-``/`` and ``/echo``, get back what they send.
+``/`` and ``/echo``, get back what they send. Where WebSocket is forbidden plain HTTP does the same.
 
-Several processes can serve it; they have the same rooms if they have a hub.
+Several processes can serve it; they have the same rooms if they have a hub. Then there is no plain
+HTTP: a session lives in one process, and its requests may reach any.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Callable, TypeVar
 from urllib.parse import parse_qs
 
 from ..sansio.http11 import Request, Response
+from ..server.fallback import Fallback
 from ..server.listeners import listen_for_processes
 from ..server.routing import Router
 from ..server.server_connection import ServerConnection
@@ -54,6 +56,9 @@ MAX_CONNECTIONS = 400
 
 #: The same of one address, which may be that of a whole network. A page has two.
 MAX_CONNECTIONS_PER_ADDRESS = 100
+
+#: The page has the script among its files, under the same policy as these.
+BY_HTTP = Fallback(script=None)
 
 #: Seconds after which a window that is closed, and doesn't answer, is gone for the others.
 CLOSE_TIMEOUT = 2.0
@@ -136,6 +141,7 @@ def serve_on(name: str, chat: Chat, **where: Any) -> ThreadingServer:
         hosts=None if everywhere else [name, *LOCAL_HOSTS],
         process_request=process_request,
         create_connection=create_connection,
+        fallback=BY_HTTP if chat.by_http else False,
         max_connections=MAX_CONNECTIONS,
         max_connections_per_address=MAX_CONNECTIONS_PER_ADDRESS,
         close_timeout=CLOSE_TIMEOUT,

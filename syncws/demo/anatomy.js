@@ -2,8 +2,15 @@
 // the payload was masked, and what it means.
 
 import { make } from "./dom.js";
+import { describeExchange, explainExchange } from "./session.js";
 
 const SHOWN = 16; // bytes of a payload
+
+// Who noted the time of what.
+const WHEN = {
+  server: { browser: "Received from this browser", server: "Sent by the server" },
+  page: { browser: "Sent by this page", server: "Received by this page" },
+};
 
 const OPCODES = {
   0: "continuation of a message",
@@ -25,14 +32,27 @@ export function explain(record, time) {
   const detail = make("div", `detail from-${record.from}`);
   if (record.type === "http") detail.append(...explainHead(record));
   else if (record.type === "frame") detail.append(...explainFrame(record));
+  else if (record.lines) detail.append(...explainExchange(record), ...record.frames.map(explainInside));
   else detail.append(make("p", "", summarize(record)));
-  detail.append(make("p", "faint", `${record.from === "browser" ? "Received from this browser" : "Sent by the server"} at ${time}.`));
+  detail.append(make("p", "faint", `${WHEN[record.noted ?? "server"][record.from]} at ${time}.`));
+  return detail;
+}
+
+// A frame inside of an HTTP body, to be opened.
+function explainInside(record, _, frames) {
+  const detail = make("details", "inside", make("summary", "", `${record.name}  ${summarize(record).slice(0, 200)}`),
+    ...explainFrame({ ...record, inside: true }));
+  detail.open = frames.length === 1;
   return detail;
 }
 
 // Returns what a record says, in a line.
 export function summarize(record) {
   if (record.type === "http") return record.lines[0];
+  if (record.lines) {
+    const inside = record.frames.map((frame) => `${frame.name} ${summarize(frame)}`).join("; ");
+    return [describeExchange(record), inside].filter(Boolean).join(": ");
+  }
   if (record.type === "end") return "closed its side of the TCP connection";
   if (record.type !== "frame") return record.text;
   if (record.name === "CLOSE") return record.meaning ? `${record.meaning} ${record.close_reason}` : "no close code";
@@ -62,7 +82,11 @@ function explainFrame(record) {
   if (extended.length) {
     parts.push(field(extended, `payload length, in ${extended.length} bytes: ${record.length}`));
   }
-  if (keySize) parts.push(field(bytesOf(record.masking_key), "masking key, a new one for each frame"));
+  if (keySize) {
+    parts.push(field(bytesOf(record.masking_key), record.inside
+      ? "masking key: zeros, which leave the payload as it is, as HTTP needs no mask"
+      : "masking key, a new one for each frame"));
+  }
   parts.push(make("h3", "", `Payload: ${count(record.length)}`));
   if (record.length) parts.push(payloadTable(record));
   parts.push(...meaning(record).map((text) => make("p", "", text)));
@@ -135,7 +159,8 @@ function payloadTable(record) {
 
 function meaning(record) {
   if (record.name === "CLOSE") {
-    return [record.close_code === null ? "There is no close code." : `Close code ${record.meaning}. The other side answers with a close frame; then the server closes the TCP connection (§7.1).`];
+    const then = record.inside ? "the server's stream ends, and with it the session" : "the server closes the TCP connection (§7.1)";
+    return [record.close_code === null ? "There is no close code." : `Close code ${record.meaning}. The other side answers with a close frame; then ${then}.`];
   }
   if (record.name === "PING") return ["The other side must answer with a pong that has the same payload (§5.5.2)."];
   if (record.name === "PONG") {

@@ -21,8 +21,9 @@ What the server sends:
 ============ ============================================ =======================================
 type         other members                                meaning
 ============ ============================================ =======================================
-``welcome``  ``token``, ``limits``, ``rooms``             the connection is open; the token lets
-                                                          one watch it, see :func:`watch`
+``welcome``  ``token``, ``limits``, ``rooms``,            the connection is open; the token lets
+             ``http``                                     one watch it, see :func:`watch`; ``http``
+                                                          is whether plain HTTP would do, too
 ``joined``   ``room``, ``name``, ``members``, ``history`` you are in a room, by this name
 ``left``                                                  you are in no room
 ``arrived``  ``name``                                     somebody joined your room
@@ -100,16 +101,28 @@ class Chat:
         limits: what it takes.
         hub_url: where the hub is that other processes have as well; ``None``: there are none.
         prefix: of the hub's keys.
+        by_http: whether windows may use plain HTTP.
+
+    Attributes:
+        limits: the same.
+        by_http: the same.
 
     Raises:
         HubError: the hub can't be used.
     """
 
     def __init__(
-        self, limits: Limits | None = None, hub_url: str | None = None, prefix: str = PREFIX
+        self,
+        limits: Limits | None = None,
+        hub_url: str | None = None,
+        prefix: str = PREFIX,
+        by_http: bool = True,
     ) -> None:
         self.limits = limits or Limits()
-        manners = Manners(write_json, self._choose_name, hear_themselves=True)
+        self.by_http = by_http
+        manners = Manners(
+            write_json, self._choose_name, hear_themselves=True, welcome={"http": by_http}
+        )
         self.rooms: Rooms | SharedRooms
         if hub_url is None:
             self.rooms = Rooms(self.limits, manners)

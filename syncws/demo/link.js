@@ -1,4 +1,6 @@
-// A WebSocket that comes back by itself.
+// A connection that comes back by itself: a WebSocket, or a session by plain HTTP.
+
+const { Syncws } = globalThis; // what /syncws.js sets
 
 const FIRST_DELAY = 500; // milliseconds, twice as many after each failure
 const MAX_DELAY = 15_000;
@@ -20,9 +22,10 @@ export class Link {
   #heard = false; // whether this connection has brought a message
 
   // on.state(name), "connecting", "online", "waiting", "offline" or "closed"; on.message(object);
-  // path() returns where to connect to, ask() sends something that is answered.
-  constructor(path, ask, on) {
+  // path() returns where to connect to, transports() by what, ask() sends something that is answered.
+  constructor(path, transports, ask, on) {
     this.path = path;
+    this.transports = transports;
     this.ask = ask;
     this.on = on;
     addEventListener("online", () => this.#wake());
@@ -32,7 +35,12 @@ export class Link {
   }
 
   get online() {
-    return this.#socket?.readyState === WebSocket.OPEN;
+    return this.#socket?.readyState === Syncws.OPEN;
+  }
+
+  // What carries the messages: "websocket", "streaming" or "polling".
+  get transport() {
+    return this.#socket?.transport;
   }
 
   send(message) {
@@ -43,7 +51,9 @@ export class Link {
     this.#drop();
     this.#closed = this.#heard = false;
     this.on.state("connecting");
-    const socket = this.#socket = new WebSocket(addressOf(this.path()));
+    // What worked for another window isn't what this one was told to use: nothing is remembered.
+    const options = { transports: this.transports(), openTimeout: OPEN_TIMEOUT, remember: 0 };
+    const socket = this.#socket = new Syncws(addressOf(this.path()), [], options);
     this.#timer = setTimeout(() => this.#lost(), OPEN_TIMEOUT);
     socket.onopen = () => clearTimeout(this.#timer);
     socket.onmessage = (event) => {

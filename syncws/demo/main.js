@@ -15,8 +15,12 @@ const STATES = {
 const FIRST = ["Quiet", "Early", "Amber", "Brisk", "Gentle", "Lucky", "Mossy", "Silver", "Sunny", "Windy"];
 const SECOND = ["Otter", "Wren", "Maple", "Finch", "Heron", "Badger", "Clover", "Hare", "Pebble", "Swift"];
 
-const [state, retry, ping, close, latency, name, named, text, compress] =
-  ["state", "retry", "ping", "close", "latency", "name", "named", "text", "compress"].map(find);
+const FRAMES_HINT = "Every frame of this window's connection, as it went over the network. Choose one to see its bytes explained.";
+const EXCHANGE_HINT = "Every HTTP request of this window, and what came back. Choose one to see its headers, and the frames inside.";
+const ONE_PROCESS = "This demo has several processes. HTTP would need one, as a session lives in one.";
+
+const [state, retry, ping, close, latency, name, named, text, compress, transport] =
+  ["state", "retry", "ping", "close", "latency", "name", "named", "text", "compress", "transport"].map(find);
 
 let token = ""; // of the connection, or of the last one
 let rooms = [];
@@ -24,7 +28,9 @@ let rooms = [];
 const chat = new Chat((message) => link.send(message));
 const wire = new Wire();
 const link = new Link(
-  () => (compress.checked ? "/chat?compress=1" : "/chat"),
+  () => (compress.checked && !byHttp() ? "/chat?compress=1" : "/chat"),
+  // Where something keeps streams back, they can't be had.
+  () => (transport.value === "streaming" ? ["streaming", "polling"] : [transport.value]),
   () => link.send({ type: "ping" }),
   { state: showState, message: receive },
 );
@@ -47,7 +53,8 @@ const receivers = {
     rooms = message.rooms;
     name.maxLength = find("room").maxLength = message.limits.name;
     text.maxLength = message.limits.text;
-    wire.watch(token);
+    allowHttp(message.http);
+    if (!byHttp()) wire.watch(token);
     join(resume);
   },
   joined(message) {
@@ -74,7 +81,25 @@ const receivers = {
 };
 
 function receive(message) {
+  if (link.transport && link.transport !== transport.value) chose(link.transport); // it went over to polling
   receivers[message.type]?.(message);
+}
+
+function byHttp() {
+  return transport.value !== "websocket";
+}
+
+function chose(name) {
+  transport.value = name;
+  compress.disabled = byHttp(); // nothing is compressed there
+  find("frames-hint").textContent = byHttp() ? EXCHANGE_HINT : FRAMES_HINT;
+}
+
+function allowHttp(allowed) {
+  const hint = find("transport-hint");
+  hint.hidden = allowed;
+  transport.disabled = !allowed;
+  hint.textContent = allowed ? "" : ONE_PROCESS;
 }
 
 function wantedRoom() {
@@ -97,6 +122,10 @@ retry.addEventListener("click", () => link.connect());
 ping.addEventListener("click", () => link.send({ type: "ping" }));
 close.addEventListener("click", () => link.close());
 compress.addEventListener("change", () => link.connect());
+transport.addEventListener("change", () => {
+  chose(transport.value);
+  link.connect();
+});
 addEventListener("hashchange", () => {
   join();
   show("chat");
@@ -165,4 +194,5 @@ theme.addEventListener("change", () => {
 });
 applyTheme();
 
+chose("websocket"); // whatever a reloaded page had there
 link.connect();

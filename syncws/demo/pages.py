@@ -56,7 +56,8 @@ class File(NamedTuple):
 def read_files() -> dict[str, File]:
     """Return the files of the page by their paths; the page itself is at ``/``."""
     files = {}
-    for entry in importlib.resources.files(__package__).iterdir():
+    script = importlib.resources.files("syncws") / "browser" / "syncws.js"
+    for entry in (*importlib.resources.files(__package__).iterdir(), script):
         content_type = TYPES.get(entry.name.rpartition(".")[2])
         if content_type is not None:
             path = "/" if entry.name == "page.html" else f"/{entry.name}"

@@ -11,7 +11,7 @@ import collections
 import itertools
 import threading
 import time
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -74,11 +74,13 @@ class Manners:
         choose_name: given the name that a member wants, and the names that are taken, case-folded;
             returns a name that is free.
         hear_themselves: whether they are sent what they say.
+        welcome: what the welcome says besides what all of them say.
     """
 
     write: Callable[[dict[str, Any]], str | None]
     choose_name: Callable[[str, Container[str]], str]
     hear_themselves: bool
+    welcome: Mapping[str, Any] = field(default_factory=dict)
 
 
 # Compared by identity.
@@ -157,6 +159,7 @@ class AnyRooms:
             token=member.token,
             limits={"name": limits.max_name, "text": limits.max_text},
             rooms=rooms,
+            **self._manners.welcome,
         )
 
 

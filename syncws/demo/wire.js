@@ -1,7 +1,9 @@
-// The live view of the frames of this window's connection, which come over a second one.
+// The live view of what goes over this window's connection: the frames of a WebSocket, which come
+// over a second one; or the HTTP requests and responses, which the page itself sees.
 
 import { explain, summarize } from "./anatomy.js";
 import { find, isAtEnd, make, scrollToEnd } from "./dom.js";
+import { watchExchange } from "./exchange.js";
 import { addressOf } from "./link.js";
 
 const MAX_ROWS = 400;
@@ -22,12 +24,16 @@ export class Wire {
       list.replaceChildren();
       this.#counted(-this.#count);
     });
+    watchExchange((record) => {
+      if (record.opens && record.type === "request") this.#separate();
+      this.#show(() => this.#add(record));
+    });
   }
 
   // Shows the frames of the connection with this token, from its first one on.
   watch(token) {
     this.#token = token;
-    if (list.children.length) list.append(make("li", "note", "A new connection:"));
+    this.#separate();
     this.#open(token, { last: 0, pings: new Map() });
   }
 
@@ -41,11 +47,11 @@ export class Wire {
       if (Array.isArray(message)) {
         const all = [...message, ...early];
         early = null;
-        this.#show(all, seen);
+        this.#showFrames(all, seen);
       } else if (early !== null) {
         early.push(message);
       } else {
-        this.#show([message], seen);
+        this.#showFrames([message], seen);
       }
     };
     socket.onclose = (event) => {
@@ -63,23 +69,37 @@ export class Wire {
     this.#token = "";
   }
 
-  #show(records, seen) {
-    const scroll = isAtEnd(pane) && !list.querySelector(".open:last-child");
-    for (const record of records) {
-      if (record.n <= seen.last) continue;
-      const missing = record.n - seen.last - 1;
-      if (missing) list.append(make("li", "note", `${missing} before this one can't be shown any more.`));
-      seen.last = record.n;
-      if (record.name === "PING") seen.pings.set(record.payload, record.time);
-      if (record.name === "PONG" && seen.pings.has(record.payload)) {
-        record.latency = (record.time - seen.pings.get(record.payload)) * 1000;
-        seen.pings.delete(record.payload);
+  #showFrames(records, seen) {
+    this.#show(() => {
+      for (const record of records) {
+        if (record.n <= seen.last) continue;
+        const missing = record.n - seen.last - 1;
+        if (missing) list.append(make("li", "note", `${missing} before this one can't be shown any more.`));
+        seen.last = record.n;
+        if (record.name === "PING") seen.pings.set(record.payload, record.time);
+        if (record.name === "PONG" && seen.pings.has(record.payload)) {
+          record.latency = (record.time - seen.pings.get(record.payload)) * 1000;
+          seen.pings.delete(record.payload);
+        }
+        this.#add(record);
       }
-      list.append(makeRow(record));
-      this.#counted(1);
-    }
+    });
+  }
+
+  #show(add) {
+    const scroll = isAtEnd(pane) && !list.querySelector(".open:last-child");
+    add();
     while (list.children.length > MAX_ROWS) list.firstElementChild.remove();
     if (scroll) scrollToEnd(pane);
+  }
+
+  #add(record) {
+    list.append(makeRow(record));
+    this.#counted(1);
+  }
+
+  #separate() {
+    if (list.children.length) list.append(make("li", "note", "A new connection:"));
   }
 
   #counted(more) {
@@ -89,19 +109,25 @@ export class Wire {
   }
 }
 
+function kindOf(record) {
+  if (record.type === "request") return record.method;
+  if (record.type === "response") return String(record.status);
+  return { http: "HTTP", end: "end", unreadable: "?", event: "event", failure: "—" }[record.type] ?? record.name;
+}
+
 function makeRow(record) {
   const fromBrowser = record.from === "browser";
   const arrow = make("span", record.from, fromBrowser ? "→" : "←");
   arrow.setAttribute("role", "img");
   arrow.setAttribute("aria-label", fromBrowser ? "from this browser" : "from the server");
   const button = make("button", "frame", arrow,
-    make("span", `kind ${record.from}`, { http: "HTTP", end: "end", unreadable: "?" }[record.type] ?? record.name),
+    make("span", `kind ${record.from}`, kindOf(record)),
     make("span", "says", summarize(record).slice(0, 200)),
     make("span", "at", timeOf(record.time)));
   button.type = "button";
   button.setAttribute("aria-expanded", "false");
   const row = make("li", "", button);
-  row.dataset.kind = record.name ?? record.type;
+  row.dataset.kind = record.type === "frame" ? record.name : record.type;
   row.dataset.from = record.from;
   button.addEventListener("click", () => toggle(row, button, record));
   return row;

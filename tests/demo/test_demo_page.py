@@ -6,6 +6,7 @@ import pytest
 from support.browser import By, Keys, needs_chromium, wait_until
 from support.demo_page import PHONE, chromium, open_page
 from support.shell import interrupt, program
+from support.supervised import PATIENCE
 
 from syncws.demo import make_server
 
@@ -251,3 +252,155 @@ def test_everything_has_a_name_and_can_be_reached_by_keys(open_page):
         "return getComputedStyle(arguments[0]).outlineStyle", active
     )
     assert outline == "solid"
+
+
+# --- without WebSocket -----------------------------------------------------------
+
+
+def forbid_websocket(page, transport):
+    """Choose what carries the messages, by the keyboard."""
+    names = ("websocket", "streaming", "polling")
+    choice = page.find("#transport")
+    steps = names.index(transport) - names.index(choice.get_attribute("value"))
+    choice.send_keys(*[Keys.DOWN if steps > 0 else Keys.UP] * abs(steps))
+    assert choice.get_attribute("value") == transport
+
+
+def exchanged(page, kind, words):
+    """The button of the first row of a kind that has these words; waits for it."""
+
+    def find():
+        rows = page.browser.find_elements(By.CSS_SELECTOR, f'#frames [data-kind="{kind}"] .frame')
+        return next((row for row in rows if words in row.text), None)
+
+    return wait_until(page.browser, find)
+
+
+def details(button):
+    """What a row says once it is chosen."""
+    button.click()
+    return button.find_element(By.XPATH, "../*[contains(@class, 'detail')]")
+
+
+def transports(server, room="lobby"):
+    """What carries the messages of those in a room."""
+    return sorted(ws.transport for ws in server.group(f"room {room}").connections)
+
+
+@pytest.mark.parametrize("transport", ["streaming", "polling"])
+def test_windows_chat_though_one_forbids_websocket(open_page, server, transport):
+    ada, grace = open_page(), open_page()
+    ada.look().rename("Ada")
+    grace.look().rename("Grace")
+    forbid_websocket(grace, transport)
+    wait_until(grace.browser, lambda: transports(server) == sorted([transport, "websocket"]))
+    grace.wait_for_state("Online")
+    wait_until(grace.browser, lambda: "Grace (you)" in grace.texts("#members li"))
+    grace.say("by plain HTTP €")
+    ada.look().wait_for("#log .words", "by plain HTTP €")
+    ada.say("by WebSocket €")
+    grace.look().wait_for("#log .words", "by plain HTTP €", "by WebSocket €")
+    grace.find("#ping").click()
+    wait_until(grace.browser, lambda: "ms" in grace.texts("#latency")[0])
+    forbid_websocket(grace, "websocket")
+    wait_until(grace.browser, lambda: transports(server) == ["websocket", "websocket"])
+    grace.wait_for_state("Online")
+    grace.say("by WebSocket again")
+    ada.look().wait_for("#log .words", "by plain HTTP €", "by WebSocket €", "by WebSocket again")
+    ada.wait_for("#members li", "Ada (you)", "Grace")
+
+
+def test_http_exchange_is_shown_in_place_of_frames(open_page, server):
+    page = open_page()
+    page.find("#clear").click()
+    forbid_websocket(page, "polling")
+    opening = details(exchanged(page, "request", "opens a session")).text
+    assert "POST /chat" in opening
+    assert "Syncws-Session: new" in opening
+    answer = details(exchanged(page, "response", "the session is open")).text
+    assert "200 OK" in answer
+    assert '"session_timeout": 30' in answer
+    page.wait_for_state("Online")
+    page.say("hello")
+    page.wait_for("#log .words", "hello")
+    sent = details(exchanged(page, "request", '"text":"hello"'))
+    assert "POST /chat" in sent.text
+    for header in ("Syncws-Session", "Syncws-Position", "Syncws-Ack"):
+        assert re.search(rf"^{header}: .+$", sent.text, re.MULTILINE)
+    assert "opcode 1: text" in sent.text
+    assert "masking key: zeros" in sent.text
+    assert "Sent by this page at" in sent.text
+    said = details(exchanged(page, "response", '"text":"hello"'))
+    assert "200 OK" in said.text
+    position = int(re.search(r"^Syncws-Position: (\d+)$", said.text, re.MULTILINE)[1])
+    assert f"from position {position} of the server's stream" in said.text
+    assert "TEXT" in said.text
+    details(exchanged(page, "request", "s for more"))
+    details(exchanged(page, "response", "has "))
+    # The session's id is as good as a password.
+    secrets = {*server._handling.fallback._sessions._sessions}
+    shown = page.find("#wire").text
+    assert not any(secret in shown for secret in secrets)
+    assert "…" in sent.text
+    # Nothing watches by WebSocket what forbids it.
+    assert [ws for ws in server.connections if ws.request.path == "/wire"] == []
+
+
+def test_events_of_a_stream_are_shown_and_its_end(open_page):
+    page = open_page()
+    forbid_websocket(page, "streaming")
+    assert "text/event-stream" in details(exchanged(page, "response", "a stream begins")).text
+    assert "begins at 0" in exchanged(page, "event", "begins at 0").text
+    page.wait_for_state("Online")
+    page.say("hello")
+    event = details(exchanged(page, "event", '"text":"hello"'))
+    assert re.search(r"^id: \d+$", event.text, re.MULTILINE)
+    assert re.search(r"^data: \S+$", event.text, re.MULTILINE)
+    assert "opcode 1: text" in event.text
+    page.find("#close").click()
+    page.wait_for_state("Disconnected")
+    sent = details(exchanged(page, "request", "CLOSE 1000 (normal closure)"))
+    assert "Close code 1000 (normal closure)" in sent.text
+    exchanged(page, "event", "CLOSE 1000 (normal closure)")
+    exchanged(page, "event", "ends at")
+    page.find("#retry").click()
+    page.wait_for_state("Online")
+    page.wait_for("#frames .note", "A new connection:", "A new connection:")
+
+
+def test_page_without_websocket_comes_back_when_the_server_does(open_page, server):
+    page = open_page("#garden")
+    page.rename("Ada")
+    forbid_websocket(page, "polling")
+    wait_until(page.browser, lambda: transports(server, "garden") == ["polling"])
+    page.wait_for_state("Online")
+    server.close(timeout=0)
+    wait_until(page.browser, lambda: page.texts("#state") != ["Online"])
+    page.say("kept")
+    with make_server("localhost", server.port) as again:
+        page.browser.execute_script("document.getElementById('retry').click()")
+        page.wait_for_state("Online")
+        page.wait_for("#log .said:not(.waiting) .words", "kept")
+        assert transports(again, "garden") == ["polling"]
+
+
+def test_switch_of_several_processes_says_why_it_is_none(open_page):
+    arguments = ("demo", "--port", "0", "--processes", "2")
+    with program(*arguments, env={"SYNCWS_HUB": ""}, patience=PATIENCE) as process:
+        port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
+        page = open_page(port=port)
+        wait_until(page.browser, lambda: not page.find("#transport").is_enabled())
+        assert "several processes" in page.find("#transport-hint").text
+        assert page.find("#transport").get_attribute("value") == "websocket"
+        assert interrupt(process)[0] == 0
+
+
+def test_phone_shows_the_exchange_and_nothing_is_too_wide(open_page):
+    page = open_page(size=PHONE)
+    page.find('#views [data-view="wire"]').click()
+    forbid_websocket(page, "polling")
+    assert not page.is_too_wide()
+    details(exchanged(page, "response", "the session is open"))
+    details(exchanged(page, "request", "TEXT"))
+    assert not page.is_too_wide()
+    assert page.find("#transport").rect["height"] >= 44

@@ -6,11 +6,13 @@ import platform
 import re
 
 import pytest
+from support.fallback_client import TEXT, FallbackClient
 from support.pairs import SOON
 
 import syncws
 from syncws import demo
 from syncws.demo import pages
+from syncws.demo.chat import Chat
 
 FILES = pages.read_files()
 
@@ -188,3 +190,54 @@ def test_one_address_can_not_take_all_connections(monkeypatch):
             stack.enter_context(syncws.connect(f"{server.uri}echo"))
         with pytest.raises(syncws.InvalidStatus, match="503"):
             syncws.connect(f"{server.uri}echo")
+
+
+# --- plain HTTP in place of WebSocket ----------------------------------------------
+
+
+@pytest.fixture
+def own_server():
+    """A server with a thread more, which ends with it."""
+    with demo.make_server("localhost", 0) as server:
+        yield server
+
+
+def test_echo_and_chat_are_there_by_plain_http_as_well(own_server):
+    with FallbackClient(own_server, "/echo") as client:
+        client.open()
+        client.send("hello")
+        assert client.receive() == [(TEXT, b"hello")]
+    with FallbackClient(own_server, "/chat") as client:
+        client.open()
+        assert b"welcome" in client.receive()[0][1]
+        client.send('{"type":"leave"}')
+        assert b'"code":"no-room"' in client.receive()[-1][1]
+
+
+def test_pages_of_other_origins_are_refused_by_plain_http_as_well(own_server):
+    with FallbackClient(own_server, "/chat", Origin="http://evil.example") as client:
+        assert client.open().status == 403
+    host = f"localhost:{own_server.port}"
+    with FallbackClient(own_server, "/chat", Origin=f"http://{host}", Host=host) as client:
+        assert client.open().status == 200
+        assert b'"http":true' in client.receive()[0][1]
+
+
+def test_names_that_were_made_to_point_here_are_refused_by_plain_http_as_well():
+    with (
+        demo.make_server("0.0.0.0", 0) as server,
+        FallbackClient(server, "/chat", Host="evil.example") as client,
+    ):
+        assert client.open().status == 421
+
+
+def test_chat_of_several_processes_has_no_plain_http():
+    with (
+        contextlib.closing(Chat(by_http=False)) as chat,
+        demo.make_server("localhost", 0, chat) as server,
+        FallbackClient(server, "/chat") as client,
+    ):
+        assert client.open().status == 405
+        assert fetch(server, path="/syncws.js")[0].status == 200
+        with syncws.connect(f"{server.uri}chat") as ws:
+            assert '"http":false' in ws.recv(SOON)
