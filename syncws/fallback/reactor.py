@@ -40,8 +40,8 @@ class Reactor:
         self._reset()
 
     def _reset(self) -> None:
-        # Guards the beginning and the end: what is called after the end would never run. Re-entrant,
-        # because a signal handler may close the server while the main thread does.
+        # Guards the beginning and the end: what is called after the end would never run.
+        # Re-entrant, because a signal handler may close the server while the main thread does.
         self._lock = make_rlock()
         self._calls: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
