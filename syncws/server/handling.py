@@ -114,7 +114,9 @@ class Handling:
         self._roster.begin_opening(connection, job)
         try:
             deadline = Deadline(self._open_timeout)
-            if self.fallback is not None and self._goes_to_fallback(connection, head, deadline):
+            if self.fallback is not None and self._goes_to_fallback(
+                connection, job, head, deadline
+            ):
                 return None
             connection.handshake(deadline.remaining())
         except (InvalidHandshake, OSError, EOFError) as exc:
@@ -130,7 +132,7 @@ class Handling:
         return connection
 
     def _goes_to_fallback(
-        self, connection: ServerConnection, head: bytes, deadline: Deadline
+        self, connection: ServerConnection, job: Job, head: bytes, deadline: Deadline
     ) -> bool:
         """Read the head of the request; hand the connection over if that is for the fallback.
 
@@ -146,6 +148,7 @@ class Handling:
             head = _read_head(connection, head, deadline)
             if not self.fallback.claims(head):
                 return False
+            self._roster.give_up_seat(job)  # a session that it opens needs one
             self.fallback.adopt(transport, head)
         except BaseException as exc:
             connection._finish(exc)

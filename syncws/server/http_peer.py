@@ -98,7 +98,8 @@ class HttpPeer:
         """Begin with what was read already."""
         self._expect(REQUEST_TIMEOUT)
         self._receive(head)
-        self._watch()
+        if not self._is_closed:
+            self._ready()  # TLS may have read more than it has handed out
 
     # --- as a reply ---
 

@@ -114,6 +114,11 @@ class Roster:
             self.running[thread] = job
         return True
 
+    def give_up_seat(self, job: Job) -> None:
+        """Count a connection no more that is nobody's yet; its thread will end soon."""
+        with self.lock:
+            self._admission.release(job.seat)
+
     def end(self, thread: threading.Thread) -> None:
         """Forget a thread, and count what its connection did."""
         with self.lock:

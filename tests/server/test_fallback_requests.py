@@ -5,6 +5,7 @@ import logging
 import socket
 
 import pytest
+from support.certificates import contexts
 from support.fallback_client import (
     HELLO,
     FallbackClient,
@@ -18,6 +19,9 @@ from support.serving import echo, messages, serving, the_connection
 
 from syncws import Fallback, unix_serve
 from syncws.server import http_peer
+from syncws.threaded.deadline import Deadline
+from syncws.threaded.tls_transport import TlsTransport
+from syncws.threaded.transport import Transport
 
 
 @pytest.fixture
@@ -327,3 +331,22 @@ def test_the_script_may_be_elsewhere():
             assert client.request("GET").status == 426
     with over_http("/syncws.js", fallback=Fallback(script=None)) as (_, client):
         assert client.request("GET").status == 426
+
+
+def test_tls_may_have_more_than_it_has_handed_out():
+    server_side, client_side = contexts()
+    with over_http(tls=(server_side, client_side)) as (server, client):
+        client.open()
+        transport = TlsTransport(
+            Transport(socket.create_connection(("127.0.0.1", server.port))),
+            client_side,
+            server_side=False,
+            server_hostname="localhost",
+        )
+        transport.handshake(Deadline(SOON))
+        post = {"Content_Type": "application/octet-stream", "Content_Length": "11"}
+        head = request_bytes(client, "POST", Syncws_Position="0", **post)
+        records = transport._encrypt(head) + transport._encrypt(HELLO)
+        transport._below.send_all(records)  # all of it comes at once
+        assert b"Syncws-Ack: 11" in transport.recv(Deadline(SOON))
+        transport.close()
