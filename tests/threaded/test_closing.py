@@ -412,6 +412,11 @@ def test_flush_that_times_out_leaves_the_rest_to_the_timekeeper():
 
 
 def test_control_frames_that_came_during_a_send_that_times_out_are_written():
+    assert any(ping_during_a_send(timeout) for timeout in (0.3, 3, 10))
+
+
+def ping_during_a_send(timeout):
+    """Return whether the ping came in time, on a machine that may be busy."""
     with connection_and_socket(Role.SERVER) as (connection, peer):
         size = 0
         # Nothing more may go to the kernel, but all of it is there: no backlog.
@@ -419,14 +424,16 @@ def test_control_frames_that_came_during_a_send_that_times_out_are_written():
         with contextlib.suppress(BlockingIOError):
             while True:
                 size += sock.send(b"\x82\x00" * 50_000, socket.MSG_DONTWAIT)
-        sender = run(connection.send, b"x", timeout=0.3)
-        wait_until(lambda: not free(connection._writer.lock))
+        sender = run(connection.send, b"x", timeout=timeout)
+        wait_until(lambda: sender.done() or not free(connection._writer.lock))
         peer.sendall(b"\x89\x80\0\0\0\0")
-        wait_until(lambda: connection.protocol.has_output)
+        wait_until(lambda: sender.done() or connection.protocol.has_output)
+        came = connection.protocol.has_output
         with pytest.raises(SendTimeout):
             sender.result()
         receive_exactly(peer, size)
         assert receive_exactly(peer, 2) == b"\x8a\x00"
+        return came
 
 
 def free(lock):

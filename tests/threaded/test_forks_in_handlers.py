@@ -43,10 +43,9 @@ PROGRAM = """
             yield "a"
             wait_until(lambda: pid is not None)
 
-        def during_a_fragmented_message():
+        def begin_a_fragmented_message():
             threading.Thread(target=lambda: ws.send(fragments()), daemon=True).start()
             wait_until(lambda: ws._writer._fragmented is not None)
-            ws.send("x")
 
         def send_much():
             while True:
@@ -56,18 +55,12 @@ PROGRAM = """
             ws._control_received = lambda frame: None
             ws.ping().wait()
 
-        def with_the_write_lock_taken():
-            lock_held(ws._writer.lock)
-            ws.send("x")
-
-        def with_the_state_lock_taken():
-            lock_held(ws._state_lock)
-            ws.ping().wait()
-
-        def with_the_inbox_taken():
-            lock_held(ws._inbox._lock)
-            ws.recv()
-
+        first = {
+            "fragments": begin_a_fragmented_message,
+            "write_lock": lambda: lock_held(ws._writer.lock),
+            "state_lock": lambda: lock_held(ws._state_lock),
+            "inbox": lambda: lock_held(ws._inbox._lock),
+        }
         calls = {
             "recv": ws.recv,
             "iterate": lambda: list(ws),
@@ -77,10 +70,10 @@ PROGRAM = """
             "close": lambda: (setattr(peer, "_control_received", lambda frame: None), ws.close()),
             "wait_closed": lambda: ws.wait_closed(),
             "ping": ping,
-            "fragments": during_a_fragmented_message,
-            "write_lock": with_the_write_lock_taken,
-            "state_lock": with_the_state_lock_taken,
-            "inbox": with_the_inbox_taken,
+            "fragments": lambda: ws.send("x"),
+            "write_lock": lambda: ws.send("x"),
+            "state_lock": lambda: ws.ping().wait(),
+            "inbox": ws.recv,
         }
         def after_the_child(function):
             '''Call a function once the child is over, or should be.'''
@@ -95,6 +88,8 @@ PROGRAM = """
         OVER = os.WEXITED | os.WNOHANG | os.WNOWAIT
         signal.signal(signal.SIGUSR1, fork)
         main = threading.main_thread().ident
+        if call in first:
+            first[call]()
         threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1)).start()
         if call in ("recv", "iterate", "stream", "wait", "inbox"):
             # The parent's call ends, too, once there is something.
