@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 from support.snippets import DOCS
-from support.transcripts import BLOCK, FILE, LINE, read, transcripts
+from support.transcripts import BLOCK, DIFF, FILE, LINE, read, transcripts
 
 STEPS = sorted(path.stem for path in (DOCS / "tutorial").glob("*.md"))
 
@@ -49,6 +49,15 @@ def test_the_blocks_have_the_same_names_and_order(step):
             for folder in ("tutorial", "zh/tutorial")
         )
         assert ours == theirs
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_changes_are_the_same(step):
+    ours, theirs = (
+        [match[0] for match in DIFF.finditer(read(f"{folder}/{step}"))]
+        for folder in ("tutorial", "zh/tutorial")
+    )
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -35,6 +35,7 @@ BLOCK = re.compile(r"^<!-- (?P<name>[a-z0-9-]+) -->\n```text\n(?P<text>.*?)^```$
 FILE = re.compile(
     r"^<!-- (?P<name>[a-z0-9-]+) -->\n```(?P<kind>python|html)\n(?P<text>.*?)^```$", re.M | re.S
 )
+DIFF = re.compile(r"^<!-- (?P<name>[a-z0-9-]+) -->\n```diff\n(?P<text>.*?)^```$", re.M | re.S)
 LINE = re.compile(r"(?P<terminal>[a-z]+) *\|(?: (?P<text>.*))?")
 COMMAND = re.compile(r"\$ python (?P<arguments>.*)")
 
@@ -50,6 +51,16 @@ def transcripts(page):
     """The transcripts of a page by name, without other blocks of text."""
     found = {match["name"]: match["text"] for match in BLOCK.finditer(read(page))}
     return {name: text for name, text in found.items() if LINE.match(text)}
+
+
+def changes(page, name):
+    """What a page says to change in a file: pairs of an old and a new text."""
+    found = {match["name"]: match["text"] for match in DIFF.finditer(read(page))}
+    hunks = [hunk.splitlines(keepends=True) for hunk in found[name].split("@@\n")]
+    return [
+        tuple("".join(line[1:] for line in hunk if line[0] in marks) for marks in (" -", " +"))
+        for hunk in hunks
+    ]
 
 
 def programs(page, name):
