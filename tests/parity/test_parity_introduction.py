@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from support.ends import bare_client, both_ends
+from support.fallback_client import BINARY, CLOSE, TEXT, FallbackClient
 from support.pairs import SOON, receive_exactly, run, wait_until
 from support.scripted import build_request, exchange, parse_head, raw_client, read_head
 from support.serving import assert_works, messages, serving
@@ -17,6 +18,7 @@ from support.wire import KEY, build_frame
 
 from syncws import (
     ClientProtocol,
+    ConnectionClosedOK,
     InvalidStatus,
     ServerProtocol,
     State,
@@ -154,6 +156,55 @@ def test_C1_a_client_without_websockets_is_told_and_other_http_can_serve_it():
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc")
+@pytest.mark.parametrize("transport", ["polling", "streaming"])
+def test_C1_the_same_handler_serves_clients_by_long_polling_and_server_sent_events(transport):
+    ends = []
+
+    def handler(ws):
+        ws.group("all").add(ws)
+        ws.send(f"welcome to {ws.request.path}")
+        try:
+            while True:
+                message = ws.recv()
+                if message == "by what?":
+                    ws.send(ws.transport)
+                else:
+                    ws.group("all").broadcast(message)
+        except ConnectionClosedOK as exc:
+            ends.append((ws.transport, exc.rcvd.code, exc.rcvd.reason))
+
+    with (
+        serving(handler, fallback=True) as server,
+        FallbackClient(server, "/chat") as client,
+        connect(f"{server.uri}chat") as ws,
+    ):
+        assert ws.recv(SOON) == "welcome to /chat"
+        client.open()
+        receive = client.stream().frames if transport == "streaming" else client.receive
+        assert receive() == [(TEXT, b"welcome to /chat")]
+        client.send("by what?")
+        assert receive() == [(TEXT, transport.encode())]
+        client.send("text €")
+        assert receive() == [(TEXT, "text €".encode())]
+        assert ws.recv(SOON) == "text €"
+        ws.send(b"binary")
+        assert receive() == [(BINARY, b"binary")]
+        assert ws.recv(SOON) == b"binary"
+        client.send_frame(CLOSE, b"\x03\xe8enough")
+        assert receive() == [(CLOSE, b"\x03\xe8enough")]
+        wait_until(lambda: ends == [(transport, 1000, "enough")])
+
+
+def test_C1_connect_goes_by_http_where_nothing_can_be_upgraded():
+    with serving(fallback=True) as server:
+        with connect(server.uri.replace("ws", "http", 1)) as ws:
+            ws.send("hello")
+            assert ws.recv(SOON) == "hello"
+            assert ws.transport in ("streaming", "polling")
+        with connect(server.uri, fallback=True) as ws:
+            assert ws.transport == "websocket"
+
+
 def test_C2_a_connection_has_two_threads_at_most_and_one_descriptor():
     number = 8
     with serving(host="127.0.0.1") as server:
