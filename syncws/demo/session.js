@@ -53,7 +53,7 @@ const cut = (line) => (line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` 
 function meaningOf(record) {
   const { type, method } = record;
   if (type === "event") {
-    if (record.name === "open") return "The stream begins, at this position. If this did not come, something between would keep responses back, and the page would poll.";
+    if (record.name === "open") return "The stream begins, at this position. If that does not come soon, something between keeps responses back, and the page goes over to polling.";
     if (record.name === "end") return "The server's stream ends here, and with it the session.";
     if (record.name === "comment") return "Nothing happened for a while: this keeps what is between from cutting the stream.";
     return "Bytes of the server's stream, in base64; the id is the position after them.";

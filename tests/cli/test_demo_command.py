@@ -6,9 +6,11 @@ import pathlib
 import re
 import signal
 import socket
+import types
 
 import pytest
 from support.chatting import Window
+from support.fallback_client import FallbackClient
 from support.pairs import wait_until
 from support.redis_server import needs_redis
 from support.shell import DEADLINE, end, interrupt, program, terminate
@@ -194,6 +196,16 @@ def test_who_was_on_a_process_that_is_killed_comes_back_by_the_same_name(redis_s
         status, errors = terminate(demo.process)
         assert status == 0
         assert errors.startswith(f"syncws: process {ada.pid} was ended by SIGKILL; another one")
+
+
+def test_demo_by_one_process_has_plain_http_and_by_several_has_none():
+    for count, status in (("1", 200), ("2", 405)):
+        arguments = ("demo", "--port", "0", "--processes", count)
+        with program(*arguments, patience=PATIENCE, env={"SYNCWS_HUB": ""}) as process:
+            port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
+            with FallbackClient(types.SimpleNamespace(port=port), "/chat") as client:
+                assert client.open().status == status
+            assert terminate(process)[0] == 0
 
 
 @needs_proc
