@@ -143,7 +143,15 @@ class Session:
     def begin(self, early: bytes) -> None:
         """Begin with what was read after the handshake's response."""
         self._outgoing.append(early)
+        self._transport.closed = self._note_closed
+        if self._transport.sock.fileno() < 0:  # by now
+            self._note_closed()
         self._schedule()
+
+    def _note_closed(self) -> None:
+        """Count no more once the connection has ended, whether or not a request waits."""
+        with contextlib.suppress(OSError, RuntimeError):  # the server has ended
+            self._reactor.call(self._read)
 
     # --- requests ---
 

@@ -227,7 +227,11 @@ class Sessions:
             reply.respond(_busy(str(exc)))
             return None
         self._openings[nonce] = opening
-        opening.start(context)
+        try:
+            opening.start(context)
+        except BaseException:  # a defect of ours
+            opening.end()
+            raise
         return lambda: opening.forget(reply)
 
     def _admit(self, key: Hashable) -> Response | None:

@@ -244,6 +244,8 @@ class FallbackMiddleware:
         """
         with self._lock:
             if self._reactor is None or self._sessions is None:
+                if self._is_closed:
+                    raise RuntimeError("the server is closed")
                 reactor = Reactor(self._logger, lambda: sessions.end_all())
                 sessions = Sessions(reactor, self._find_limits(host), self._start)
                 self._reactor, self._sessions = reactor, sessions

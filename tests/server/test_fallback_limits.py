@@ -10,16 +10,25 @@ from support.fallback_client import (
     FallbackClient,
     fallback_session,
     over_http,
+    session_over_http,
     texts,
 )
 from support.pairs import SOON, wait_until
-from support.serving import echo, serving, the_connection
+from support.serving import echo, messages, serving, the_connection
 from support.wire import build_frame
 
 from syncws import Fallback, Router, ServerConnection, basic_auth
 from syncws.fallback import session as session_module
 from syncws.fallback import sessions as sessions_module
 from syncws.server import http_peer
+
+
+@pytest.fixture
+def opened():
+    """A server that echoes, and a client with a session."""
+    with session_over_http() as pair:
+        yield pair
+
 
 # --- limits ------------------------------------------------------------------------
 
@@ -78,6 +87,9 @@ def test_a_newer_request_takes_the_place_of_one_that_waits():
                     session._post is not None or session._incoming.position >= position + len(part)
                 )
             )
+            settled = threading.Event()  # it may be taking it just now
+            server._handling.fallback._reactor.call(settled.set)
+            assert settled.wait(SOON)
 
         stuck = client.connect()
         ask(stuck)
@@ -145,6 +157,26 @@ def test_there_are_only_so_many_sessions(limits, code, status):
             assert ws.wait_closed(SOON)
             wait_until(lambda: not len(server._handling.fallback._sessions))
             assert other.open().status == 200
+
+
+def test_connections_that_have_ended_count_no_more(opened):
+    server, client = opened
+    ws = the_connection(server)
+    assert len(server._handling.fallback._sessions) == 1
+    ws.abort()  # no request waits
+    wait_until(lambda: len(server._handling.fallback._sessions) == 0)
+    assert client.poll().headers["Syncws-End"] == "0"
+
+
+def test_an_opening_that_can_not_start_is_told(monkeypatch, caplog):
+    with over_http() as (server, client):
+        sessions = server._handling.fallback._sessions
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions, "_start", lambda *_: 1 / 0)
+            assert client.open().code == "busy"
+        assert "the fallback failed" in messages(caplog, "ERROR")
+        assert len(sessions) == 0
+        assert client.open().status == 200
 
 
 def test_sessions_are_connections_of_the_server():
