@@ -230,6 +230,7 @@ class Sessions:
         try:
             opening.start(context)
         except BaseException:  # a defect of ours
+            opening.transport.close()
             opening.end()
             raise
         return lambda: opening.forget(reply)

@@ -241,7 +241,8 @@ class HttpPeer:
         try:
             gone = self._handle(request, self)
         except BaseException:  # a defect of ours: the client must not wait for ever
-            self.close()
+            if self._request is request:
+                self.close()
             raise
         if self._request is request:  # it waits for something
             self._gone = gone
