@@ -292,6 +292,15 @@ def test_nothing_is_lost_if_the_server_goes_while_what_it_has_sent_is_looked_at(
         assert hub.stats().gaps == 0
 
 
+def test_a_room_that_is_none_costs_the_others_nothing(server):
+    with Hub(server.url) as hub:
+        hub.publish("good", "before")
+        server.command("SET", "syncws:{bad}", "of somebody else")
+        with pytest.raises(HubError, match="WRONGTYPE"):
+            hub.publish_many([("good", "a"), ("bad", "b"), ("good", "c")])
+        assert [entry.message for entry in hub.room("good").history()] == ["before", "a", "c"]
+
+
 def test_many_threads_publish_while_it_is_away(server):
     with Hub(server.url, publish_timeout=30) as hub:
         server.stop()

@@ -9,10 +9,14 @@ __all__ = ["Publishing", "receive_all"]
 
 
 class Publishing:
-    """Publishes numbers to rooms in turn, without a pause, until it is asked to stop."""
+    """Publishes numbers to rooms in turn, without a pause, until it is asked to stop.
 
-    def __init__(self, hub, rooms=("r",)):
+    Once there are as many as there may be, it waits for that.
+    """
+
+    def __init__(self, hub, rooms=("r",), most=10**9):
         self._hub = hub
+        self._most = most
         self._rooms = rooms
         self._stop = threading.Event()
         self._goes_on = threading.Event()
@@ -29,6 +33,8 @@ class Publishing:
             room = self._rooms[number % len(self._rooms)]
             self._hub.publish(room, str(number), timeout=60)
             self.count = number + 1
+            if self.count == self._most:
+                self._stop.wait(60)
             if self._stop.is_set():
                 for room in self._rooms:
                     self._hub.publish(room, "end", timeout=60)
