@@ -133,7 +133,7 @@ class ClusterBackend(Backend):
                 while True:
                     if news is None:
                         is_over = True
-                    elif news.reader in self._readers.values():
+                    else:
                         is_over |= (news.error is None) is not (news.reader.error is None)
                         batches += news.reader.take(news, since)
                     news = self._news.get_nowait()

@@ -16,8 +16,8 @@ from .redis_clients import is_broken, is_moving
 
 __all__ = ["News", "PartReader"]
 
-#: Seconds that it waits for news at once.
-WAIT_TIMEOUT = 5.0
+#: Seconds that it waits for news at once, and when it could not read just now.
+WAIT_TIMEOUT, RETRY_TIMEOUT = 5.0, 0.05
 
 #: Seconds between tries, at first and at most.
 BACK_OFF = (0.05, 1.0)
@@ -105,7 +105,8 @@ class PartReader:
             error: HubError | None = None
             pause = 0.0
             try:
-                batches = self._part.wait(since, WAIT_TIMEOUT)
+                # After a failure, not for long: that it works again is news, too.
+                batches = self._part.wait(since, RETRY_TIMEOUT if self._failures else WAIT_TIMEOUT)
                 self._failures, self._moving_since = 0, None
             except HubError as exc:
                 pause = self._find_pause()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..exceptions import HubError
+from ..exceptions import HubError, HubUnavailable
 from ..threaded import lifecycle
 from ..threaded.deadline import Deadline, clock
 from .backend import Batch, Kind, Position
@@ -80,7 +80,8 @@ class Reading:
                     self._filled.wait()
                 continue
             try:
-                batches = hub.backend.wait(self._find_positions(rooms), PROBE_INTERVAL)
+                positions, problem = self._find_positions(rooms)
+                batches = hub.backend.wait(positions, PROBE_INTERVAL)
             except HubError as exc:
                 self._lost(exc)
                 hub._closed.wait(delay)
@@ -92,7 +93,7 @@ class Reading:
                 hub._closed.wait(most)
                 continue
             delay = BACK_OFF[0]
-            trouble = hub.backend.trouble
+            trouble = problem or hub.backend.trouble
             if trouble is None:
                 self._found()
             else:
@@ -105,13 +106,23 @@ class Reading:
             if trouble is None:
                 self.caught_up_at = clock()
 
-    def _find_positions(self, rooms: Mapping[str, LocalRoom]) -> dict[str, Position]:
+    def _find_positions(
+        self, rooms: Mapping[str, LocalRoom]
+    ) -> tuple[dict[str, Position], HubUnavailable | None]:
+        """Return where rooms are to be read from, and why that isn't known of some."""
         found = {}
+        problem: HubUnavailable | None = None
         for name, room in rooms.items():
-            if room.position is None:
-                room.position, room.number = self._hub.backend.newest(name)
-            found[name] = room.position
-        return found
+            if room.position is None and problem is None:
+                try:
+                    room.position, room.number = self._hub.backend.newest(name)
+                except HubUnavailable as exc:
+                    problem = exc
+            if room.position is not None:
+                found[name] = room.position
+        if problem is not None and not found:
+            raise problem
+        return found, problem
 
     def _pass_on(self, room: LocalRoom, batch: Batch) -> None:
         hub = self._hub

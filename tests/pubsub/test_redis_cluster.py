@@ -149,11 +149,24 @@ def test_a_slot_whose_move_never_ends(cluster, prefix, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def unreliable(tmp_path_factory):
-    """One of which nodes end, which others don't care about."""
+def independent(tmp_path_factory):
+    """One whose nodes don't care whether others are there."""
     options = ("--cluster-require-full-coverage", "no")
-    with ClusterOfRedis(tmp_path_factory.mktemp("unreliable"), *options) as cluster:
+    with ClusterOfRedis(tmp_path_factory.mktemp("independent"), *options) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def unreliable(independent):
+    """The same, for tests that end or freeze nodes."""
+    yield independent
+    for node in independent.nodes:
+        node.thaw()
+        if not node.is_running:
+            node.start()
+    with Hub(independent.url) as hub:
+        for room in rooms_by_node(independent):
+            hub.publish(room, "all is well", timeout=30)
 
 
 def test_a_node_that_ends_and_comes_back(unreliable, follow, caplog):
@@ -197,18 +210,33 @@ def test_the_rooms_of_other_nodes_go_on(unreliable, follow):
 def test_a_node_that_is_absent_at_the_start(unreliable):
     rooms = rooms_by_node(unreliable)
     unreliable.nodes[0].stop()
-    try:
-        with Hub(unreliable.url_of(*unreliable.nodes[:2]), publish_timeout=0.1) as hub:
-            with pytest.raises(HubUnavailable, match="can't be reached"):
-                hub.publish(rooms[0], "a")
-            with pair() as ends:
-                hub.room(rooms[1]).add(ends.server)
-                hub.publish(rooms[1], "b")
-                assert ends.client.recv(SOON) == "b"
-    finally:
+    with Hub(unreliable.url_of(*unreliable.nodes[:2]), publish_timeout=0.1) as hub:
+        with pytest.raises(HubUnavailable, match="can't be reached"):
+            hub.publish(rooms[0], "a")
+        with pair() as ends:
+            hub.room(rooms[1]).add(ends.server)
+            hub.publish(rooms[1], "b")
+            assert ends.client.recv(SOON) == "b"
         unreliable.nodes[0].start()
-        with Hub(unreliable.url) as hub:
-            hub.publish(rooms[0], "c", timeout=30)
+        hub.publish(rooms[0], "c", timeout=30)
+        assert [entry.message for entry in hub.room(rooms[0]).history(1)] == ["c"]
+
+
+def test_local_rooms_of_a_node_that_is_absent(unreliable):
+    first, second, _ = rooms_by_node(unreliable)
+    unreliable.nodes[0].stop()
+    about = {"publish_timeout": 0.1, "local_when_lost": True}
+    with Hub(unreliable.url, **about) as hub, pair() as one, pair() as two:
+        hub.room(first).add(one.server)
+        hub.room(second).add(two.server)
+        assert hub.publish(first, "local") is None
+        assert hub.publish(second, "elsewhere") is not None
+        assert (one.client.recv(SOON), two.client.recv(SOON)) == ("local", "elsewhere")
+        wait_until(lambda: hub.stats().deaf_for > 0, 30)
+        unreliable.nodes[0].start()
+        wait_until(lambda: hub.stats().deaf_for == 0, 30)
+        assert hub.publish(first, "back", timeout=30) is not None
+        assert one.client.recv(SOON) == "back"
 
 
 @pytest.mark.slow

@@ -36,6 +36,10 @@ class RedisServer:
         return result.stdout
 
     @property
+    def is_running(self):
+        return self._process.poll() is None
+
+    @property
     def pid(self):
         return self._process.pid
 
