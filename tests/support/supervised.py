@@ -108,11 +108,19 @@ def process_of(ws, pids):
             if ports == [ws.remote_address[1], ws.local_address[1]]:
                 inodes.add(f"socket:[{fields[9]}]")
     for pid in pids:
+        if not inodes.isdisjoint(descriptors(pid)):
+            return pid
+    return None
+
+
+def descriptors(pid):
+    """What a process has open; nothing if it has just ended."""
+    found = set()
+    with contextlib.suppress(FileNotFoundError):
         for name in pathlib.Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if os.readlink(name) in inodes:
-                    return pid
-    return None
+                found.add(os.readlink(name))
+    return found
 
 
 def is_gone(pid):
