@@ -136,6 +136,10 @@ class Cluster:
         self._settings = settings
         self._remap = remap
         self.map = ClusterMap(addresses, self._ask)
+        self._names = ", ".join(f"{host}:{port}" for host, port in addresses)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._names}>"
 
     def make_clients(self, slot: int, node: str) -> Clients:
         """Return clients for whichever node has a slot, for a hub of this name."""

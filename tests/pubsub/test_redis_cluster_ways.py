@@ -37,6 +37,12 @@ def test_a_url(redis_cluster, tmp_path, protocol):
     assert_works(f"{redis_cluster.url}?protocol={protocol}", prefix=f"{tmp_path.name}:")
 
 
+def test_what_a_hub_says_of_its_cluster():
+    hub = Hub("redis+cluster://user:secret@one:1,two")
+    assert "<ClusterBackend <Cluster of one:1, two:6379>>" in repr(hub)
+    hub.close()
+
+
 def test_a_url_of_one_node(redis_cluster, tmp_path):
     assert_works(redis_cluster.url_of(redis_cluster.nodes[1]), prefix=f"{tmp_path.name}:")
 
