@@ -155,6 +155,7 @@
     // From the server.
     #received = 0;
     #told = 0; // how much of that the server knows of
+    #isTelling = false;
     #end = Infinity;
     #chunks = []; // an incomplete frame
     #size = 0;
@@ -351,7 +352,7 @@
       if (this.#isPosting) return;
       this.#isPosting = true;
       await null;
-      for (let failures = 0; !this.#done && (this.#batch.length || this.#queue.length || this.#owes);) {
+      for (let failures = 0; !this.#done && (this.#batch.length || this.#queue.length);) {
         if (!this.#batch.length) await this.#fill();
         const received = this.#received, began = now(), batch = this.#batch;
         const headers = {
@@ -391,6 +392,31 @@
     // Whether the server must hear that its stream has come. Who polls says so with each GET.
     get #owes() {
       return !this.#polls && this.#received - this.#told > 32767;
+    }
+
+    // Says so by itself: a POST with messages is answered only once the server's program takes them,
+    // which it may not do before it is rid of its own.
+    async #tell() {
+      if (this.#isTelling) return;
+      this.#isTelling = true;
+      for (let failures = 0; !this.#done && this.#owes;) {
+        const received = this.#received;
+        const headers = {
+          "Content-Type": "application/octet-stream",
+          "Syncws-Position": this.#sent,
+          "Syncws-Ack": received,
+        };
+        try {
+          await this.#exchange("POST", headers, "", 10000, async (response, get) => {
+            if (!get("Ack")) throw await faultOf(response);
+          });
+          this.#told = Math.max(this.#told, received);
+          failures = 0;
+        } catch (error) {
+          await this.#retry(error, failures++);
+        }
+      }
+      this.#isTelling = false;
     }
 
     async #fill() {
@@ -521,7 +547,7 @@
       if (known < 0) throw {};
       bytes = bytes.subarray(known);
       this.#received += bytes.length;
-      if (this.#owes) this.#transmit();
+      if (this.#owes) this.#tell();
       // The next request goes out while the page looks at these; not the one after it.
       const before = this.#parsed;
       this.#parsed = before.then(() => this.#parse(bytes));

@@ -3,6 +3,8 @@
 The client is syncws.js in Node.
 """
 
+import time
+
 import pytest
 from support.faulty_proxy import FAULTS
 from support.numbers import POLLING, STREAMING, exchange
@@ -54,3 +56,15 @@ def test_silence_does_no_harm(options):
 def test_a_proxy_that_delays_streams_loses_nothing():
     with opened_route("haproxy, delays") as route:
         assert exchange(route, STREAMING, count=200) == ["streaming"]
+
+
+@transports
+def test_whoever_is_busy_sending_is_still_acknowledged(options):
+    """The server's handler sends more than is on its way unacknowledged, and receives nothing then.
+
+    An acknowledgement that waits for the handler to receive would come after 25 s.
+    """
+    with opened_route("direct") as route:
+        start = time.monotonic()
+        exchange(route, options, count=4000, window=1500)
+        assert time.monotonic() - start < 20
