@@ -79,7 +79,7 @@ def test_K1_a_uri_is_text_or_parsed(server):
 @pytest.mark.parametrize(
     ("uri", "why"),
     [
-        ("http://localhost/", "doesn't start with ws:// or wss://"),
+        ("ftp://localhost/", "doesn't start with ws:// or wss://"),
         ("ws://localhost/#top", "has a fragment"),
         ("ws://", "the host is missing"),
     ],

@@ -202,8 +202,8 @@ def test_E13_InvalidStatusCode_catches_a_refusal_and_has_status_and_headers():
 
 def test_E14_InvalidURI_has_the_uri_and_what_is_wrong():
     with pytest.raises(exceptions.InvalidURI) as info:
-        connect("http://localhost/")
-    assert info.value.uri == "http://localhost/"
+        connect("ftp://localhost/")
+    assert info.value.uri == "ftp://localhost/"
     assert info.value.msg == "it doesn't start with ws:// or wss://"
 
 
