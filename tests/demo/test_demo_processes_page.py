@@ -54,6 +54,7 @@ def test_windows_on_different_processes_chat(open_page, port, find_process):
         if find_process(f"Grace {number}") != find_process("Ada"):
             break
         grace.browser.close()
+        ada.look()  # another window is opened from one that there is
     grace.rename("Grace")
     grace.wait_for("#members li", "Ada", "Grace (you)")
     ada.look().wait_for("#members li", "Ada (you)", "Grace")
