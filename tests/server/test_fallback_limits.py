@@ -174,7 +174,7 @@ def test_an_opening_that_can_not_start_is_told(monkeypatch, caplog):
         with monkeypatch.context() as patch:
             patch.setattr(sessions, "_start", lambda *_: 1 / 0)
             assert client.open().code == "busy"
-        assert "the fallback failed" in messages(caplog, "ERROR")
+        wait_until(lambda: "the fallback failed" in messages(caplog, "ERROR"))
         assert len(sessions) == 0
         assert client.open().status == 200
 
