@@ -130,11 +130,11 @@ def test_handlers_that_raise_at_any_time_lose_no_message_and_double_none(pair, t
 def test_handlers_that_raise_between_messages_that_pile_up(pair):
     client, server = pair
     received = []
-    deadline = Deadline(2 * SOON)
+    deadline, enough = Deadline(3 * SOON), Deadline(2 * SOON)
 
     def send():
         for number in itertools.count():
-            if storm.raised >= 50 or deadline.expired:
+            if storm.raised >= 50 or enough.expired:
                 break
             server.send(str(number))
         server.send("end")
