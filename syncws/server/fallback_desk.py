@@ -81,7 +81,8 @@ class FallbackDesk:
         return self._reactor.thread
 
     def claims(self, head: bytes) -> bool:
-        """Tell whether a request is for the fallback, by its first bytes, up to the empty line."""
+        """Tell whether a request is for the fallback, by its first bytes: all of its head."""
+        head = head.partition(b"\r\n\r\n")[0]  # a body may say what it likes
         if _OURS.search(head) or _PREFLIGHT.match(head):
             return True
         method, _, rest = head.partition(b" ")

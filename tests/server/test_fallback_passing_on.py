@@ -87,3 +87,15 @@ def test_what_is_too_long_for_a_request_is_refused():
         with contextlib.suppress(ConnectionError):
             sock.sendall(b"GET /" + b"x" * 100_000)
         assert parse_head(read_head(sock))[0].startswith("HTTP/1.1 414")
+
+
+@pytest.mark.parametrize("over_same", [False, True])
+def test_what_a_body_says_makes_no_request_ours(over_same):
+    """A form of another site can send such a body."""
+    with over_http(process_request=tell) as (_, client):
+        client.open()
+        body = b"Syncws-Session: new\r\nSyncws-Session: new\r\n"
+        headers = {"Syncws-Session": None, "Content-Type": "text/plain"}
+        over = client.main if over_same else client.connect()
+        answer = client.request("POST", body, headers, over=over)
+        assert (answer.status, answer.body) == (200, b"POST /: " + body)
