@@ -30,7 +30,7 @@ FAULTS = {
 }
 
 #: Decimal digits of the number of bytes after which a stream is cut, at least and at most.
-STREAM_DIGITS = 1, 5.5
+STREAM_DIGITS = 1, 6
 
 #: Seconds that a request is delayed, held, or repeated after, at most.
 DELAY, HOLD, LATE = 0.03, 0.3, 0.5

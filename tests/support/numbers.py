@@ -27,7 +27,7 @@ STREAMING = {"transports": ["streaming", "polling"]}
 ANY = {"transports": ["websocket", "streaming", "polling"]}
 
 #: Seconds after which an exchange is taken for one that hangs.
-LIMIT = 50
+LIMIT = 200
 
 #: What the page is that a browser loads from the server.
 PAGE = "<!doctype html><title>numbers</title><script src=/syncws.js></script>"

@@ -1,0 +1,46 @@
+"""100,000 messages each way through each network: syncws.js in Node and Chromium, connect()."""
+
+import functools
+
+import pytest
+from support.browser import needs_chromium, running_chromium
+from support.numbers import POLLING, STREAMING, exchange, exchange_in_page, exchange_in_python
+from support.routes import opened_route
+
+#: Messages each way, and how many may be on their way: programs that sent all before they received
+#: would wait for each other, over TCP as well.
+COUNT, WINDOW = 100_000, 200
+
+pytestmark = [pytest.mark.slow, pytest.mark.peers, pytest.mark.timeout(300)]
+
+networks = pytest.mark.parametrize(
+    "name", ["direct", "nginx", "nginx, no buffers", "nginx, HTTP/1.1", "haproxy", "faulty"]
+)
+
+
+@networks
+@pytest.mark.parametrize("options", [POLLING, STREAMING], ids=["polling", "streaming"])
+def test_in_node(name, options):
+    if name == "faulty":
+        options = {"transports": options["transports"][:1]}
+    with opened_route(name) as route:
+        used = exchange(route, options, count=COUNT, window=WINDOW)
+        assert used == options["transports"][:1]
+
+
+@networks
+@pytest.mark.parametrize("streaming", [False, True], ids=["polling", "streaming"])
+def test_in_python(name, streaming):
+    with opened_route(name, streaming=streaming) as route:
+        exchange(route, {}, count=COUNT, window=WINDOW, run=exchange_in_python)
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize("name", ["direct", "nginx", "haproxy"])
+@pytest.mark.parametrize("options", [POLLING, STREAMING], ids=["polling", "streaming"])
+def test_in_chromium(tmp_path, name, options):
+    with opened_route(name) as route, running_chromium(tmp_path) as driver:
+        run = functools.partial(exchange_in_page, driver)
+        used = exchange(route, options, count=COUNT, window=WINDOW, run=run)
+        assert used == options["transports"][:1]
