@@ -3,15 +3,14 @@
 // A classic script that sets globalThis.Syncws, and that may be imported for it; syncws.mjs exports
 // it. What goes over HTTP is on the page "The fallback's protocol" of the documentation.
 (() => {
-  "use strict";
-
   const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
-  const TRANSPORTS = ["websocket", "streaming", "polling"];
   const LOST = [1006, "", false];
+  const CONTENT = { "Content-Type": "application/octet-stream" };
 
   const encoder = new TextEncoder();
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const now = () => Date.now();
+  const isOffline = () => globalThis.navigator?.onLine === false;
   const jitter = (delay) => delay * (0.5 + Math.random() / 2);
   const make = (type, details) => Object.assign(new Event(type), details);
   const raise = (name, message) => {
@@ -20,13 +19,12 @@
 
   // Each message is a task of its own, as a WebSocket's: what the page has awaited it goes on with
   // before the next one. Timers would take milliseconds.
-  const waiting = [];
   let nextTask = globalThis.setImmediate && (() => new Promise(setImmediate));
   if (!nextTask) {
     const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => waiting.shift()();
+    port1.start();
     nextTask = () => new Promise((resolve) => {
-      waiting.push(resolve);
+      port1.addEventListener("message", resolve, { once: true });
       port2.postMessage(0);
     });
   }
@@ -74,6 +72,8 @@
     return { ...error, status, delay: headers.get("Retry-After") * 1000 || 0 };
   };
 
+  const isRefusal = ({ status }) => status > 399 && status < 500;
+
   // A connection over WebSocket.
   class WebSocketLink {
     #socket;
@@ -82,19 +82,19 @@
     constructor(url, protocols, _, openTimeout, on) {
       const socket = this.#socket = new WebSocket(url, protocols);
       const end = (code, reason, clean) => {
-        clearTimeout(this.#timer);
+        this.abort();
         on.close(code, reason, clean);
       };
-      this.#timer = setTimeout(() => {
-        this.abort();
-        end(...LOST);
-      }, openTimeout);
+      const fail = () => end(...LOST);
+      this.#timer = setTimeout(fail, openTimeout);
       socket.onopen = () => {
         clearTimeout(this.#timer);
+        socket.onerror = null;
         on.transport("websocket");
         on.open(socket.protocol, socket.extensions);
       };
       socket.onmessage = (event) => on.message(event.data);
+      socket.onerror = fail; // some say no more than that
       socket.onclose = (event) => end(event.code, event.reason, event.wasClean);
     }
 
@@ -111,18 +111,16 @@
     }
 
     close(code, reason) {
-      this.#socket.close(code, reason);
+      if (code) this.#socket.close(code, reason);
+      else this.#socket.close();
     }
 
     abort() {
       clearTimeout(this.#timer);
       const socket = this.#socket;
-      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
       socket.close();
     }
-
-    wake() {}
-    leave() {}
   }
 
   // A connection over HTTP: frames in a pair of byte streams, in which positions are counted.
@@ -140,8 +138,7 @@
     #life; // of a stream: 1 when it has begun, 2 when more has come
     #flows = false; // whether streams let little things through at once
     #done = false;
-    #pending = new Set(); // to abort requests
-    #sleeping = new Set(); // to end pauses
+    #waits = new Set(); // what ends requests and pauses
     #failingSince = 0;
 
     // To the server.
@@ -210,8 +207,7 @@
     // Tries again now: connections of before are dead, whether the browser knows or not.
     wake() {
       this.#wait = this.#maxWait;
-      for (const controller of this.#pending) controller.abort();
-      for (const resume of this.#sleeping) resume();
+      for (const end of this.#waits) end();
     }
 
     // Tells the server that nobody will come back.
@@ -232,40 +228,40 @@
 
     // Sends a request, and has use() make something of the response before the time is over.
     async #exchange(method, headers, body, time, use) {
-      const controller = new AbortController();
-      let timer, isLate = false;
+      const controller = new AbortController(), end = () => controller.abort();
+      let timer, isLate;
       const extend = (time) => {
         clearTimeout(timer);
         timer = setTimeout(() => {
           isLate = true;
-          controller.abort();
+          end();
         }, time);
       };
       extend(time);
-      this.#pending.add(controller);
+      this.#waits.add(end);
       try {
         const response = await this.#fetch(method, headers, { body, signal: controller.signal });
         const result = await use(response, (name) => response.headers.get("Syncws-" + name), extend);
         this.#failingSince = 0;
         return result;
       } catch (error) {
-        throw isLate ? { isLate } : error;
+        throw error.status ? error : { isLate, message: error.message };
       } finally {
         clearTimeout(timer);
-        this.#pending.delete(controller);
-        controller.abort(); // what wasn't read
+        this.#waits.delete(end);
+        end(); // what wasn't read isn't needed
       }
     }
 
     #sleep(time) {
       return new Promise((resolve) => {
-        const resume = () => {
+        const end = () => {
           clearTimeout(timer);
-          this.#sleeping.delete(resume);
+          this.#waits.delete(end);
           resolve();
         };
-        const timer = setTimeout(resume, time);
-        this.#sleeping.add(resume);
+        const timer = setTimeout(end, time);
+        this.#waits.add(end);
       });
     }
 
@@ -274,25 +270,25 @@
       if (this.#done) return;
       this.#failingSince ||= now();
       const isOver = now() - this.#failingSince > this.#timeout;
-      if (isOver || error.code == "unknown_session" || error.code == "origin") {
+      if (isOver || (error.code && !/^(busy|too_)/.test(error.code))) {
         this.#finish();
       } else {
         const delay = jitter(Math.min(100 * 2 ** failures, 5000));
-        const isOffline = globalThis.navigator?.onLine === false;
-        await this.#sleep(isOffline ? this.#timeout : Math.max(delay, error.delay || 0));
+        await this.#sleep(isOffline() ? this.#timeout : Math.max(delay, error.delay || 0));
       }
     }
 
     #finish(outcome = this.#outcome || LOST) {
       if (this.#done) return;
       this.abort();
+      if (this.#outcome) this.leave(); // the server need not keep anything
       this.#on.close(...outcome);
     }
 
     async #open(protocols, time) {
       const random = crypto.getRandomValues(new Uint8Array(16));
       const headers = {
-        "Content-Type": "application/octet-stream",
+        ...CONTENT,
         "Syncws-Nonce": Array.from(random, (byte) => byte.toString(16).padStart(2, 0)).join(""),
       };
       if (protocols[0]) headers["Syncws-Protocol"] = protocols.join(", ");
@@ -316,7 +312,7 @@
           return;
         } catch (error) {
           // The server, or one without fallback, has said no; or nothing gets through.
-          if (error.code || (error.status >= 400 && error.status < 500) || failures > 3) {
+          if (error.code || isRefusal(error) || failures > 3) {
             if (!this.#done) this.#on.close(...LOST, error);
             this.abort();
           }
@@ -354,31 +350,10 @@
       await null;
       for (let failures = 0; !this.#done && (this.#batch.length || this.#queue.length);) {
         if (!this.#batch.length) await this.#fill();
-        const received = this.#received, began = now(), batch = this.#batch;
-        const headers = {
-          "Content-Type": "application/octet-stream",
-          "Syncws-Position": this.#sent,
-          "Syncws-Ack": received,
-          "Syncws-Wait": this.#wait,
-        };
+        const began = now(), before = this.#sent;
         try {
-          const time = (this.#wait + 10) * 1000;
-          const taken = await this.#exchange("POST", headers, batch, time, async (response, get) => {
-            // Without one of these headers it isn't the server's answer.
-            const taken = get("Ack") - this.#sent;
-            if (get("Ack") && taken >= 0 && taken <= batch.length) return taken;
-            if (response.status == 413) this.#limit = Math.max(this.#limit >> 1, 1024);
-            throw await faultOf(response);
-          });
-          this.#sent += taken;
-          this.#batch = batch.subarray(taken);
-          if (taken == batch.length) {
-            this.buffered -= this.#payload;
-            this.#payload = 0;
-          } else if (!taken && now() - began < 500) {
-            throw {};
-          }
-          this.#told = Math.max(this.#told, received);
+          await this.#post(this.#batch.subarray(0, this.#limit));
+          if (this.#batch.length && this.#sent == before && now() - began < 500) throw {};
           failures = 0;
         } catch (error) {
           if (now() - began > 2000) this.#shrink(began);
@@ -389,34 +364,46 @@
       if (this.#isClosing) this.#settle();
     }
 
-    // Whether the server must hear that its stream has come. Who polls says so with each GET.
-    get #owes() {
-      return !this.#polls && this.#received - this.#told > 32767;
-    }
-
-    // Says so by itself: a POST with messages is answered only once the server's program takes them,
-    // which it may not do before it is rid of its own.
+    // Acknowledges by itself: a POST with messages is answered only once the server's program takes
+    // them, which it may not do before it is rid of its own.
     async #tell() {
       if (this.#isTelling) return;
       this.#isTelling = true;
       for (let failures = 0; !this.#done && this.#owes;) {
-        const received = this.#received;
-        const headers = {
-          "Content-Type": "application/octet-stream",
-          "Syncws-Position": this.#sent,
-          "Syncws-Ack": received,
-        };
-        try {
-          await this.#exchange("POST", headers, "", 10000, async (response, get) => {
-            if (!get("Ack")) throw await faultOf(response);
-          });
-          this.#told = Math.max(this.#told, received);
-          failures = 0;
-        } catch (error) {
-          await this.#retry(error, failures++);
-        }
+        await this.#post("").catch((error) => this.#retry(error, failures++));
       }
       this.#isTelling = false;
+    }
+
+    async #post(body) {
+      const received = this.#received;
+      const headers = {
+        ...CONTENT,
+        "Syncws-Position": this.#sent,
+        "Syncws-Ack": received,
+        "Syncws-Wait": this.#wait,
+      };
+      await this.#exchange("POST", headers, body, (this.#wait + 10) * 1000, async (response, get) => {
+        const taken = get("Ack") - this.#sent;
+        if (!response.ok || !get("Ack") || taken > this.#batch.length) {
+          if (response.status == 413) this.#limit = Math.max(this.#limit >> 1, 1024);
+          throw await faultOf(response);
+        }
+        if (taken > 0) {
+          this.#sent += taken;
+          this.#batch = this.#batch.subarray(taken);
+          if (!this.#batch.length) {
+            this.buffered -= this.#payload;
+            this.#payload = 0;
+          }
+        }
+      });
+      this.#told = Math.max(this.#told, received);
+    }
+
+    // Whether the server must hear that its stream has come. Who polls says so with each GET.
+    get #owes() {
+      return !this.#polls && this.#received - this.#told > 32767;
     }
 
     async #fill() {
@@ -427,7 +414,10 @@
         if (frame.then) {
           if (count) break;
           frame = await frame;
-          if (!frame) return;
+          if (!frame) {
+            queue.shift();
+            continue;
+          }
         }
         const part = frame.subarray(0, room);
         const header = this.#isCut ? 0 : 6 + ({ 254: 2, 255: 8 }[frame[1]] || 0);
@@ -452,10 +442,12 @@
 
     async #receive() {
       for (let failures = 0, barren = 0; !this.#done;) {
-        const began = now(), streams = !this.#polls;
+        const began = now(), streams = !this.#polls, before = this.#received;
         this.#life = 0;
         try {
           await (streams ? this.#stream() : this.#poll());
+          // Something answers that does not wait, and has nothing.
+          if (this.#received == before && now() - began < 300) throw {};
           failures = 0;
         } catch (error) {
           const isKept = error.isLate && !(this.#life && this.#flows);
@@ -484,17 +476,17 @@
     }
 
     #poll() {
-      return this.#get({}, (this.#wait + 10) * 1000, (...args) => this.#readPoll(...args));
+      return this.#get({}, (this.#wait + 10) * 1000, this.#readPoll);
     }
 
-    async #readPoll(response, get) {
-      const began = now(), position = get("Position"), end = get("End");
+    #readPoll = async (response, get) => {
+      const position = get("Position"), end = get("End");
       const isEmpty = response.status == 204;
-      if (!isEmpty && !(response.ok && position)) throw await faultOf(response);
+      if (!isEmpty && !position) throw await faultOf(response);
       if (end) this.#end = +end;
       if (!isEmpty) await this.#take(new Uint8Array(await response.arrayBuffer()), position);
       await this.#checkEnd();
-    }
+    };
 
     // A stream that does not begin soon is kept back by something between. So is one that has begun
     // and is silent then: what has a buffer lets through what is larger. The first stream asks for
@@ -512,7 +504,7 @@
         for (;;) {
           const { value, done } = await reader.read();
           if (done) throw {};
-          const lines = (rest + text.decode(value, { stream: true })).split(/\r\n|\n|\r(?!$)/);
+          const chunk = text.decode(value, { stream: true }), lines = (rest + chunk).split(/\r?\n/);
           rest = lines.pop();
           for (const line of lines) {
             const colon = line.indexOf(":"), field = line.slice(0, colon);
@@ -532,8 +524,8 @@
             else if (this.#life && event != "open") this.#life = 2;
           }
           if (this.#life) extend((wait + (this.#flows ? 5 : 3)) * 1000);
-          if (await this.#checkEnd()) return;
-          if (this.#life && !this.#flows && value.length < 4) {
+          await this.#checkEnd();
+          if (this.#life && !this.#flows && /^:\s+$/.test(chunk)) {
             this.#flows = true;
             if (wait < this.#wait) return;
           }
@@ -555,10 +547,9 @@
     }
 
     async #checkEnd() {
-      if (this.#received < this.#end) return false;
+      if (this.#received < this.#end) return;
       await this.#parsed;
       this.#finish();
-      return true;
     }
 
     async #parse(chunk) {
@@ -621,8 +612,9 @@
       let code = 1005, reason = "";
       if (payload.length) {
         code = payload[0] << 8 | payload[1];
-        const isRight = code > 2999 ? code < 5000 : code > 999 && code < 1015;
-        if (!isRight || (code > 1003 && code < 1007)) return this.#fail(1002);
+        // 1004 to 1006 are never sent.
+        if (code < 1000 || code > 4999 || [4, 5, 6].includes(code - 1000) || (code > 1014 && code < 3000))
+          return this.#fail(1002);
         try {
           reason = decoder.decode(payload.subarray(2));
         } catch {
@@ -647,7 +639,7 @@
     #settle() {
       if (this.#outcome && !this.#batch.length && !this.#queue.length) this.#finish();
       else this.#closeTimer ||= setTimeout(() => {
-        this.leave();
+        this.#outcome ||= LOST;
         this.#finish();
       }, 10000);
     }
@@ -681,15 +673,20 @@
         parsed = new URL(url, globalThis.document?.baseURI);
         parsed.protocol = parsed.protocol.replace("http", "ws");
       } catch {}
-      if (!/^wss?:[^#]*$/.test(parsed)) raise("SyntaxError", `not a WebSocket's URL: ${url}`);
+      if (!/^wss?:[^#]*$/.test(parsed)) raise("SyntaxError", "wrong URL");
       protocols = [].concat(protocols);
       const names = protocols.map((name) => `${name}`.toLowerCase());
       if (new Set(names).size < names.length || !names.every((name) => /^[!#-'*+.^-z|~-]+$/.test(name)))
-        raise("SyntaxError", `not subprotocols: ${protocols}`);
+        raise("SyntaxError", "wrong subprotocol");
       this.#url = parsed;
       this.#protocols = protocols;
-      this.#options = { transports: TRANSPORTS, openTimeout: 5000, remember: 600000, ...options };
-      const { since } = this.#options;
+      this.#options = {
+        transports: ["websocket", "streaming", "polling"],
+        openTimeout: 5000,
+        remember: 600000,
+        ...options,
+      };
+      const { since } = options;
       if (since) {
         this.addEventListener("message", (event) => {
           this.#since = since(event) ?? this.#since;
@@ -734,7 +731,7 @@
     }
 
     send(data) {
-      if (this.#state == CONNECTING) raise("InvalidStateError", "not open yet");
+      if (this.#state == CONNECTING) raise("InvalidStateError", "not open");
       if (data instanceof ArrayBuffer) data = new Uint8Array(data);
       else if (ArrayBuffer.isView(data)) {
         data = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -745,8 +742,8 @@
 
     close(code, reason = "") {
       if (code !== undefined && code !== 1000 && !(code > 2999 && code < 5000))
-        raise("InvalidAccessError", `not a code to close with: ${code}`);
-      if (encoder.encode(reason).length > 123) raise("SyntaxError", "the reason is too long");
+        raise("InvalidAccessError", "wrong code");
+      if (encoder.encode(reason).length > 123) raise("SyntaxError", "reason too long");
       if (this.#state > OPEN) return;
       const wasOpen = this.#state;
       this.#state = CLOSING;
@@ -789,8 +786,8 @@
             open: (protocol, extensions) => {
               this.#protocol = protocol;
               this.#extensions = extensions;
-              this.#openedAt = now();
               this.#state = OPEN;
+              this.#openedAt = now();
               this.dispatchEvent(new Event("open"));
             },
             message: (data) => this.#message(data),
@@ -822,8 +819,8 @@
       const { reconnect } = this.#options;
       const { minDelay = 500, maxDelay = 30000, attempts = Infinity } = reconnect || {};
       if (this.#openedAt && now() - this.#openedAt > 5000) this.#failures = 0;
-      const isRefused = error.status > 399 && error.status < 500 && error.status != 429;
-      if (reconnect && !this.#isStopped && code != 1000 && !isRefused && this.#failures < attempts) {
+      const isFinal = code == 1000 || (isRefusal(error) && error.status != 429);
+      if (reconnect && !this.#isStopped && !isFinal && this.#failures < attempts) {
         const delay = jitter(Math.min(minDelay * 2 ** this.#failures++, maxDelay));
         this.#state = CONNECTING;
         this.#isWaiting = true;
@@ -842,14 +839,14 @@
     // Connects after a delay, or once there is a network.
     #schedule(delay) {
       clearTimeout(this.#timer);
-      if (globalThis.navigator?.onLine !== false) this.#timer = setTimeout(() => this.#connect(), delay);
+      if (!isOffline()) this.#timer = setTimeout(() => this.#connect(), delay);
     }
 
     #notice(type) {
-      if (type == "pagehide") return this.#link?.leave();
+      if (type == "pagehide") return this.#link?.leave?.();
       this.dispatchEvent(new Event(type));
       if (this.#isWaiting) this.#schedule(0);
-      else if (type == "online") this.#link?.wake();
+      else if (type == "online") this.#link?.wake?.();
     }
 
     static {

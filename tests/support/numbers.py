@@ -217,6 +217,6 @@ def exchange(route, options, closes="server", *, count=2000, window=20, run=exch
     assert (result["received"], outcome["received"]) == (count, count)
     end = (4001 if closes == "server" else 4002, f"all {count} ✓")
     assert (result["code"], result["reason"]) == end
-    assert (outcome["code"], outcome["reason"]) == end
+    assert (outcome["code"], outcome["reason"]) == end, repr((outcome, result))[:2000]
     assert result["wasClean"]
     return result["transports"]
