@@ -273,7 +273,7 @@
       if (isOver || (error.code && !/^(busy|too_)/.test(error.code))) {
         this.#finish();
       } else {
-        const delay = jitter(Math.min(100 * 2 ** failures, 5000));
+        const delay = jitter(Math.min(100 * 2 ** failures, 2000));
         await this.#sleep(isOffline() ? this.#timeout : Math.max(delay, error.delay || 0));
       }
     }
@@ -459,7 +459,7 @@
           if (streams && this.#canPoll && (isKept || ++barren > 2)) {
             this.#usePolling();
           } else {
-            await this.#retry(error, failures++);
+            await this.#retry(error, this.#life ? 1 : failures++);
           }
         }
       }
