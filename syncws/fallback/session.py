@@ -31,7 +31,6 @@ from .wire import (
     EVENT_STREAM,
     MAX_BODY,
     MAX_UNACKNOWLEDGED,
-    MAX_WAIT,
     POSITION,
     SUPERSEDED,
     WAIT,
@@ -45,8 +44,9 @@ __all__ = ["Reply", "Session"]
 #: Bytes read from the connection at once.
 READ_SIZE = 1 << 16
 
-#: Bytes in one event, a multiple of three, so that only the last one has padding.
-EVENT_SIZE = 3 << 14
+#: Bytes in one event, a multiple of three, so that only the last one has padding. An event that is
+#: cut has to be sent again.
+EVENT_SIZE = 3 << 12
 
 
 class Reply(Interface):
@@ -87,10 +87,10 @@ class _Get:
 class _Post:
     """A request whose bytes the connection has not taken yet."""
 
-    def __init__(self, reply: Reply, rest: memoryview) -> None:
+    def __init__(self, reply: Reply, rest: memoryview, wait: float) -> None:
         self.reply = reply
         self.rest = rest
-        self.due = clock() + reply.max_wait
+        self.due = clock() + wait
 
 
 class Session:
@@ -190,8 +190,7 @@ class Session:
         accepted = find_header(request, "Accept") or ""
         streams = self._streaming and reply.can_stream and EVENT_STREAM in accepted.lower()
         self._transport.kind = "streaming" if streams else "polling"
-        wait = min(_parse_wait(find_header(request, WAIT)), reply.max_wait)
-        get = _Get(reply, position, wait, streams)
+        get = _Get(reply, position, _find_wait(request, reply), streams)
         self._get = get
         if streams:
             reply.stream(_stream_head())
@@ -215,7 +214,8 @@ class Session:
         if request.body:
             if self._post is not None:  # the client has given it up
                 self._answer_post(self._post)
-            self._post = _Post(reply, self._incoming.cut(position, request.body))
+            rest = self._incoming.cut(position, request.body)
+            self._post = _Post(reply, rest, _find_wait(request, reply))
             self._write()
         else:
             self._tell_position(reply)
@@ -421,9 +421,10 @@ def unknown_session() -> Response:
     return build_error(404, "unknown_session", "there is no such session, or it has ended")
 
 
-def _parse_wait(text: str | None) -> float:
-    number = parse_position(text)
-    return MAX_WAIT if not number else min(float(number), MAX_WAIT)
+def _find_wait(request: Request, reply: Reply) -> float:
+    """Return the seconds after which a request is to be answered in any case."""
+    number = parse_position(find_header(request, WAIT))
+    return min(float(number), reply.max_wait) if number else reply.max_wait
 
 
 def _no_content(*headers: tuple[str, str]) -> Response:

@@ -103,6 +103,10 @@ def test_a_newer_request_takes_the_place_of_one_that_waits():
         client.ask("POST", first, {"Syncws-Position": "0"}, over=newer)
         acknowledged = client.answer(stuck).headers["Syncws-Ack"]
         assert client.answer(newer).headers["Syncws-Ack"] == acknowledged
+        position = str(session._incoming.position)
+        waiting = {"Syncws-Position": position, "Syncws-Wait": "1"}
+        answer = client.request("POST", stream[int(position) - start :][:250_000], waiting)
+        assert answer.headers["Syncws-Ack"] == position
         ask(stuck)
         assert session._post is not None
         stuck.close()  # the client has gone, and comes again
