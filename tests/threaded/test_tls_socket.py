@@ -1,5 +1,6 @@
 """TLS that somebody else has begun: what the transport does with such a socket."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -97,7 +98,8 @@ def test_aborting_wakes_who_receives_and_who_sends(pair):
     fill(transport)
     ends = run(transport.recv), run(transport.send_all, bytes(1_000_000))
     transport.abort()
-    assert ends[0].result() == b""
+    with contextlib.suppress(BrokenPipeError):  # a read that begins only now says so, in 3.14
+        assert ends[0].result() == b""
     with pytest.raises(OSError, match=r"closed the connection|Broken pipe"):
         ends[1].result()
 
