@@ -119,7 +119,7 @@ def connect(
             ``"Sec-WebSocket-Protocol"`` stands for the subprotocols.
         fallback: whether to carry the connection by plain HTTP where the network doesn't let
             WebSocket through, if the server has that too (``serve(fallback=True)``).
-            :attr:`ClientConnection.transport` says how it is. WebSocket is tried first, for half of
+            ``ws.transport`` says how it is. WebSocket is tried first, for half of
             ``open_timeout``. What the server itself refuses stays refused (401, 403, 404, ...);
             :mod:`syncws.client.falling_back` decides. A connection carried by HTTP takes two
             threads, and two or three connections to the server, which get the additional headers
