@@ -13,13 +13,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import socket
-from collections.abc import Iterable
 from typing import Callable
 from typing import Protocol as Interface
 
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..threaded.deadline import clock
+from .alarm import Alarm
 from .limits import Limits
 from .reactor import Reactor
 from .session_transport import SessionTransport
@@ -135,7 +135,7 @@ class Session:
         self._get: _Get | None = None
         self._post: _Post | None = None
         self._used_at = clock()
-        self._timer_at: float | None = None
+        self._alarm = Alarm(reactor, self._look)
         self._is_closed = False
         self._is_over = False  # forgotten
         self.finished = False
@@ -358,12 +358,8 @@ class Session:
 
     def _schedule(self) -> None:
         """See to it that somebody looks when something is due."""
-        if self._is_over:
-            return
-        due = self._due()
-        if self._timer_at is None or due < self._timer_at:
-            self._timer_at = due
-            self._reactor.call_at(due, self._look)
+        if not self._is_over:
+            self._alarm.set(self._due())
 
     def _due(self) -> float:
         waiting = [each.due for each in (self._get, self._post) if each is not None]
@@ -371,9 +367,6 @@ class Session:
 
     def _look(self) -> None:
         now = clock()
-        if self._is_over or (self._timer_at is not None and now < self._timer_at):
-            return  # another one will
-        self._timer_at = None
         if self._post is not None and self._post.due <= now:
             self._used_at = now
             self._answer_post(self._post)
@@ -398,6 +391,7 @@ class Session:
         if self._is_over:
             return
         self._is_over = True
+        self._alarm.cancel()
         self._close()
         post, self._post = self._post, None
         if post is not None:
@@ -432,8 +426,5 @@ def _no_content(*headers: tuple[str, str]) -> Response:
 
 
 def _stream_head() -> Response:
-    headers: Iterable[tuple[str, str]] = (
-        ("Content-Type", EVENT_STREAM),
-        ("X-Accel-Buffering", "no"),
-    )
-    return Response(200, "OK", Headers(list(headers)))
+    fields = [("Content-Type", EVENT_STREAM), ("X-Accel-Buffering", "no")]
+    return Response(200, "OK", Headers.from_parsed(fields))

@@ -10,6 +10,7 @@ import time
 from typing import Callable
 
 from ..exceptions import InvalidHandshake
+from ..fallback.alarm import Alarm
 from ..fallback.reactor import Reactor
 from ..fallback.wire import MAX_WAIT, build_error
 from ..sansio.headers import Headers
@@ -91,8 +92,7 @@ class HttpPeer:
         self._is_ending = False
         self._is_closed = False
         self._lingered = 0
-        self._due: float | None = None  # when it is closed, if nothing else happens
-        self._timer_at: float | None = None  # when somebody looks whether it is due
+        self._alarm = Alarm(reactor, self.close)
 
     def start(self, head: bytes) -> None:
         """Begin with what was read already."""
@@ -237,7 +237,7 @@ class HttpPeer:
         self._parser = None
         self._early = parser.trailing
         self._request = request
-        self._due = None
+        self._alarm.cancel()
         try:
             gone = self._handle(request, self)
         except BaseException:  # a defect of ours: the client must not wait for ever
@@ -252,7 +252,7 @@ class HttpPeer:
 
         A browser, or a proxy, sends any requests over connections that it has.
         """
-        self._due = None
+        self._alarm.cancel()
         self._reactor.watch(self.transport.sock, self._ready)
         refusal = self._pass_on(self.transport, data)
         if refusal is None:
@@ -295,23 +295,7 @@ class HttpPeer:
 
     def _expect(self, seconds: float) -> None:
         """Close the connection unless the next request has come in time."""
-        self._due = due = clock() + seconds
-        if self._timer_at is None or due < self._timer_at:
-            self._timer_at = due
-            self._reactor.call_at(due, self._look)
-
-    def _look(self) -> None:
-        now = clock()
-        if self._is_closed or (self._timer_at is not None and now < self._timer_at):
-            return  # another one will
-        self._timer_at = None
-        if self._due is None:
-            return
-        if self._due <= now:
-            self.close()
-        else:  # one timer at a time, however many requests there are
-            self._timer_at = self._due
-            self._reactor.call_at(self._due, self._look)
+        self._alarm.set(clock() + seconds)
 
     def _finish(self) -> None:
         """Close the connection once the client has read the response."""
@@ -326,6 +310,7 @@ class HttpPeer:
         if self._is_closed:
             return
         self._is_closed = True
+        self._alarm.cancel()
         self._reactor.watch(self.transport.sock, self._ready)
         self.transport.close()
         gone, self._gone = self._gone, None
