@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SESSION_TIMEOUT", "Limits"]
+__all__ = ["LAST_WORDS", "SESSION_TIMEOUT", "Limits"]
 
 #: Seconds after which a session ends to which no request belongs.
 SESSION_TIMEOUT = 30.0
+
+#: Seconds that clients have to read the last that a server that closes has for them.
+LAST_WORDS = 2.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import secrets
 import socket
@@ -21,33 +20,26 @@ from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..sansio.http_parser import ResponseParser
 from ..threaded.deadline import clock
+from .answers import OURS, RETRY_AFTER, answer_handshake, busy, complete_answer, preflight, refused
 from .limits import Limits
 from .reactor import Reactor
 from .session import Reply, Session, unknown_session
 from .session_transport import SessionTransport
 from .wire import (
-    ACK,
     BYTES,
-    END,
     EXTENSIONS,
     ID,
     MAX_BODY,
     MAX_WAIT,
     NEW,
     NONCE,
-    POSITION,
     PROTOCOL,
     SESSION,
-    SUPERSEDED,
-    WAIT,
     build_error,
     find_header,
 )
 
-__all__ = ["Caller", "Sessions", "complete_answer"]
-
-#: Seconds after which a client that was refused for want of something may try again.
-RETRY_AFTER = 5
+__all__ = ["Caller", "Sessions"]
 
 #: Seconds that the handshake may take, should the server not have a limit of its own.
 OPEN_TIMEOUT = 60.0
@@ -55,36 +47,12 @@ OPEN_TIMEOUT = 60.0
 #: Bytes read of the handshake's response at once.
 READ_SIZE = 1 << 16
 
-#: What a request of the fallback may have, and a page of another origin must ask for.
-OURS = (SESSION, NONCE, PROTOCOL, EXTENSIONS, POSITION, ACK, WAIT)
-
-#: What a page of another origin may read.
-EXPOSED = ", ".join((ACK, POSITION, END, SUPERSEDED, "Retry-After"))
-
-_EACH = [("Cache-Control", "no-store, no-transform"), ("X-Content-Type-Options", "nosniff")]
-_EACH_READABLE = [
-    ("Access-Control-Allow-Credentials", "true"),
-    ("Access-Control-Expose-Headers", EXPOSED),
-    ("Vary", "Origin"),
-]
-
-#: Seconds for which a browser may remember that it may ask.
-PREFLIGHT_AGE = 600
-
 #: Of the request, not part of the handshake that it stands for; in lower case.
 _NOT_HANDSHAKE = {
     *(name.lower() for name in OURS),
     *("accept", "connection", "content-length", "content-type", "expect", "keep-alive"),
     *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
     *("sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol"),
-    "sec-websocket-version",
-}
-
-#: Of the handshake's response, not part of what is answered; in lower case.
-_NOT_ANSWER = {
-    *("cache-control", "connection", "content-encoding", "content-length", "content-type"),
-    *("keep-alive", "transfer-encoding", "upgrade", "x-content-type-options"),
-    *("sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol"),
     "sec-websocket-version",
 }
 
@@ -155,7 +123,7 @@ class Sessions:
             context: given to what starts connections.
         """
         if request.method == "OPTIONS":
-            reply.respond(complete_answer(request, _preflight(request)))
+            reply.respond(complete_answer(request, preflight(request)))
             return None
         name = find_header(request, SESSION)
         with_headers = _CompleteReply(request, reply)
@@ -224,7 +192,7 @@ class Sessions:
             opening = _Opening(self, nonce, request, caller, reply)
         except OSError as exc:
             self._release(caller.key)
-            reply.respond(_busy(str(exc)))
+            reply.respond(busy(str(exc)))
             return None
         self._openings[nonce] = opening
         try:
@@ -239,7 +207,7 @@ class Sessions:
         """Count one more; return why there may not be, if so."""
         limits = self._limits
         if limits.max_sessions is not None and self._count >= limits.max_sessions:
-            return _busy("the server has as many sessions as it may have")
+            return busy("the server has as many sessions as it may have")
         most = limits.max_sessions_per_address
         if key is not None and most is not None and self._counts.get(key, 0) >= most:
             message = f"this address has {most} sessions already"
@@ -279,7 +247,7 @@ class Sessions:
             "max_body": MAX_BODY,
             "streaming": self._limits.streaming,
         }
-        answer = _answer(200, "OK", response, told)
+        answer = answer_handshake(200, "OK", response, told)
         self._opened[opening.nonce] = answer
         self._nonces[name] = opening.nonce
         return session, answer
@@ -337,7 +305,7 @@ class _Opening:
         """Answer another request, with the same nonce, in place of the first one."""
         before, self._reply = self._reply, reply
         if before is not None:
-            before.respond(_busy("another request with this nonce has come"))
+            before.respond(busy("another request with this nonce has come"))
 
     def forget(self, reply: _CompleteReply) -> None:
         """Note that the client is gone: it may come again."""
@@ -347,7 +315,7 @@ class _Opening:
     def end(self) -> None:
         """Give up, if the handshake isn't over."""
         if not self._is_over:
-            self._refuse(_busy("the opening handshake took too long"))
+            self._refuse(busy("the opening handshake took too long"))
 
     def after_fork(self) -> None:
         """Release a forked child's descriptor."""
@@ -363,14 +331,14 @@ class _Opening:
         try:
             response = self._parser.receive_data(data) if data else self._parser.receive_eof()
         except (EOFError, ValueError):
-            self._refuse(_busy("the server ended the handshake without a response"))
+            self._refuse(busy("the server ended the handshake without a response"))
             return
         if response is None:
             return
         if response.status_code == 101:
             self._succeed(response)
         else:
-            self._refuse(_refused(response))
+            self._refuse(refused(response))
 
     def _succeed(self, response: Response) -> None:
         self._is_over = True
@@ -452,67 +420,3 @@ def _build_head(request: Request) -> bytes:
         if value:
             headers[f"Sec-WebSocket-{theirs}"] = value
     return Request(request.path, headers).serialize()
-
-
-# --- responses --------------------------------------------------------------------
-
-
-def _busy(message: str) -> Response:
-    return build_error(503, "busy", message, Retry_After=str(RETRY_AFTER))
-
-
-def _refused(response: Response) -> Response:
-    """Return what tells a client that its opening handshake was refused."""
-    status = response.status_code
-    text = response.body.decode("utf-8", "replace").strip()
-    message = text or f"the opening handshake was refused with HTTP {status}"
-    error = {"error": {"code": "refused", "message": message[:1000]}}
-    return _answer(status, response.reason_phrase, response, error)
-
-
-def _answer(status: int, reason: str, handshake: Response, told: dict[str, Any]) -> Response:
-    """Return a response with a JSON object, and headers of the handshake's response."""
-    body = json.dumps(told).encode()
-    headers = Headers(
-        [
-            (name, value)
-            for name, value in handshake.headers.raw_items()
-            if name.lower() not in _NOT_ANSWER
-        ]
-    )
-    headers["Content-Type"] = "application/json"
-    headers["Content-Length"] = str(len(body))
-    return Response(status, reason, headers, body)
-
-
-def _preflight(request: Request) -> Response:
-    """Return the answer to a browser that asks whether a page may ask.
-
-    It is the same for all: what matters is who may open a session, as with WebSockets, for which
-    browsers don't ask at all.
-    """
-    headers = Headers(
-        [
-            ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
-            ("Access-Control-Allow-Headers", ", ".join(("Content-Type", *OURS))),
-            ("Access-Control-Max-Age", str(PREFLIGHT_AGE)),
-        ]
-    )
-    return Response(204, "No Content", headers)
-
-
-def complete_answer(request: Request, response: Response, *, readable: bool = True) -> Response:
-    """Return a response with the headers that all have.
-
-    Args:
-        request: what it answers.
-        response: the response.
-        readable: whether a page of any origin may read it.
-    """
-    headers = response.headers.copy()
-    headers.add_parsed(_EACH)
-    origin = find_header(request, "Origin")
-    if origin is not None and readable:
-        headers["Access-Control-Allow-Origin"] = origin
-        headers.add_parsed(_EACH_READABLE)
-    return Response(response.status_code, response.reason_phrase, headers, response.body)

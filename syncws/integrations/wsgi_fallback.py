@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
-from ..fallback.limits import Limits
+from ..fallback.answers import busy, complete_answer
+from ..fallback.limits import LAST_WORDS, Limits
 from ..fallback.reactor import Reactor
 from ..fallback.session_transport import SessionTransport
-from ..fallback.sessions import OPEN_TIMEOUT, RETRY_AFTER, Caller, Sessions, complete_answer
+from ..fallback.sessions import OPEN_TIMEOUT, Caller, Sessions
 from ..fallback.wire import MAX_BODY, MAX_WAIT, NEW, SESSION, build_error
 from ..sansio.forwarded import TrustedProxies
 from ..sansio.headers import Headers
@@ -54,9 +55,7 @@ LIMIT = OPEN_TIMEOUT + 10
 #: Seconds of a stream in which something comes in any case.
 STREAM_LIMIT = MAX_WAIT + 10
 
-#: Seconds that clients have to read the last that there is for them, when it is closed; and that
-#: its end may take besides.
-LAST_WORDS = 2.0
+#: Seconds that its end may take, besides those for the last words.
 END_TIMEOUT = 1.0
 
 #: What :func:`address_key` returns for ::1.
@@ -229,11 +228,11 @@ class FallbackMiddleware:
 
             reactor.call(handle)
         except (OSError, RuntimeError) as exc:
-            return complete_answer(request, _busy(str(exc)))
+            return complete_answer(request, busy(str(exc)))
         response = reply.wait(LIMIT)
         if response is None:
             self._give_up(reply)
-            response = complete_answer(request, _busy("there was no answer in time"))
+            response = complete_answer(request, busy("there was no answer in time"))
         return response
 
     def _begin(self, host: Found) -> tuple[Reactor, Sessions]:
@@ -307,7 +306,7 @@ class FallbackMiddleware:
         except (InvalidHandshake, ValueError) as exc:
             return build_error(400, "bad_request", f"it isn't an opening handshake: {exc}")
         except RuntimeError as exc:
-            return _busy(str(exc))
+            return busy(str(exc))
         return None
 
 
@@ -348,10 +347,6 @@ def _respond(
 ) -> Iterable[bytes]:
     start_response(wsgi_status(response), wsgi_headers(response))
     return [response.body] if response.body and request.method != "HEAD" else []
-
-
-def _busy(message: str) -> Response:
-    return build_error(503, "busy", message, Retry_After=str(RETRY_AFTER))
 
 
 def _address(host: str | None, port: Any) -> Any:

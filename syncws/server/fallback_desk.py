@@ -14,21 +14,20 @@ from importlib.resources import files
 from typing import Any, Callable
 
 from ..aliases import LoggerLike
+from ..fallback.answers import busy
+from ..fallback.limits import LAST_WORDS
 from ..fallback.reactor import Reactor
 from ..fallback.sessions import Caller, Sessions
-from ..fallback.wire import MAX_BODY, build_error
+from ..fallback.wire import MAX_BODY
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
-from .admission import RETRY_AFTER, Refusal
+from .admission import Refusal
 from .fallback import Fallback
 from .http_peer import HttpPeer
 
 __all__ = ["FallbackDesk", "make_script_response"]
-
-#: Seconds that clients have to read the last that a server that closes has for them.
-LAST_WORDS = 2.0
 
 _OURS = re.compile(rb"(?i)\r\nsyncws-session[ \t]*:")
 _PREFLIGHT = re.compile(
@@ -155,10 +154,7 @@ class FallbackDesk:
         self, transport: Transport, head: bytes, key: bytes | None
     ) -> Response | None:
         refusal = self._start(transport, head, key)
-        if refusal is None:
-            return None
-        retry = {"Retry_After": str(RETRY_AFTER)}
-        return build_error(503, "busy", str(refusal.exc), **retry)
+        return None if refusal is None else busy(str(refusal.exc))
 
     def _close(self) -> None:
         self._sessions.end_all()
