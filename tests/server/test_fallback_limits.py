@@ -1,5 +1,6 @@
 """How many sessions of the fallback there may be, what they take, and who may have one."""
 
+import contextlib
 import socket
 import threading
 
@@ -33,19 +34,23 @@ def opened():
 # --- limits ------------------------------------------------------------------------
 
 
-def test_a_handler_that_does_not_receive_keeps_the_client_waiting(monkeypatch):
-    monkeypatch.setattr(http_peer.HttpPeer, "max_wait", 0.1)
-    go_on = threading.Event()
-    received = []
+@contextlib.contextmanager
+def late_handler():
+    """A handler that receives nothing before it is told to, and the lengths of what it received."""
+    go_on, received = threading.Event(), []
 
     def handler(ws):
         assert go_on.wait(SOON)
         for message in ws:
             received.append(len(message))
 
-    options = {"fallback": True, "max_queue": 1, "read_limit": 1}
-    with serving(handler, **options) as server, FallbackClient(server) as client:
-        client.open()
+    with session_over_http(handler=handler, max_queue=1, read_limit=1) as (server, client):
+        yield server, client, go_on, received
+
+
+def test_a_handler_that_does_not_receive_keeps_the_client_waiting(monkeypatch):
+    monkeypatch.setattr(http_peer.HttpPeer, "max_wait", 0.1)
+    with late_handler() as (_, client, go_on, received):
         data = build_frame(BINARY, bytes(100_000), ZERO)
         count = 20  # more than all buffers take
         stream = data * count
@@ -60,17 +65,7 @@ def test_a_handler_that_does_not_receive_keeps_the_client_waiting(monkeypatch):
 
 
 def test_a_newer_request_takes_the_place_of_one_that_waits():
-    go_on = threading.Event()
-    received = []
-
-    def handler(ws):
-        assert go_on.wait(SOON)
-        for message in ws:
-            received.append(len(message))
-
-    options = {"fallback": True, "max_queue": 1, "read_limit": 1}
-    with serving(handler, **options) as server, FallbackClient(server) as client:
-        client.open()
+    with late_handler() as (server, client, go_on, received):
         first = build_frame(BINARY, bytes(100), ZERO)
         for _ in range(2):
             client.post(first)
