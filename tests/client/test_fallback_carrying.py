@@ -7,7 +7,8 @@ import threading
 import time
 
 import pytest
-from support.pairs import SOON, run
+from support.pairs import SOON
+from support.serving import exchange
 from support.session_server import SessionServer
 
 import syncws.client.session_opening
@@ -27,19 +28,6 @@ def server(request):
     with SessionServer() as server:
         server.streaming = request.param == "streaming"
         yield server
-
-
-def exchange(ws, count=COUNT):
-    """Send numbers, and see them come back in order."""
-
-    def send():
-        for number in range(count):
-            ws.send(str(number))
-
-    sending = run(send)
-    for number in range(count):
-        assert ws.recv(timeout=SOON) == str(number)
-    sending.result()
 
 
 def every(n, **kinds):
@@ -82,7 +70,7 @@ def test_faults_lose_and_double_nothing(server, name):
         for number in range(30):
             ws.send(str(number))
             assert ws.recv(timeout=SOON) == str(number)
-        exchange(ws)
+        exchange(ws, COUNT)
         ws.send("x" * 1_000_000)
         assert ws.recv(timeout=SOON) == "x" * 1_000_000
     assert ws.close_code == 1000
@@ -93,13 +81,13 @@ def test_faults_lose_and_double_nothing(server, name):
 def test_connections_that_are_closed_after_each_response(server):
     server.keep_alive = False
     with connect(server.uri) as ws:
-        exchange(ws)
+        exchange(ws, COUNT)
 
 
 def test_streams_that_are_cut_at_once_make_place_for_polling():
     with SessionServer(cut=lambda r: 30 if r.is_stream else None) as server:
         with connect(server.uri) as ws:
-            exchange(ws)
+            exchange(ws, COUNT)
             assert ws.transport == "polling"
         assert server.count("GET", is_stream=True) == syncws.client.session_receiver.MAX_BAD_STREAMS
 
@@ -109,7 +97,7 @@ def test_a_stream_that_is_kept_back_makes_place_for_polling(monkeypatch):
     with SessionServer(keep_back=lambda r: True) as server:
         with connect(server.uri) as ws:
             assert ws.transport == "streaming"
-            exchange(ws)
+            exchange(ws, COUNT)
             assert ws.transport == "polling"
         assert server.count("GET", is_stream=True) == 1
 

@@ -4,7 +4,8 @@ import contextlib
 
 import pytest
 from support import peers
-from support.pairs import SOON, run
+from support.pairs import SOON
+from support.serving import exchange
 
 from syncws import InvalidStatus, connect, serve
 
@@ -74,17 +75,6 @@ def haproxy(backend):
         yield peer
 
 
-def exchange(ws, count=COUNT):
-    def send():
-        for number in range(count):
-            ws.send(str(number))
-
-    sending = run(send)
-    for number in range(count):
-        assert ws.recv(timeout=SOON) == str(number)
-    sending.result()
-
-
 @pytest.mark.parametrize(
     ("path", "transport"),
     [
@@ -101,7 +91,7 @@ def test_nginx(nginx, path, transport):
     with pytest.raises(InvalidStatus):
         connect(uri)
     with connect(uri, fallback=True, compression=None) as ws:
-        exchange(ws)
+        exchange(ws, COUNT)
         ws.send("x" * 100_000)
         assert ws.recv(timeout=SOON) == "x" * 100_000
         if path == "impatient":
@@ -111,7 +101,7 @@ def test_nginx(nginx, path, transport):
         if path == "kept-back":
             with contextlib.suppress(TimeoutError):
                 ws.recv(timeout=4)
-            exchange(ws)
+            exchange(ws, COUNT)
         assert ws.transport == transport
     assert ws.close_code == 1000
 
@@ -119,8 +109,8 @@ def test_nginx(nginx, path, transport):
 def test_haproxy(haproxy):
     with connect(f"ws://127.0.0.1:{haproxy.port}/", fallback=True) as ws:
         assert ws.transport != "websocket"
-        exchange(ws)
+        exchange(ws, COUNT)
         with pytest.raises(TimeoutError):
             ws.recv(timeout=7)
-        exchange(ws)
+        exchange(ws, COUNT)
     assert ws.close_code == 1000

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from support.pairs import SOON, wait_until
+from support.pairs import SOON, run, wait_until
 
 from syncws import serve
 
@@ -32,6 +32,19 @@ def assert_works(ws):
     with ws:
         ws.send("hello")
         assert ws.recv(SOON) == "hello"
+
+
+def exchange(ws, count):
+    """Send numbers to an echo server, and see them come back in order."""
+
+    def send():
+        for number in range(count):
+            ws.send(str(number))
+
+    sending = run(send)
+    for number in range(count):
+        assert ws.recv(timeout=SOON) == str(number)
+    sending.result()
 
 
 def messages(caplog, level="INFO"):
