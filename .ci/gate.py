@@ -34,7 +34,7 @@ GRACE = 60
 #: Options of pytest for the tests that failed just now.
 AGAIN = ["--last-failed", "--last-failed-no-failures=none"]
 
-FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) ((tests/.+?)(?: - .*)?)$", re.MULTILINE)
 SUMS = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 SKIPPED = re.compile(r"^(?:\w+: )?skipped: ", re.MULTILINE)
 
@@ -78,8 +78,10 @@ class Step:
             self.output += "\n--- once more, those that failed\n"
             before = len(self.output)
             self._call(self.again, directory)
-            still = set(FAILED.findall(self.output[before:]))
-            self.tests = [f"{'failed' if t in still else 'flaky'}: {t}" for t in failed]
+            still = {test for _, test in FAILED.findall(self.output[before:])}
+            self.tests = [
+                f"{'failed' if test in still else 'flaky'}: {line}" for line, test in failed
+            ]
         shutil.rmtree(directory, ignore_errors=True)
 
     def _call(self, command: list[str], directory: pathlib.Path) -> int:

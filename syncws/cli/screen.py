@@ -71,7 +71,7 @@ class Screen:
         self._left = False
         self._typing = False
         self._ended = False
-        self._woke = False
+        self._handling = False  # a signal; one that comes meanwhile is sent again
         self._waiting: deque[tuple[str, threading.Event]] = deque()
         self._handler: Any = None
 
@@ -115,6 +115,10 @@ class Screen:
         while True:
             if WAKE is None:  # pragma: no cover  # Windows: it is printed after the next line
                 return
+            with self._lock:
+                if not self._typing:  # what the main thread had begun may have been interrupted
+                    self._print_waiting()
+                    return
             with self._sending:
                 if self._left or seen.is_set():
                     return
@@ -157,16 +161,22 @@ class Screen:
 
     def _woken(self, *_: Any) -> None:
         """Handle the signal: on the main thread, while it waits for a key."""
-        if not self._typing:
-            return  # it prints what waits by itself
-        if self._ended and not self._woke:
-            self._woke = True  # once: a second one could come while the first is handled
-            _put(REMOVE_LINE)
-            raise _Woken
-        while self._waiting:
-            text, printed = self._waiting.popleft()
-            self._put_above(text)
-            printed.set()
+        # It prints what waits by itself when no line is typed. And writing to a stream from within
+        # writing to it is an error.
+        if not self._typing or self._handling:
+            return
+        self._handling = True
+        try:
+            if self._ended:
+                _put(REMOVE_LINE)
+                self._typing = False  # the next signal must not raise this again
+                raise _Woken
+            while self._waiting:
+                text, printed = self._waiting.popleft()
+                self._put_above(text)
+                printed.set()
+        finally:
+            self._handling = False
 
     def _put_above(self, text: str) -> None:
         """Print above the line that is typed, and draw that again with the cursor where it was."""

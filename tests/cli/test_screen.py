@@ -154,6 +154,61 @@ def test_ending_wakes_who_waits_for_a_line(typing, capsys):
         each.end()
 
 
+def test_a_signal_that_comes_while_one_is_handled_is_no_error(typing, monkeypatch):
+    class Output:
+        """Like a stream's buffer: handles signals while it writes, and may not be entered twice."""
+
+        def __init__(self):
+            self.text = ""
+            self._writing = False
+
+        def write(self, text):
+            assert not self._writing, "reentrant call"
+            self._writing = True
+            each._woken()
+            self._writing = False
+            self.text += text
+
+        def flush(self):
+            pass
+
+    def others():
+        each.print("from another thread")
+        each.end()
+
+    def line():
+        other.start()
+        other.join(DEADLINE)  # until the signal
+        raise AssertionError("not woken")
+
+    other = threading.Thread(target=others)
+    output = Output()
+    with typing(line) as each:
+        monkeypatch.setattr("sys.stdout", output)
+        assert each.read_line() is None
+        other.join(DEADLINE)
+        assert not other.is_alive()
+    assert output.text.count("from another thread") == 1
+
+
+def test_ctrl_c_while_something_is_printed_leaves_nobody_waiting(typing, monkeypatch):
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    def line():
+        printing.start()
+        printing.join(DEADLINE)  # until the signal
+        raise AssertionError("not woken")
+
+    with typing(line) as each:
+        monkeypatch.setattr(each, "_put_above", interrupted)
+        printing = threading.Thread(target=each.print, args=["lost"])
+        with pytest.raises(KeyboardInterrupt):
+            each.read_line()
+        printing.join(DEADLINE)
+        assert not printing.is_alive()
+
+
 @pytest.mark.skipif(screen.WAKE is None, reason="there is no such signal")
 def test_nobody_is_sent_the_signal_once_it_is_somebody_else_s(monkeypatch):
     sent = []
@@ -162,6 +217,7 @@ def test_nobody_is_sent_the_signal_once_it_is_somebody_else_s(monkeypatch):
     )
     with screen.Screen() as each:
         own = signal.getsignal(screen.WAKE)
+        each._typing = True
         waking = threading.Thread(target=each._wake, args=[threading.Event()])
         waking.start()
         wait_until(lambda: sent)

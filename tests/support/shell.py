@@ -19,14 +19,14 @@ DEADLINE = 20.0
 
 @contextlib.contextmanager
 def program(*args, env=None, patience=DEADLINE, **kwargs):
-    """`python -m syncws` with these arguments, killed if it takes too long."""
+    """`python -m syncws` with these arguments, aborted if it takes too long: it says where it is."""
     path = str(pathlib.Path(syncws.__file__).parents[1])
     env = {**os.environ, "PYTHONPATH": path, **(env or {})}
     # A function as the handler becomes the default in the child; "ignored" would stay.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "syncws", *args],
+            [sys.executable, "-W", "error", "-X", "faulthandler", "-m", "syncws", *args],
             **{
                 "stdin": subprocess.PIPE,
                 "stdout": subprocess.PIPE,
@@ -39,7 +39,7 @@ def program(*args, env=None, patience=DEADLINE, **kwargs):
         )
     finally:
         signal.signal(signal.SIGINT, before)
-    watchdog = threading.Timer(patience, process.kill)
+    watchdog = threading.Timer(patience, process.send_signal, [signal.SIGABRT])
     watchdog.start()
     try:
         with process:
@@ -54,7 +54,9 @@ def program(*args, env=None, patience=DEADLINE, **kwargs):
 def end(process):
     """Wait for the program to end; return its exit status and standard error."""
     status = process.wait(DEADLINE)
-    return status, process.stderr.read()
+    errors = process.stderr.read()
+    assert status != -signal.SIGABRT, errors
+    return status, errors
 
 
 def interrupt(process):
@@ -146,7 +148,9 @@ class Terminal:
         deadline = Deadline(DEADLINE)
         while self._receive(deadline):
             pass
-        return self.process.wait(DEADLINE)
+        status = self.process.wait(DEADLINE)
+        assert status != -signal.SIGABRT, self.output
+        return status
 
     def _receive(self, deadline):
         ready, _, _ = select.select([self._master], [], [], deadline.remaining())
