@@ -19,7 +19,7 @@ DEADLINE = 20.0
 
 @contextlib.contextmanager
 def program(*args, env=None, patience=DEADLINE, **kwargs):
-    """`python -m syncws` with these arguments, aborted if it takes too long: it says where it is."""
+    """`python -m syncws` with these arguments; it says where it is if it takes too long."""
     path = str(pathlib.Path(syncws.__file__).parents[1])
     env = {**os.environ, "PYTHONPATH": path, **(env or {})}
     # A function as the handler becomes the default in the child; "ignored" would stay.
