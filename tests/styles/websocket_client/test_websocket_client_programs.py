@@ -167,10 +167,11 @@ program(
     """
 import websocket
 
-websocket.setdefaulttimeout(0.05)
+websocket.setdefaulttimeout(15.5)
 print(websocket.getdefaulttimeout())
 ws = websocket.create_connection("ws://127.0.0.1:8765/silent")
 print(ws.gettimeout())
+ws.settimeout(0.05)
 for error in (websocket.WebSocketTimeoutException, websocket.WebSocketException):
     try:
         ws.recv()
