@@ -201,11 +201,11 @@ class ClusterBackend(Backend):
         own = parts.pop(_find_part(self._node), None)
         if own is not None and is_first:
             own.close()
+        for part in parts.values():
+            part.disconnect()
         readers = list(self._readers.values())
         for reader in readers:
             reader.end()
-        for part in parts.values():
-            part.disconnect()  # which ends the waiting as well
         deadline = Deadline(COMMAND_TIMEOUT)
         for reader in readers:
             reader.join(deadline)

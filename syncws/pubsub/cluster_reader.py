@@ -22,6 +22,9 @@ WAIT_TIMEOUT, RETRY_TIMEOUT = 5.0, 0.05
 #: Seconds between tries, at first and at most.
 BACK_OFF = (0.05, 1.0)
 
+#: Seconds between looks at whether it has ended.
+CLOSE_INTERVAL = 0.05
+
 #: Seconds that a slot may move before that counts as trouble.
 MOVING_TIMEOUT = 5.0
 
@@ -87,14 +90,20 @@ class PartReader:
         return [batch for batch in news.batches if since.get(batch.room) == asked[batch.room]]
 
     def end(self) -> None:
-        """Have the thread end, as soon as its connection is closed. Idempotent."""
+        """Have the thread end. Never blocks; idempotent."""
         self._ended.set()
         self._requests.put(None)
+        self._part.disconnect()  # which ends the waiting as well
 
     def join(self, deadline: Deadline) -> None:
-        """Wait for the thread's end."""
-        if self._thread is not None:
-            self._thread.join(deadline.remaining())
+        """Wait for the thread's end, after :meth:`end`."""
+        thread = self._thread
+        while thread is not None:
+            is_over = not thread.is_alive() or deadline.expired
+            self._part.disconnect()  # it may just have made a connection
+            if is_over:
+                return
+            thread.join(deadline.within(CLOSE_INTERVAL).remaining())
 
     def _run(self) -> None:
         while True:

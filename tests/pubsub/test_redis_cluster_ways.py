@@ -1,8 +1,10 @@
 """Ways to reach a Redis cluster, and clear errors where there is none."""
 
+import queue
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 from support.forking import FORKING, HAS_FORK
@@ -13,8 +15,11 @@ from support.snippets import DOCS, free_port
 
 from syncws.pubsub import Hub, HubError, HubUnavailable
 from syncws.testing import pair
+from syncws.threaded.deadline import Deadline
 
 redis = pytest.importorskip("redis")
+
+from syncws.pubsub.cluster_reader import PartReader  # noqa: E402
 
 pytestmark = NEEDS_REDIS
 
@@ -88,6 +93,32 @@ def test_connections_have_the_hubs_name(redis_cluster, tmp_path):
             assert f"name=syncws-{hub.node}" in node.command("CLIENT", "LIST")
     for node in redis_cluster.nodes:
         wait_until(lambda node=node: hub.node not in node.command("CLIENT", "LIST"))
+
+
+def test_a_connection_that_is_made_while_all_are_closed_is_closed_too():
+    class Part:
+        """Reads over a connection that was just being made when the first one was closed."""
+
+        def __init__(self):
+            self.reads = threading.Event()
+            self.closed = [threading.Event() for _ in range(2)]
+
+        def wait(self, since, timeout):
+            self.reads.set()
+            for closed in self.closed:
+                assert closed.wait(SOON)
+            raise HubUnavailable("closed")
+
+        def disconnect(self):
+            next((each for each in self.closed if not each.is_set()), self.closed[-1]).set()
+
+    part, news = Part(), queue.SimpleQueue()
+    reader = PartReader(part, news)
+    reader.ask({"room": None})
+    assert part.reads.wait(SOON)
+    reader.end()
+    reader.join(Deadline(SOON))
+    assert isinstance(news.get(timeout=0).error, HubUnavailable)
 
 
 def test_tls_and_a_password(tmp_path):
