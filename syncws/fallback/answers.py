@@ -107,17 +107,17 @@ def preflight(request: Request) -> Response:
 
 
 def complete_answer(request: Request, response: Response, *, readable: bool = True) -> Response:
-    """Return a response with the headers that all have.
+    """Add the headers that all responses have; return the response.
 
     Args:
         request: what it answers.
         response: the response.
         readable: whether a page of any origin may read it.
     """
-    headers = response.headers.copy()
+    headers = response.headers
     headers.add_parsed(_EACH)
     origin = find_header(request, "Origin")
     if origin is not None and readable:
         headers["Access-Control-Allow-Origin"] = origin
         headers.add_parsed(_EACH_READABLE)
-    return Response(response.status_code, response.reason_phrase, headers, response.body)
+    return response

@@ -1,9 +1,9 @@
 """A session of the server's: a connection's bytes, between a pair of sockets and HTTP requests.
 
 The connection has one end of the pair, and is like any other one. What it writes is read from the
-other end when a request asks for it, and kept until the client has it; what a request brings is
-written there. Both are bounded, by what the kernel takes and what isn't acknowledged, so a
-connection waits for a client that does not read as it would with TCP.
+other end, and kept until the client has it; what a request brings is written there. Both are
+bounded, by what the kernel takes and what isn't acknowledged, so a connection waits for a client
+that does not read as it would with TCP.
 
 All is for the reactor's thread.
 """
@@ -143,15 +143,8 @@ class Session:
     def begin(self, early: bytes) -> None:
         """Begin with what was read after the handshake's response."""
         self._outgoing.append(early)
-        self._transport.closed = self._note_closed
-        if self._transport.sock.fileno() < 0:  # by now
-            self._note_closed()
+        self._watch()
         self._schedule()
-
-    def _note_closed(self) -> None:
-        """Count no more once the connection has ended, whether or not a request waits."""
-        with contextlib.suppress(OSError, RuntimeError):  # the server has ended
-            self._reactor.call(self._read)
 
     # --- requests ---
 
@@ -195,7 +188,8 @@ class Session:
         if streams:
             reply.stream(_stream_head())
             reply.send(b"event: open\ndata: %d\n\n" % position)
-        self._read()
+        self._send()
+        self._watch()  # there is room again
 
     def _handle_post(self, request: Request, reply: Reply) -> None:
         position = parse_position(find_header(request, POSITION))
@@ -219,8 +213,7 @@ class Session:
             self._write()
         else:
             self._tell_position(reply)
-        if acknowledged is not None:
-            self._read()  # there is room again
+        self._watch()  # there is room again
 
     def _acknowledge(self, position: int) -> bool:
         # A request that comes late, or again, has an older acknowledgement than another one had.
@@ -248,25 +241,25 @@ class Session:
     def _ready(self) -> None:
         if self._post is not None:
             self._write()
-        if self._get is not None:
-            self._read()
+        self._read()
+        self._watch()
         self._schedule()
 
     def _read(self) -> None:
-        """Read what the connection has written, as far as there is room, and send it on."""
-        while not self._is_closed and len(self._outgoing) < MAX_UNACKNOWLEDGED:
-            try:
-                data = self._sock.recv(READ_SIZE)
-            except BlockingIOError:
-                break
-            except OSError:
-                data = b""
-            if not data:
-                self._close()
-                break
+        """Read what the connection has written, if there is room, and send it on."""
+        if self._is_closed or len(self._outgoing) >= MAX_UNACKNOWLEDGED:
+            return
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
             self._outgoing.append(data)
+        else:
+            self._close()
         self._send()
-        self._watch()
 
     def _write(self) -> None:
         """Hand on what a request brought, as far as the connection takes it."""
@@ -278,14 +271,12 @@ class Session:
                 try:
                     sent = self._sock.send(post.rest)
                 except BlockingIOError:
-                    self._watch()
                     return
                 except OSError:
                     pass
             self._incoming.position += sent
             post.rest = post.rest[sent:]
         self._answer_post(post)
-        self._watch()
 
     def _answer_post(self, post: _Post) -> None:
         self._post = None
@@ -339,7 +330,7 @@ class Session:
         self._reactor.watch(
             self._sock,
             self._ready,
-            read=self._get is not None and len(self._outgoing) < MAX_UNACKNOWLEDGED,
+            read=len(self._outgoing) < MAX_UNACKNOWLEDGED,
             write=self._post is not None,
         )
 
@@ -380,7 +371,6 @@ class Session:
             else:
                 self._get = None
                 self._answer_poll(get)
-                self._watch()
         if self._due() <= now:
             self.end()
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Callable
+from typing import Any
 
 from ..threaded.transport import Transport
 
@@ -21,7 +21,6 @@ class SessionTransport(Transport):
 
     Attributes:
         kind: ``"streaming"`` or ``"polling"``: what carries messages to the client.
-        closed: called once the connection has ended, on any thread; must not block or raise.
     """
 
     def __init__(
@@ -32,14 +31,3 @@ class SessionTransport(Transport):
         self.remote_address = remote_address
         self.secure = secure
         self.kind = "polling"
-        self.closed: Callable[[], object] = _do_nothing
-
-    def close(self) -> None:
-        """See :meth:`Transport.close`."""
-        super().close()
-        closed, self.closed = self.closed, _do_nothing
-        closed()
-
-
-def _do_nothing() -> None:
-    pass

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import os
 import secrets
 import socket
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..sansio.headers import Headers
@@ -57,7 +57,7 @@ _NOT_HANDSHAKE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Caller:
     """Who sends a request, and over what.
 
@@ -178,7 +178,7 @@ class Sessions:
             return None
         opened = self._opened.get(nonce)
         if opened is not None:  # the response was lost
-            reply.respond(opened)
+            reply.respond(_copy(opened))
             return None
         under_way = self._openings.get(nonce)
         if under_way is not None:
@@ -248,7 +248,7 @@ class Sessions:
             "streaming": self._limits.streaming,
         }
         answer = answer_handshake(200, "OK", response, told)
-        self._opened[opening.nonce] = answer
+        self._opened[opening.nonce] = _copy(answer)
         self._nonces[name] = opening.nonce
         return session, answer
 
@@ -387,6 +387,11 @@ class _CompleteReply:
 
 
 # --- requests ---------------------------------------------------------------------
+
+
+def _copy(response: Response) -> Response:
+    """Return a copy, which can be completed."""
+    return dataclasses.replace(response, headers=response.headers.copy())
 
 
 def _check_method(request: Request) -> Response | None:

@@ -118,10 +118,13 @@ class FallbackDesk:
     # --- on the reactor's thread ---
 
     def _begin(self, transport: Transport, head: bytes) -> None:
+        address = transport.remote_address
+        key = self._find_key(address)
+        caller = Caller(transport.local_address, address, transport.secure, key)
         peer = HttpPeer(
             transport,
             self._reactor,
-            self._handle,
+            functools.partial(self._handle, caller),
             self.claims,
             self._pass_on,
             self._peers.discard,
@@ -136,16 +139,14 @@ class FallbackDesk:
         self._peers.add(peer)
         peer.start(head)
 
-    def _handle(self, request: Request, peer: HttpPeer) -> Callable[[], None] | None:
+    def _handle(
+        self, caller: Caller, request: Request, peer: HttpPeer
+    ) -> Callable[[], None] | None:
         path = request.path.partition("?")[0]
         if request.method in ("GET", "HEAD") and path == self._fallback.script:
             peer.respond(make_script_response(request))
             return None
-        transport = peer.transport
-        address = transport.remote_address
-        key = self._find_key(address)
-        caller = Caller(transport.local_address, address, transport.secure, key)
-        return self._sessions.handle(request, caller, peer, key)
+        return self._sessions.handle(request, caller, peer, caller.key)
 
     def _pass_on(self, transport: Transport, data: bytes) -> Response | None:
         return self._start_connection(transport, data, self._find_key(transport.remote_address))

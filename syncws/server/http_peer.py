@@ -97,9 +97,10 @@ class HttpPeer:
     def start(self, head: bytes) -> None:
         """Begin with what was read already."""
         self._expect(REQUEST_TIMEOUT)
+        self._watch()
         self._receive(head)
-        if not self._is_closed:
-            self._ready()  # TLS may have read more than it has handed out
+        if self.transport.secure:
+            self._ready()  # it may have read more than it has handed out
 
     # --- as a reply ---
 
@@ -133,7 +134,7 @@ class HttpPeer:
         if request.method == "HEAD":
             response.body = b""
         connection = ",".join(request.headers.get_all("Connection")).lower()
-        tokens = {each.strip() for each in connection.split(",")}
+        tokens = {each.strip() for each in connection.split(",")} if connection else ()
         is_old = request.protocol == "HTTP/1.0"
         self._stays = "keep-alive" in tokens if is_old else "close" not in tokens
         if length is None and not self._is_chunked:
@@ -161,7 +162,6 @@ class HttpPeer:
         if self._early:
             # Not from here: an answer to each of many requests would be within that to the last.
             self._reactor.call_at(clock(), self._go_on)
-        self._watch()
 
     def _go_on(self) -> None:
         early, self._early = self._early, b""
@@ -177,33 +177,35 @@ class HttpPeer:
         try:
             if self.transport.pending:
                 self.transport.flush()
-            self._read()
+            # A socket that has more is ready again at once; TLS may have read it already.
+            while self._read() and self.transport.secure:
+                pass
         except OSError:
             self.close()
             return
         self._watch()
 
-    def _read(self) -> None:
-        now = Deadline(0)
-        while not self._is_closed:
-            try:
-                data = self.transport.recv(now)
-            except TimeoutError as exc:
-                if exc.errno is not None:
-                    raise
-                return
-            if not data:
+    def _read(self) -> bool:
+        """Take in what has come; return whether there may be more."""
+        try:
+            data = self.transport.recv(Deadline(0))
+        except TimeoutError as exc:
+            if exc.errno is not None:
+                raise
+            return False
+        if not data:
+            self.close()
+        elif self._is_ending:
+            self._lingered += len(data)
+            if self._lingered > LINGER_SIZE:
                 self.close()
-            elif self._is_ending:
-                self._lingered += len(data)
-                if self._lingered > LINGER_SIZE:
-                    self.close()
-            elif self._request is not None or self._early:
-                self._early += data
-                if len(self._early) > self._max_body_size:
-                    self.close()  # it is in too much of a hurry
-            else:
-                self._receive(data)
+        elif self._request is not None or self._early:
+            self._early += data
+            if len(self._early) > self._max_body_size:
+                self.close()  # it is in too much of a hurry
+        else:
+            self._receive(data)
+        return not self._is_closed
 
     def _receive(self, data: bytes) -> None:
         if self._parser is None:
@@ -283,8 +285,8 @@ class HttpPeer:
             return
         if self.transport.backlog_size > MAX_BACKLOG:
             self.close()
-            return
-        self._watch()
+        elif self.transport.backlog_size:
+            self._watch()
 
     def _watch(self) -> None:
         if not self._is_closed:
