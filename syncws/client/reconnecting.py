@@ -18,6 +18,7 @@ from ..sansio.uri import WebSocketURI
 from ..threaded.blocking import SIGNAL_INTERVAL, is_main_thread
 from ..threaded.deadline import Deadline, clock
 from ..threaded.guarded_logger import own_logger
+from ..threaded.latch import Latch
 from ..threaded.timekeeper import call_later
 from . import retry
 from .client_connection import ClientConnection
@@ -107,7 +108,7 @@ def reconnect(
     loop = _Loop(
         uri if isinstance(uri, Destination) else Destination(uri),
         retry.Pace(backoff, max_attempts),
-        stop or threading.Event(),
+        stop or Latch(),
         lambda exc: exc if failures.has(exc) else process_exception(exc),
         kwargs,
     )
@@ -191,7 +192,7 @@ class _Loop:
 
     destination: Any  # for connect() it is the URI
     pace: retry.Pace
-    stop: threading.Event
+    stop: threading.Event | Latch
     process_exception: Callable[[Exception], Exception | None]
     kwargs: dict[str, Any]
 
@@ -284,7 +285,7 @@ def _was_useful(ws: ClientConnection, duration: float) -> bool:
     return ended_by_us and protocol.parser_exc is None
 
 
-def _pause(stop: threading.Event, delay: float) -> None:
+def _pause(stop: threading.Event | Latch, delay: float) -> None:
     """Wait for the delay, or until ``stop`` is set."""
     deadline = Deadline(delay)
     while not deadline.expired:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import queue
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Callable, TypeVar
 
@@ -21,6 +20,7 @@ from ..exceptions import HubUnavailable
 from ..locks import make_rlock
 from ..threaded.blocking import forget_owner
 from ..threaded.deadline import Deadline
+from ..threaded.latch import Latch
 from .backend import Backend, Batch, Entry, Member, Position, Post
 from .cluster_map import SLOTS, find_slot
 from .cluster_reader import News, PartReader
@@ -249,7 +249,7 @@ class ClusterBackend(Backend):
             except HubUnavailable as exc:
                 if deadline.expired or not is_moving(exc):
                     raise
-            threading.Event().wait(MOVING_PAUSE)
+            Latch().wait(MOVING_PAUSE)
 
     def _find_reader(self, part: int) -> PartReader:
         if part not in self._readers:

@@ -8,6 +8,7 @@ from ..exceptions import HubError, HubUnavailable
 from ..locks import make_rlock
 from ..threaded import lifecycle
 from ..threaded.deadline import clock
+from ..threaded.latch import Latch
 from .backend import Backend
 
 __all__ = ["Health"]
@@ -22,7 +23,7 @@ class _Question:
     """
 
     def __init__(self) -> None:
-        self.is_over = threading.Event()
+        self.is_over = Latch()
         self.error: HubError | None = None
 
 

@@ -23,6 +23,7 @@ from typing import Any, Callable
 from ..exceptions import HubError, HubUnavailable
 from ..locks import make_rlock
 from ..threaded.deadline import Deadline
+from ..threaded.latch import Latch
 from .backend import Kind, Post
 
 __all__ = ["RedisPublisher", "make_base"]
@@ -236,7 +237,7 @@ class RedisPublisher:
             except HubUnavailable:
                 if deadline.expired:
                     raise
-                threading.Event().wait(min(BACK_OFF, deadline.remaining() or 0.0))
+                Latch().wait(min(BACK_OFF, deadline.remaining() or 0.0))
                 continue
             except HubError as exc:
                 for job in jobs:

@@ -335,7 +335,7 @@ def test_a_handler_that_closes_while_receiving(either_carrier):
         assert client.close_code == 1000
         assert closing.result()
 
-    assert each_call(use, close_timeout=SOON) > 2
+    assert each_call(use, close_timeout=SOON) >= 1
 
 
 def test_handlers_that_raise_while_another_thread_has_the_lock_lose_nothing():
