@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,7 +24,17 @@ ConnectionLost: Any = redis.exceptions.ConnectionError
 BlockingPool: Any = redis.BlockingConnectionPool
 parse_url: Any = redis.connection.parse_url
 
-__all__ = ["Clients", "Cluster", "errors", "find_cluster", "is_broken", "is_moving", "make_clients"]
+__all__ = [
+    "Clients",
+    "Cluster",
+    "Packed",
+    "errors",
+    "find_cluster",
+    "is_broken",
+    "is_moving",
+    "make_clients",
+    "pack",
+]
 
 #: Seconds that a command may take.
 COMMAND_TIMEOUT = 5.0
@@ -53,7 +64,8 @@ class Clients(NamedTuple):
     Attributes:
         commands: a client for commands.
         reading: a client for the thread that waits.
-        are_own: whether they are the backend's, to close at the end.
+        are_own: whether they are the backend's, to close at the end; their connections send what is
+            packed already.
     """
 
     commands: Any
@@ -81,6 +93,8 @@ def make_clients(url: Any, node: str) -> Clients:
             **options,
         )
         reading = redis.Redis.from_url(url, socket_timeout=2 * COMMAND_TIMEOUT, **options)
+        own_pool = reading.connection_pool
+        own_pool.connection_class = _sending_packed(own_pool.connection_class)
         return Clients(_make_client(pool), reading, True)
     if not hasattr(url, "xread"):
         raise TypeError(f"a hub's URL is a str, a redis.Redis or a Backend, not {url!r}")
@@ -108,6 +122,37 @@ def _make_client(pool: Any) -> Any:
 def _refuse_decoding(client: Any) -> None:
     if client.get_encoder().decode_responses:
         raise TypeError(f"the {type(client).__name__} of a hub must not have decode_responses=True")
+
+
+# --- what is packed already ---
+
+
+class Packed(bytes):
+    """A command as it is sent: the only argument, after its name, that is not packed again."""
+
+
+def pack(word: bytes) -> bytes:
+    """Return a part of a command as it is sent."""
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
+class _SendsPacked:
+    """A connection that sends what is packed already."""
+
+    def send_command(self, *args: Any, **kwargs: Any) -> None:
+        command = args[-1]
+        if isinstance(command, Packed):
+            check_health = kwargs.get("check_health", True)
+            self.send_packed_command([command], check_health=check_health)
+        else:
+            super().send_command(*args, **kwargs)  # type: ignore[misc]
+
+    send_packed_command: Any
+
+
+@functools.cache
+def _sending_packed(connection_class: type) -> type:
+    return type(f"_Packed{connection_class.__name__}", (_SendsPacked, connection_class), {})
 
 
 # --- clusters ---
@@ -311,11 +356,11 @@ class _FollowsSlot:
     disconnect: Any
 
 
-class _SlotConnection(_FollowsSlot, Connection):  # type: ignore[misc]
+class _SlotConnection(_FollowsSlot, _SendsPacked, Connection):  # type: ignore[misc]
     pass
 
 
-class _TLSSlotConnection(_FollowsSlot, TLSConnection):  # type: ignore[misc]
+class _TLSSlotConnection(_FollowsSlot, _SendsPacked, TLSConnection):  # type: ignore[misc]
     pass
 
 
