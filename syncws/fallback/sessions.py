@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import os
 import secrets
 import socket
@@ -97,8 +98,9 @@ class Sessions:
     def _reset(self) -> None:
         self._sessions: dict[str, Session] = {}
         self._openings: dict[str, _Opening] = {}  # by nonce
-        self._opened: dict[str, Response] = {}  # by nonce, until the session is used
-        self._nonces: dict[str, str] = {}  # of these, by id
+        # What opened a session was told, by nonce; nobody any more once the session was used.
+        self._opened: dict[str, Response | None] = {}
+        self._nonces: dict[str, str] = {}  # by id
         self._counts: dict[Hashable, int] = {}
         self._count = 0
 
@@ -145,7 +147,7 @@ class Sessions:
             message = "the session was opened by another origin"
             with_headers.respond(build_error(403, "origin", message))
             return None
-        self._forget_nonce(name)
+        self._opened[self._nonces[name]] = None
         session.handle(request, with_headers)
         return lambda: session.forget(with_headers)
 
@@ -176,9 +178,9 @@ class Sessions:
         if nonce is None or not ID.fullmatch(nonce):
             reply.respond(build_error(400, "bad_request", f"{NONCE} is missing or wrong"))
             return None
-        opened = self._opened.get(nonce)
-        if opened is not None:  # the response was lost
-            reply.respond(_copy(opened))
+        if nonce in self._opened:
+            opened = self._opened[nonce]  # the response was lost; or the network repeats requests
+            reply.respond(_nonce_used() if opened is None else _copy(opened))
             return None
         under_way = self._openings.get(nonce)
         if under_way is not None:
@@ -252,14 +254,15 @@ class Sessions:
         self._nonces[name] = opening.nonce
         return session, answer
 
-    def _forget_nonce(self, name: str) -> None:
-        nonce = self._nonces.pop(name, None)
-        if nonce is not None:
-            del self._opened[nonce]
+    def _give_up(self, nonce: str) -> None:
+        """Give up an opening if it takes too long."""
+        opening = self._openings.get(nonce)  # perhaps another one by now
+        if opening is not None and opening.due <= clock():
+            opening.end()
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.name]
-        self._forget_nonce(session.name)
+        del self._opened[self._nonces.pop(session.name)]
 
 
 class _Opening:
@@ -288,6 +291,7 @@ class _Opening:
         self._sessions = sessions
         self._reply: _CompleteReply | None = reply
         self._parser = ResponseParser(max_header_size=None)  # it is our own
+        self.due = clock() + OPEN_TIMEOUT
         self._is_over = False
 
     def start(self, context: Any) -> None:
@@ -299,7 +303,8 @@ class _Opening:
             self._refuse(refusal)
             return
         sessions._reactor.watch(self.sock, self._ready, read=True)
-        sessions._reactor.call_at(clock() + OPEN_TIMEOUT, self.end)
+        # By its nonce: the timer is there long after this is over.
+        sessions._reactor.call_at(self.due, functools.partial(sessions._give_up, self.nonce))
 
     def replace(self, reply: _CompleteReply) -> None:
         """Answer another request, with the same nonce, in place of the first one."""
@@ -387,6 +392,10 @@ class _CompleteReply:
 
 
 # --- requests ---------------------------------------------------------------------
+
+
+def _nonce_used() -> Response:
+    return build_error(409, "nonce_used", "the session that this nonce has opened is in use")
 
 
 def _copy(response: Response) -> Response:

@@ -1,5 +1,6 @@
 """Handlers over plain HTTP: serve(fallback=True)."""
 
+import gc
 import queue
 import re
 import threading
@@ -25,6 +26,7 @@ from support.serving import echo, serving, the_connection
 from support.wire import build_frame
 
 from syncws import Fallback, broadcast, connect
+from syncws.fallback.sessions import _Opening
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -276,9 +278,27 @@ def test_an_opening_whose_answer_was_lost_is_not_done_twice():
         assert client.open(nonce="n" * 22).json == first.json
         client.send("hello")
         with FallbackClient(server) as other:
-            second = other.open(nonce="n" * 22)  # it was used: this is another one
-            assert second.json["session"] != first.json["session"]
-            wait_until(lambda: len(opened) == 2)
+            assert (
+                other.open(nonce="n" * 22).code == "nonce_used"
+            )  # a network that repeats requests
+        client.close()
+        wait_until(lambda: not server._handling.fallback._sessions._sessions)
+        with FallbackClient(server) as other:
+            assert other.open(nonce="n" * 22).json["session"] != first.json["session"]
+        assert len(opened) == 2
+
+
+def test_an_opening_that_is_over_is_forgotten():
+    def openings():
+        gc.collect()
+        return [each for each in gc.get_objects() if type(each) is _Opening]
+
+    before = len(openings())
+    with serving(fallback=True) as server, FallbackClient(server) as client:
+        client.open()
+        client.send("hello")
+        assert texts(client.receive()) == ["hello"]
+        assert len(openings()) == before
 
 
 def test_an_opening_that_goes_on_is_not_done_twice():
