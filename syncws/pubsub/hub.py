@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import uuid
@@ -20,19 +19,17 @@ from ..threaded.connection import Connection
 from ..threaded.deadline import Deadline, clock
 from ..threaded.guarded_logger import GuardedLogger
 from ..threaded.latch import Latch
-from .backend import Backend, Entry, Kind, Member, Position, Post
+from .backend import Backend, Entry, Member, Position, Post
 from .health import Health
+from .joining import Joining
 from .listener import Listener
-from .local_rooms import Audience, LocalRoom, LocalRooms, Membership
+from .local_rooms import Audience, LocalRooms
 from .memory_backend import MemoryBackend
 from .presence import Presence
 from .reading import Reading
 from .room import Room
 
 __all__ = ["PREFIX", "Hub", "HubStats"]
-
-#: Entries that are read at once for a connection that catches up.
-PAGE = 256
 
 #: What all keys of the engine begin with, unless a hub has another prefix.
 PREFIX = "syncws:"
@@ -141,6 +138,7 @@ class Hub:
         self._presence = Presence(self, lifetime, on_join, on_leave)
         self._rooms = LocalRooms(self._presence.left, envelope, slow_peers, self.logger)
         self._reading = Reading(self)
+        self._joining = Joining(self)
         self._health = Health(self.backend)
         self._published = 0
         self._begin()
@@ -274,110 +272,6 @@ class Hub:
     def _stop(self) -> None:
         self._closed.set()
         self._reading.go_on()
-
-    # --- what rooms do ---
-
-    def _add(
-        self,
-        name: str,
-        connection: Audience,
-        *,
-        since: Position | None,
-        last: int | None = None,
-        data: Any = None,
-    ) -> bool:
-        if self._closed.is_set():
-            raise InvalidState("the hub is closed")
-        member = None
-        if data is not None and not isinstance(connection, Listener):
-            json.dumps(data)  # refuse here what can't be told
-            member = Member(str(connection.id), data, self.node)
-        if self._rooms.has(name, connection):
-            return True
-        self._start()
-        history: list[Entry] = []
-        if since is None and last is not None:
-            since, history = self._find_last(name, last)
-        room = self._rooms.find(name)
-        if room is None:
-            room = self._make_room(name)
-        membership = Membership(member, since)
-        joined = self._rooms.join(room, connection, membership)
-        if joined is None:
-            return True
-        self._reading.go_on()
-        if joined is room and len(room.members) == 1:
-            self.backend.wake()
-        try:
-            if member is not None:
-                self._presence.join(name, member)
-            self._send_old(name, connection, history)
-            if membership.since is None:
-                return last is None  # or there is nobody to ask
-            return self._catch_up(joined, connection, membership)
-        except BaseException:
-            self._rooms.leave(name, connection)
-            raise
-
-    def _make_room(self, name: str) -> LocalRoom:
-        try:
-            return LocalRoom(name, *self.backend.newest(name))
-        except HubUnavailable:
-            if not self._local_when_lost:
-                raise
-            return LocalRoom(name)
-
-    def _catch_up(self, room: LocalRoom, connection: Audience, membership: Membership) -> bool:
-        """Send a new member what came before what is kept for it; then that.
-
-        Return whether nothing is missing.
-        """
-        while True:
-            until = membership.until
-            assert membership.since is not None
-            batch = self.backend.read(room.name, membership.since, PAGE)
-            entries = [entry for entry in batch.entries if entry.number <= until]
-            read = until
-            if batch.complete:
-                for entry in entries:
-                    self._send_old(room.name, connection, [entry])
-                    membership.since = entry.position
-                if entries and entries[-1].number < until:
-                    continue
-                read = max(until, batch.after)  # this process may not have come so far yet
-            if self._rooms.go_live(room, connection, membership, read):
-                return batch.complete
-
-    def _send_old(self, name: str, connection: Audience, entries: Iterable[Entry]) -> None:
-        """Send one member what came before; a connection may take its time."""
-        for entry in entries:
-            if isinstance(connection, Listener):
-                self._rooms.send(name, [connection], [entry])
-            elif entry.kind == Kind.MESSAGE:
-                connection.send(self._rooms.wrap(name, entry))
-
-    def _find_last(self, name: str, limit: int) -> tuple[Position | None, list[Entry]]:
-        """Return the newest messages of a room, and where to go on after them."""
-        try:
-            place, number = self.backend.newest(name)  # before the others: nothing is in between
-            entries = self._find_history(name, limit)
-        except HubUnavailable:
-            if not self._local_when_lost:
-                raise
-            return None, []
-        if entries and entries[-1].number > number:
-            place = entries[-1].position
-        return place, entries
-
-    def _find_history(self, name: str, limit: int) -> list[Entry]:
-        """Return the newest messages of a room, up to so many, oldest first."""
-        count = limit
-        while True:
-            entries = self.backend.last(name, count)
-            messages = [entry for entry in entries if entry.kind == Kind.MESSAGE]
-            if len(messages) >= limit or len(entries) < count:
-                return messages[-limit:]
-            count *= 4  # joins and leaves are among them
 
     def _make_post(self, room: str, message: str | BytesLike) -> Post:
         if not isinstance(room, str):

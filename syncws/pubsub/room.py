@@ -87,7 +87,9 @@ class Room(AnyGroup):
                 ``last`` is less than 1.
         """
         _check("last", last)
-        return self._hub._add(self.name, connection, since=_parse(since), last=last, data=data)
+        return self._hub._joining.add(
+            self.name, connection, since=_parse(since), last=last, data=data
+        )
 
     def discard(self, connection: Connection) -> None:
         """Make a connection no member any more. Never blocks; idempotent."""
@@ -154,7 +156,7 @@ class Room(AnyGroup):
             ValueError: as for :meth:`add`.
         """
         listener = Listener(timeout)
-        if not self._hub._add(self.name, listener, since=_parse(since)):
+        if not self._hub._joining.add(self.name, listener, since=_parse(since)):
             listener.close()
             raise LookupError("messages since that position are not there any more")
         return listener
@@ -168,7 +170,7 @@ class Room(AnyGroup):
             ValueError: ``limit`` is less than 1.
         """
         _check("limit", limit)
-        return self._hub._find_history(self.name, limit)
+        return self._hub._joining.find_history(self.name, limit)
 
 
 def _check(name: str, limit: int | None) -> None:
