@@ -7,6 +7,7 @@ there is within a call.
 """
 
 import contextlib
+import gc
 import operator
 import os
 import signal
@@ -40,6 +41,7 @@ def assert_no_lock_is_held(connection):
 
 def every_point(call, *, has_points=True):
     """Interrupt a call at each of its points; ``call`` returns whether it was interrupted."""
+    gc.collect()  # generators of other tests must not end while a bomb is there
     fuse = 1
     while call(Bomb(fuse)):
         fuse += 1
