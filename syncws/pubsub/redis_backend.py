@@ -266,7 +266,7 @@ class RedisBackend(Backend):
         """Close the connections, unless they are the program's; calls that block end."""
         for client in self._clients[:2] if self._clients.are_own else ():
             with contextlib.suppress(Exception):
-                client.close()
+                client.connection_pool.disconnect()
 
     def after_fork(self, node: str) -> None:
         """See :meth:`Backend.after_fork`. redis-py makes connections of its own in a child."""

@@ -95,7 +95,7 @@ def make_clients(url: Any, node: str) -> Clients:
         reading = redis.Redis.from_url(url, socket_timeout=2 * COMMAND_TIMEOUT, **options)
         own_pool = reading.connection_pool
         own_pool.connection_class = _sending_packed(own_pool.connection_class)
-        return Clients(_make_client(pool), reading, True)
+        return Clients(redis.Redis(connection_pool=pool), reading, True)
     if not hasattr(url, "xread"):
         raise TypeError(f"a hub's URL is a str, a redis.Redis or a Backend, not {url!r}")
     _refuse_decoding(url)
@@ -111,12 +111,6 @@ def _make_options(node: str) -> dict[str, Any]:
         "socket_connect_timeout": COMMAND_TIMEOUT,
         "retry": retry,
     }
-
-
-def _make_client(pool: Any) -> Any:
-    client = redis.Redis(connection_pool=pool)
-    client.auto_close_connection_pool = True  # as from_url() has it
-    return client
 
 
 def _refuse_decoding(client: Any) -> None:
@@ -200,7 +194,9 @@ class Cluster:
         # Whoever reads tries again anyway. Once the connection is closed, it must not.
         options["retry"] = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
         reading = redis.ConnectionPool(socket_timeout=timeout or 2 * COMMAND_TIMEOUT, **options)
-        return Clients(_make_client(pool), _make_client(reading), True)
+        return Clients(
+            redis.Redis(connection_pool=pool), redis.Redis(connection_pool=reading), True
+        )
 
     def find(self, slot: int) -> Address:
         """Return where the node is that has a slot.
@@ -310,7 +306,8 @@ def _is_move(exc: Exception) -> bool:
 
 def _is_moved(exc: Exception) -> bool:
     """Tell whether an answer says which node has the slot; its last word does."""
-    return isinstance(exc, redis.exceptions.MovedError) or str(exc).startswith(CODES[0])
+    answer = str(exc).rpartition("caused error: ")[2]  # of a pipeline
+    return isinstance(exc, redis.exceptions.MovedError) or answer.startswith(CODES[0])
 
 
 class _FollowsSlot:

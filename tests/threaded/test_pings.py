@@ -153,7 +153,6 @@ def test_peer_that_sends_pings_and_does_not_read_costs_no_memory(monkeypatch):
 
 def test_pings_and_pongs_that_wait_for_a_slow_peer_are_limited():
     with connection_and_socket(Role.CLIENT, write_limit=10_000) as (connection, peer):
-
         numbers = itertools.count()
 
         def flood(call):
