@@ -390,7 +390,8 @@ def test_default_timeout_is_for_connecting_and_not_for_waiting():
             app = Watched(server.uri)
             assert app.run_forever() is True
             assert isinstance(app.events[0][1], websocket.WebSocketTimeoutException)
-        with serving(lambda ws: ws.wait_closed(0.3)) as server:
+        websocket.setdefaulttimeout(1)
+        with serving(lambda ws: ws.wait_closed(1.5)) as server:
             app = Watched(server.uri)
             assert app.run_forever() is False
             assert app.names() == ["on_open", "on_error", "on_close"]

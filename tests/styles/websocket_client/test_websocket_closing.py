@@ -28,7 +28,8 @@ def test_receiving_ends_at_the_timeout_and_loses_nothing():
         ws.send("late")
         ws.wait_closed()
 
-    with serving(late) as server, connecting(server, timeout=0.05) as ws:
+    with serving(late) as server, connecting(server) as ws:
+        ws.settimeout(0.05)
         assert ws.gettimeout() == ws.timeout == 0.05
         for error in (
             websocket.WebSocketTimeoutException,
@@ -53,7 +54,8 @@ def test_pings_do_not_make_a_timeout_longer():
             sock.sendall(build_frame(0x89, b"x"))
 
     with scripted_server(script) as server:
-        ws = connecting(server, timeout=0.2)
+        ws = connecting(server)
+        ws.settimeout(0.2)
         try:
             for receive in (ws.recv, ws.recv_data):
                 with pytest.raises(websocket.WebSocketTimeoutException):
@@ -71,7 +73,8 @@ def test_sending_ends_at_the_timeout():
         stop.wait(SOON)
 
     with scripted_server(script) as server:
-        ws = connecting(server, timeout=0.05)
+        ws = connecting(server)
+        ws.settimeout(0.05)
         with pytest.raises(
             (websocket.WebSocketTimeoutException, websocket.WebSocketConnectionClosedException)
         ):
