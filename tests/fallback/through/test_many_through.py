@@ -13,9 +13,9 @@ COUNT, WINDOW = 100_000, 200
 
 pytestmark = [pytest.mark.slow, pytest.mark.peers, pytest.mark.timeout(300)]
 
-NETWORKS = ["direct", "nginx", "nginx, no buffers", "nginx, HTTP/1.1", "haproxy", "faulty"]
+NETWORKS = ["direct", "nginx", "nginx, no buffers", "haproxy", "faulty"]
 
-networks = pytest.mark.parametrize("name", NETWORKS)
+networks = pytest.mark.parametrize("name", [*NETWORKS, "nginx, HTTP/1.1"])
 networks_for_pages = pytest.mark.parametrize("name", [*NETWORKS, "nginx, only buffers"])
 transports = pytest.mark.parametrize("options", [POLLING, STREAMING], ids=["polling", "streaming"])
 
