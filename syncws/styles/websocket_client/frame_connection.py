@@ -56,18 +56,22 @@ class Controls:
         if not self._taken:
             return True
         # Taken at this moment: either the taker has seen the frame, or it is still here.
-        try:
-            self._frames.remove(frame)
-        except ValueError:
-            return True
-        return False
+        while True:
+            try:
+                self._frames.remove(frame)
+            except ValueError:
+                return True
+            except IndexError:  # the taker took another one just then
+                continue
+            return False
 
     def take(self) -> list[Frame]:
         """Return the frames."""
         self._taken = True
-        frames = []
-        while self._frames:
-            frames.append(self._frames.popleft())
+        frames: list[Frame] = []
+        with contextlib.suppress(IndexError):  # there are no more; the last may have been removed
+            while True:
+                frames.append(self._frames.popleft())
         return frames
 
     def message(self, decode: bool | None) -> Controls:

@@ -232,6 +232,37 @@ def test_control_frame_that_was_taken_while_it_was_added_is_taken_once():
     assert taken == [frame]
 
 
+def test_control_frame_that_is_removed_while_all_are_taken_is_no_error():
+    controls = Controls(0)
+
+    class Meanwhile(type(controls._frames)):
+        def __len__(self):
+            size = super().__len__()
+            self.clear()  # by who added it
+            return size
+
+    controls._frames = Meanwhile([syncws.Frame(syncws.Opcode.PING, b"1")])
+    assert len(controls.take()) <= 1
+
+
+def test_control_frame_that_is_removed_while_others_are_taken_is_looked_for_again():
+    controls = Controls(0)
+    frame = syncws.Frame(syncws.Opcode.PING, b"1")
+    errors = iter([IndexError("deque mutated during remove()."), None])
+
+    class Meanwhile(type(controls._frames)):
+        def remove(self, item):
+            error = next(errors)
+            if error:
+                raise error
+            super().remove(item)
+
+    controls.take()
+    controls._frames = Meanwhile()
+    assert not controls.add(frame)
+    assert controls.take() == []
+
+
 FRAGMENTS = ((0x01, b"a"), (0x89, b"!"), (0x00, b"b"), (0x80, b"\xc3\xa4"))
 
 
