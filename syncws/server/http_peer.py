@@ -246,8 +246,12 @@ class HttpPeer:
             if self._request is request:
                 self.close()
             raise
-        if self._request is request:  # it waits for something
+        if self._request is not request:
+            return
+        if not self._is_closed:  # it waits for something
             self._gone = gone
+        elif gone is not None:  # the client went while a stream began
+            gone()
 
     def _give_away(self, data: bytes) -> None:
         """Leave a request that isn't ours, and its connection, to the rest of the server.

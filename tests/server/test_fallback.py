@@ -21,7 +21,7 @@ from support.fallback_client import (
     session_over_http,
     texts,
 )
-from support.pairs import SOON, run, wait_until
+from support.pairs import SOON, run, send_reset, wait_until
 from support.serving import echo, serving, the_connection
 from support.wire import build_frame
 
@@ -407,6 +407,21 @@ def test_a_stream_that_is_cut_ends_the_session_after_its_time():
         assert events.next()[0] == "open"
         client.vanish()
         events.close()
+        assert ws.wait_closed(SOON)
+        assert ws.close_code == 1006
+
+
+def test_a_stream_whose_client_is_gone_as_it_begins_ends_the_session_after_its_time():
+    fallback = Fallback(session_timeout=0.2)
+    options = {"fallback": fallback, "ping_interval": None}
+    with serving(**options) as server, FallbackClient(server) as client:
+        client.open()
+        ws = the_connection(server)
+        over = client.connect()
+        headers = {**client.wait_headers(wait=1), "Accept": "text/event-stream"}
+        client.ask("GET", headers=headers, over=over)
+        send_reset(over.sock)
+        client.vanish()
         assert ws.wait_closed(SOON)
         assert ws.close_code == 1006
 
