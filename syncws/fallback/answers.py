@@ -90,17 +90,21 @@ def answer_handshake(
     return Response(status, reason, headers, body)
 
 
-def preflight(request: Request) -> Response:
+def preflight(*, is_known: bool) -> Response:
     """Return the answer to a browser that asks whether a page may ask.
 
-    It is the same for all: what matters is who may open a session, as with WebSockets, for which
-    browsers don't ask at all.
+    All may: what matters is who may open a session, as with WebSockets, for which browsers don't
+    ask at all. But what a browser remembers counts for all requests to this URL, and those without
+    a session are the program's, which this must not let pages of any origin send.
+
+    Args:
+        is_known: whether the page's origin has a session here, and so may use this URL.
     """
     headers = Headers(
         [
             ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
             ("Access-Control-Allow-Headers", ", ".join(("Content-Type", *OURS))),
-            ("Access-Control-Max-Age", str(PREFLIGHT_AGE)),
+            ("Access-Control-Max-Age", str(PREFLIGHT_AGE if is_known else 0)),
         ]
     )
     return Response(204, "No Content", headers)

@@ -101,6 +101,7 @@ class Sessions:
         # What opened a session was told, by nonce; nobody any more once the session was used.
         self._opened: dict[str, Response | None] = {}
         self._nonces: dict[str, str] = {}  # by id
+        self._pages: dict[str, tuple[str | None, str]] = {}  # origin and target, by id
         self._counts: dict[Hashable, int] = {}
         self._count = 0
 
@@ -125,7 +126,9 @@ class Sessions:
             context: given to what starts connections.
         """
         if request.method == "OPTIONS":
-            reply.respond(complete_answer(request, preflight(request)))
+            page = (find_header(request, "Origin"), request.path)
+            allowed = preflight(is_known=page in self._pages.values())
+            reply.respond(complete_answer(request, allowed))
             return None
         name = find_header(request, SESSION)
         with_headers = _CompleteReply(request, reply)
@@ -229,9 +232,10 @@ class Sessions:
         """Make a session of an opening that succeeded; return it, and what its client is told."""
         name = secrets.token_urlsafe(16)
         key = opening.caller.key
+        origin = find_header(opening.request, "Origin")
         session = Session(
             name,
-            find_header(opening.request, "Origin"),
+            origin,
             opening.sock,
             opening.transport,
             self._reactor,
@@ -252,6 +256,7 @@ class Sessions:
         answer = answer_handshake(200, "OK", response, told)
         self._opened[opening.nonce] = _copy(answer)
         self._nonces[name] = opening.nonce
+        self._pages[name] = (origin, opening.request.path)
         return session, answer
 
     def _give_up(self, nonce: str) -> None:
@@ -262,6 +267,7 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.name]
+        del self._pages[session.name]
         del self._opened[self._nonces.pop(session.name)]
 
 

@@ -290,6 +290,26 @@ def test_browsers_may_ask_whether_pages_may_ask():
         assert other.status == 405
 
 
+def test_what_browsers_may_ask_they_remember_only_where_the_page_has_a_session():
+    """Else pages of all origins could send the program what browsers ask about first."""
+    page, other = "https://example.com", "https://evil.com"
+
+    def ask(client, path, origin):
+        client.path = path
+        asked = {"Origin": origin, "Access-Control-Request-Headers": "syncws-session"}
+        return client.request("OPTIONS", headers=asked).headers["Access-Control-Max-Age"]
+
+    with over_http("/chat", origins=[page], headers={"Origin": page}) as (_, client):
+        assert ask(client, "/chat", page) == "0"
+        assert client.open().status == 200
+        assert ask(client, "/chat", page) == "600"
+        assert ask(client, "/chat", other) == "0"
+        assert ask(client, "/delete", page) == "0"
+        assert client.request("DELETE").status == 204
+        assert ask(client, "/chat", page) == "0"
+        client.session = None
+
+
 def test_authentication_judges_openings():
     check = basic_auth("realm", {"ann": "secret"})
     with over_http(process_request=check) as (server, client):
