@@ -77,7 +77,6 @@ def answer_handshake(
     status: int, reason: str, handshake: Response, told: dict[str, Any]
 ) -> Response:
     """Return a response with a JSON object, and headers of the handshake's response."""
-    body = json.dumps(told).encode()
     headers = Headers(
         [
             (name, value)
@@ -85,6 +84,9 @@ def answer_handshake(
             if name.lower() not in _NOT_ANSWER
         ]
     )
+    if status in (204, 304):  # RFC 9112 §6.3: a body would be taken for the next response
+        return Response(status, reason, headers)
+    body = json.dumps(told).encode()
     headers["Content-Type"] = "application/json"
     headers["Content-Length"] = str(len(body))
     return Response(status, reason, headers, body)

@@ -336,6 +336,16 @@ def test_the_program_may_answer_something_else():
         assert answer.headers["Set-Cookie"] == "a=b"
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_can_have_no_body_has_none(status):
+    options = {"process_request": lambda ws, _: ws.respond(status, "")}
+    with over_http(**options) as (_, client):
+        for _ in range(2):  # over the same connection
+            answer = client.open()
+            assert (answer.status, answer.body) == (status, b"")
+            assert "Content-Length" not in answer.headers
+
+
 def test_routers_choose_the_handler():
     router = Router()
 
