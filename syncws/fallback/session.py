@@ -108,6 +108,7 @@ class Session:
 
     Attributes:
         finished: whether the connection has ended, and the client has been sent all it said.
+        is_over: whether it is forgotten.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Session:
         self._used_at = clock()
         self._alarm = Alarm(reactor, self._look)
         self._is_closed = False
-        self._is_over = False  # forgotten
+        self.is_over = False
         self.finished = False
 
     def begin(self, early: bytes) -> None:
@@ -349,7 +350,7 @@ class Session:
 
     def _schedule(self) -> None:
         """See to it that somebody looks when something is due."""
-        if not self._is_over:
+        if not self.is_over:
             self._alarm.set(self._due())
 
     def _due(self) -> float:
@@ -378,9 +379,9 @@ class Session:
 
     def end(self) -> None:
         """Cut the connection, if it is still open, and be forgotten. Idempotent."""
-        if self._is_over:
+        if self.is_over:
             return
-        self._is_over = True
+        self.is_over = True
         self._alarm.cancel()
         self._close()
         post, self._post = self._post, None
@@ -393,6 +394,7 @@ class Session:
                 get.reply.end()
             else:
                 get.reply.respond(unknown_session())
+        self._outgoing = Outgoing()  # a timer may have the session for longer
         self._gone(self)
 
     def after_fork(self) -> None:

@@ -104,6 +104,7 @@ class Sessions:
         self._pages: dict[str, tuple[str | None, str]] = {}  # origin and target, by id
         self._counts: dict[Hashable, int] = {}
         self._count = 0
+        self._retired = _Retired(self._limits)
 
     def __len__(self) -> int:
         """Return how many connections there are."""
@@ -240,8 +241,8 @@ class Sessions:
             opening.transport,
             self._reactor,
             self._limits,
-            lambda _: self._release(key),
-            self._forget,
+            functools.partial(self._retire, key),
+            functools.partial(self._forget, key),
         )
         self._sessions[name] = session
         told = {
@@ -265,10 +266,53 @@ class Sessions:
         if opening is not None and opening.due <= clock():
             opening.end()
 
-    def _forget(self, session: Session) -> None:
+    def _retire(self, key: Hashable, session: Session) -> None:
+        """Count a session no more whose connection has ended."""
+        self._release(key)
+        if not session.is_over:
+            self._retired.add(key, session)
+
+    def _forget(self, key: Hashable, session: Session) -> None:
         del self._sessions[session.name]
         del self._pages[session.name]
+        self._retired.discard(key, session)
         del self._opened[self._nonces.pop(session.name)]
+
+
+class _Retired:
+    """Sessions whose connections have ended, in that order.
+
+    They keep what their clients may have missed, and clients may ask for it again and again. So
+    there may only be as many as others; the oldest go first.
+
+    Args:
+        limits: how many there may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._all: dict[Session, None] = {}
+        self._by_key: dict[Hashable, dict[Session, None]] = {}
+
+    def add(self, key: Hashable, session: Session) -> None:
+        """Add one that counted for an address; end another one, if there are too many."""
+        same = self._by_key.setdefault(key, {})
+        self._all[session] = same[session] = None
+        limits = self._limits
+        if limits.max_sessions is not None and len(self._all) > limits.max_sessions:
+            next(iter(self._all)).end()
+        most = limits.max_sessions_per_address
+        if key is not None and most is not None and len(same) > most:
+            next(iter(same)).end()
+
+    def discard(self, key: Hashable, session: Session) -> None:
+        """Forget one, if it is here."""
+        if session in self._all:
+            del self._all[session]
+            same = self._by_key[key]
+            del same[session]
+            if not same:
+                del self._by_key[key]
 
 
 class _Opening:

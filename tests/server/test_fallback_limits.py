@@ -167,6 +167,36 @@ def test_connections_that_have_ended_count_no_more(opened):
     assert client.poll().headers["Syncws-End"] == "0"
 
 
+@pytest.mark.parametrize("limits", [{"max_sessions": 2}, {"max_sessions_per_address": 2}])
+def test_only_so_many_that_have_ended_are_kept(limits):
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving(fallback=Fallback(**limits)))
+        sessions = server._handling.fallback._sessions
+        clients = [stack.enter_context(FallbackClient(server)) for _ in range(4)]
+        for client in clients:
+            client.open()
+            client.send("x" * 1000)
+            client.close_frame()
+            wait_until(lambda: not len(sessions))
+        assert [client.poll().status for client in clients] == [404, 404, 200, 200]
+        clients[2].request("DELETE")
+        with FallbackClient(server) as another:
+            another.open()
+            another.close_frame()
+            wait_until(lambda: not len(sessions))
+            assert [client.poll().status for client in clients] == [404, 404, 404, 204]
+
+
+def test_a_session_that_is_over_keeps_nothing(opened):
+    """A timer may have it for longer."""
+    server, client = opened
+    session = fallback_session(server)
+    client.send("x" * 1000)
+    wait_until(lambda: len(session._outgoing) > 1000)
+    client.request("DELETE")
+    wait_until(lambda: not len(session._outgoing))
+
+
 def test_an_opening_that_can_not_start_is_told(monkeypatch, caplog):
     with over_http() as (server, client):
         sessions = server._handling.fallback._sessions
