@@ -27,6 +27,9 @@ __all__ = ["HttpPeer"]
 REQUEST_TIMEOUT = 10.0
 IDLE_TIMEOUT = 60.0
 
+#: Bytes per second of a body, for which there is more time: some networks are slow.
+MIN_RATE = 1 << 12
+
 #: Bytes of a stream that may wait for a client that does not read; then it is cut.
 MAX_BACKLOG = 1 << 20
 
@@ -91,6 +94,7 @@ class HttpPeer:
         self._is_continued = False
         self._is_ending = False
         self._is_closed = False
+        self._due = 0.0  # when the request must be there
         self._lingered = 0
         self._alarm = Alarm(reactor, self.close)
 
@@ -232,6 +236,8 @@ class HttpPeer:
             self._refuse(exc)
             return
         if request is None:
+            self._due += len(data) / MIN_RATE
+            self._alarm.set(self._due)
             if parser.expects_continue and not self._is_continued:
                 self._is_continued = True
                 self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -301,7 +307,8 @@ class HttpPeer:
 
     def _expect(self, seconds: float) -> None:
         """Close the connection unless the next request has come in time."""
-        self._alarm.set(clock() + seconds)
+        self._due = clock() + seconds
+        self._alarm.set(self._due)
 
     def _finish(self) -> None:
         """Close the connection once the client has read the response."""

@@ -187,6 +187,23 @@ def test_clients_may_speak_http_1_0(opened, keep):
         assert read_all(sock) == b"event: open\ndata: 0\n\nid: 7\ndata: gQVoZWxsbw==\n\n"
 
 
+def test_a_large_body_has_more_time(opened):
+    server, client = opened
+    peers = server._handling.fallback._peers
+    before = set(peers)
+    with raw_client(server) as sock:
+        more = {"Content_Type": "application/octet-stream", "Content_Length": "200000"}
+        sock.sendall(request_bytes(client, "POST", Syncws_Position="0", **more) + b"x")
+        wait_until(lambda: peers - before)
+        (peer,) = peers - before
+        wait_until(lambda: peer._parser is not None)
+        due = peer._alarm._due
+        sock.sendall(bytes(150_000))
+        wait_until(lambda: peer._alarm._due - due > 30)
+        sock.sendall(bytes(49_999))
+        assert status_of(sock) == 204
+
+
 def test_what_is_no_request_ends_the_connection(opened):
     server, client = opened
     with raw_client(server) as sock:
