@@ -13,7 +13,7 @@ from .http_link import HttpLink
 from .patience import Patience
 from .session_requests import OpenedSession, SessionLost, lost_by
 
-__all__ = ["EARLY", "FAILURES", "GRACE", "SessionExchange"]
+__all__ = ["EARLY", "FAILURES", "GRACE", "SessionExchange", "shorten"]
 
 #: Seconds for the way there and back, beyond what the server may take to answer.
 GRACE = 10.0
@@ -23,6 +23,9 @@ DIAL_TIMEOUT = 5.0
 
 #: Seconds: an answer without anything that comes earlier isn't what was asked for.
 EARLY = 0.25
+
+#: Part of the time that something on the way allows a request to wait, which we make use of.
+MARGIN = 0.7
 
 #: What means that a request has failed, and says nothing about the session.
 FAILURES = (OSError, InvalidHandshake)
@@ -112,3 +115,8 @@ class SessionExchange:
             reason = TimeoutError(f"no answer from the server for {patience.limit:g} s")
             reason.__cause__ = exc
             raise SessionLost from reason
+
+
+def shorten(wait: int, waited: float) -> int:
+    """Return how long to have the server wait after this was too long, or so it seems."""
+    return max(1, int(MARGIN * waited)) if 1 <= waited < wait + 1 else wait

@@ -13,7 +13,7 @@ from ..fallback.session_transport import SessionTransport
 from ..fallback.streamed_response import StreamedResponse
 from ..threaded.deadline import Deadline, clock
 from ..threaded.transport import Transport
-from .session_exchange import EARLY, FAILURES, GRACE, SessionExchange
+from .session_exchange import EARLY, FAILURES, GRACE, SessionExchange, shorten
 
 __all__ = ["Gone", "SessionReceiver"]
 
@@ -36,9 +36,6 @@ MAX_BAD_STREAMS = 3
 
 #: Bytes of a stream after which they are acknowledged.
 ACKNOWLEDGE_AFTER = 1 << 16
-
-#: Part of the time that something on the way allows a request to wait, which we make use of.
-MARGIN = 0.7
 
 
 class Gone(Exception):
@@ -115,13 +112,9 @@ class SessionReceiver:
             answer = self._exchange.ask(self._link, "GET", fields, deadline)
             done = self._take_poll(answer, asked, started, deadline)
         except FAILURES:
-            self._wait = self._shorter(self._wait, clock() - started)
+            self._wait = shorten(self._wait, clock() - started)
             raise
         return done
-
-    def _shorter(self, wait: int, waited: float) -> int:
-        """Return how long to have the server wait after this was too long, or so it seems."""
-        return max(1, int(MARGIN * waited)) if 1 <= waited < wait + 1 else wait
 
     def _take_poll(
         self, answer: StreamedResponse, asked: int, started: float, deadline: Deadline
@@ -215,7 +208,7 @@ class SessionReceiver:
         now = clock()
         is_silent = isinstance(exc, TimeoutError)
         if opened is not None:
-            self._stream_wait = self._shorter(self._stream_wait, now - heard)
+            self._stream_wait = shorten(self._stream_wait, now - heard)
         if opened is None or is_silent or now - opened < SHORT_STREAM:
             self._bad_streams += 1
         else:

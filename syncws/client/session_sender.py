@@ -9,13 +9,16 @@ from ..fallback import wire
 from ..threaded.deadline import Deadline, clock
 from ..threaded.transport import Transport
 from .http_link import HttpLink
-from .session_exchange import EARLY, FAILURES, GRACE, SessionExchange
+from .session_exchange import EARLY, FAILURES, GRACE, SessionExchange, shorten
 from .session_requests import SessionLost
 
 __all__ = ["FINAL_TIMEOUT", "SessionSender"]
 
 #: Seconds for each of the two last requests: what is left to send, and the session's end.
 FINAL_TIMEOUT = 1.0
+
+#: Seconds after which a request that fails was too large for the link, perhaps.
+SLOW = 2.0
 
 #: Bytes of a body that go out in any case.
 MIN_BODY = 1024
@@ -41,6 +44,7 @@ class SessionSender:
         self.link = link
         self.position = 0
         self.is_final = False
+        self._wait = max(1, int(exchange.terms.max_wait))
 
     def cut(self) -> None:
         """End a request under way, unless it is one of the last. Any thread may call it."""
@@ -62,11 +66,13 @@ class SessionSender:
             try:
                 took = self._post(pending, size, self._deadline())
             except FAILURES as exc:
-                if isinstance(exc, TimeoutError):  # the link is slow, perhaps
-                    size = max(min(size, MIN_BODY), size // 4)
-                elif _is_too_large(exc) and size > MIN_BODY:
+                waited = clock() - started
+                if _is_too_large(exc) and size > MIN_BODY:
                     largest = size = size // 2
                     continue
+                if isinstance(exc, TimeoutError) or waited >= SLOW:
+                    size = max(min(size, MIN_BODY), size // 4)
+                self._wait = shorten(self._wait, waited)
                 exchange.fail(patience, exc)
             else:
                 if took or clock() - started >= EARLY:
@@ -98,7 +104,7 @@ class SessionSender:
     def _post(self, pending: bytearray, max_body: int, deadline: Deadline) -> int:
         """Post once; return how many bytes were acknowledged, which are pending no more."""
         body = bytes(pending[:max_body])
-        fields = {wire.POSITION: str(self.position)}
+        fields = {wire.POSITION: str(self.position), wire.WAIT: str(self._wait)}
         link = self.link
         answer = self._exchange.ask(link, "POST", fields, deadline, body)
         response = link.read_all(answer, deadline)

@@ -13,6 +13,7 @@ from support.session_server import SessionServer
 
 import syncws.client.session_opening
 import syncws.client.session_receiver
+import syncws.client.session_sender
 from syncws import ConnectionClosedError, InvalidStatus, connect
 from syncws.client.session_sender import SessionSender
 from syncws.threaded.deadline import Deadline
@@ -255,6 +256,27 @@ def test_a_link_that_is_too_slow_for_large_bodies(server, monkeypatch):
         server.wait(lambda requests: any(0 < len(r.body) <= 5000 for r in requests))
         released.set()
         assert ws.recv(timeout=SOON) == "x" * 60_000
+
+
+@pytest.mark.parametrize(
+    "is_too_much",
+    [lambda r: len(r.body) > 20_000, lambda r: int(r.headers.get("Syncws-Wait", 20)) > 1],
+    ids=["large", "waiting"],
+)
+def test_something_cuts_requests_that_take_long(server, monkeypatch, is_too_much):
+    """A slow link to a server, or a proxy that waits no longer for one."""
+    monkeypatch.setattr(syncws.client.session_sender, "SLOW", 1.0)
+    cut = threading.Event()
+
+    def refuse(request):
+        return 504 if request.body and is_too_much(request) and not cut.wait(1.1) else None
+
+    server.faults.refuse = refuse
+    server.session_timeout = 5
+    with connect(server.uri) as ws:
+        ws.send("x" * 100_000)
+        assert ws.recv(timeout=SOON) == "x" * 100_000
+    cut.set()
 
 
 def test_a_response_that_was_stored_is_not_asked_for_all_the_time():
