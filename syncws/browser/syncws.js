@@ -800,7 +800,7 @@
         this.#link.binaryType = this.#binaryType;
       } catch (error) {
         // There is no WebSocket, or the page's policy forbids it.
-        queueMicrotask(() => lost(...LOST));
+        queueMicrotask(() => this.#isStopped || lost(...LOST));
       }
     }
 

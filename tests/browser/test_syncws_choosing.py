@@ -136,6 +136,24 @@ def test_http_is_used_where_there_is_no_websocket():
         assert run_node(source, url) == [["open", "streaming"], "hello"]
 
 
+def test_nothing_is_tried_after_the_page_has_closed_at_once():
+    source = """
+        delete globalThis.WebSocket;
+        const ws = new Syncws(url);
+        ws.onopen = ws.onerror = ws.onclose = ({ type }) => report(type);
+        ws.close();
+        await next(ws, "close");
+        setTimeout(() => {
+          report(ws.readyState);
+          done();
+        }, 500);
+    """
+    peer = FallbackPeer(echo)
+    with peer.running() as url:
+        assert run_node(source, url) == ["error", "close", 3]
+    assert not peer.seen
+
+
 def test_http_is_used_where_the_page_may_not_use_websockets():
     source = """
         globalThis.WebSocket = class {
