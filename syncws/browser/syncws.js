@@ -62,12 +62,16 @@
     } catch {}
   };
 
+  const CODES = ["refused", "bad_request", "origin", "unknown_session", "method", "gap", "nonce_used",
+    "too_large", "too_many_sessions", "content_type", "busy"];
+
   // What a response means that isn't the one hoped for. Only the server's own errors have a code.
   const faultOf = async (response) => {
     let error;
     try {
       error = (await response.json()).error;
     } catch {}
+    if (!CODES.includes(error?.code)) error = {};
     const { status, headers } = response;
     return { ...error, status, delay: headers.get("Retry-After") * 1000 || 0 };
   };

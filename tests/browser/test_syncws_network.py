@@ -1,5 +1,7 @@
 """syncws.js loses nothing, doubles nothing and keeps the order, whatever HTTP does to it."""
 
+import json
+
 import pytest
 from support.fallback_peer import FallbackPeer, Faults, echo
 from support.node import needs_node, run_node
@@ -171,6 +173,25 @@ def test_a_proxy_that_takes_no_large_bodies_gets_smaller_ones():
     peer = FallbackPeer(echo, Faults(max_body=30000))
     with peer.running() as url:
         assert run_node(source, url) == [200000]
+
+
+@pytest.mark.parametrize("code", [502, "BadGateway"])
+def test_codes_of_others_say_nothing_about_the_session(code):
+    body = json.dumps({"error": {"code": code, "message": "try again"}}).encode()
+    answer = (502, body, {"Content_Type": "application/json"})
+    peer = FallbackPeer(echo, refuse=lambda number: answer if number == 1 else None)
+    act, failed = peer._act, []
+
+    def fail_first(http, request):
+        if request.body and not failed:
+            failed.append(request)
+            return answer
+        return act(http, request)
+
+    peer._act = fail_first
+    with peer.running() as url:
+        assert run_node(NUMBERS % OVER_HTTP, url) == [[COUNT, "streaming", 1000, True]]
+    assert failed
 
 
 def test_what_answers_at_once_with_nothing_is_not_asked_all_the_time():
