@@ -136,7 +136,8 @@
     #timeout; // milliseconds for which to try again
     #maxWait;
     #wait; // seconds that a GET, or a POST, may take
-    #limit; // bytes that a POST may carry
+    #most; // bytes that a POST may carry
+    #limit; // the same for now, on a slow link
     #polls; // whether streams aren't used, or not any more
     #canPoll;
     #life; // of a stream: 1 when it has begun, 2 when more has come
@@ -308,7 +309,7 @@
           this.#session = session;
           this.#timeout = session_timeout * 1000;
           this.#wait = this.#maxWait = max_wait;
-          this.#limit = max_body;
+          this.#most = this.#limit = max_body;
           if (!streaming) this.#polls = true;
           this.#on.transport(this.#polls ? "polling" : "streaming");
           this.#on.open(protocol || "", "");
@@ -359,8 +360,12 @@
           await this.#post(this.#batch.subarray(0, this.#limit));
           if (this.#batch.length && this.#sent == before && now() - began < 500) throw {};
           failures = 0;
+          this.#limit = Math.min(this.#limit * 2, this.#most);
         } catch (error) {
-          if (now() - began > 2000) this.#shrink(began);
+          if (now() - began > 2000) {
+            this.#shrink(began);
+            this.#limit = this.#reduce(4);
+          }
           await this.#retry(error, failures++);
         }
       }
@@ -390,7 +395,7 @@
       await this.#exchange("POST", headers, body, (this.#wait + 10) * 1000, async (response, get) => {
         const taken = get("Ack") - this.#sent;
         if (!response.ok || !get("Ack") || taken > this.#batch.length) {
-          if (response.status == 413) this.#limit = Math.max(this.#limit >> 1, 1024);
+          if (response.status == 413) this.#most = this.#limit = this.#reduce(2);
           throw await faultOf(response);
         }
         if (taken > 0) {
@@ -403,6 +408,10 @@
         }
       });
       this.#told = Math.max(this.#told, received);
+    }
+
+    #reduce(parts) {
+      return Math.min(this.#limit, Math.max(this.#limit / parts | 0, 1024));
     }
 
     // Whether the server must hear that its stream has come. Who polls says so with each GET.

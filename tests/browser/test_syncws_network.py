@@ -1,6 +1,7 @@
 """syncws.js loses nothing, doubles nothing and keeps the order, whatever HTTP does to it."""
 
 import json
+import threading
 
 import pytest
 from support.fallback_peer import FallbackPeer, Faults, echo
@@ -173,6 +174,37 @@ def test_a_proxy_that_takes_no_large_bodies_gets_smaller_ones():
     peer = FallbackPeer(echo, Faults(max_body=30000))
     with peer.running() as url:
         assert run_node(source, url) == [200000]
+
+
+def test_a_link_that_is_slow_gets_smaller_bodies_for_a_while():
+    source = """
+        const ws = new Syncws(url, [], { transports: ["polling"] });
+        await next(ws, "open");
+        for (let i = 0; i < 2; i++) {
+          ws.send(new Uint8Array(200000));
+          const { data } = await next(ws, "message");
+          report(data.size);
+        }
+        done();
+    """
+    cut = threading.Event()
+
+    def lose(number):
+        """Cut what takes long, as long as bodies are large."""
+        is_slow = len(peer.seen[-1].body) > 70000 and not cut.is_set()
+        return is_slow and not cut.wait(2.2)
+
+    def talk(session):
+        session.say(session.recv()[1])
+        cut.set()
+        echo(session)
+
+    peer = FallbackPeer(talk, Faults(lose_request=lose), opening={"session_timeout": 5})
+    with peer.running() as url:
+        assert run_node(source, url) == [200000, 200000]
+    sizes = [len(each.body) for each in peer.named("POST") if each.body]
+    assert sizes[0] == max(sizes) > 200000
+    assert max(sizes[-3:]) > 60000
 
 
 @pytest.mark.parametrize("code", [502, "BadGateway"])
