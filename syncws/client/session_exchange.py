@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, NoReturn
 
-from ..exceptions import InvalidHandshake, InvalidStatus
+from ..exceptions import InvalidHandshake, InvalidStatus, MultipleValuesError
 from ..fallback.streamed_response import StreamedResponse
 from ..sansio.http11 import Response
 from ..threaded.deadline import Deadline
@@ -28,7 +28,7 @@ EARLY = 0.25
 MARGIN = 0.7
 
 #: What means that a request has failed, and says nothing about the session.
-FAILURES = (OSError, InvalidHandshake)
+FAILURES = (OSError, InvalidHandshake, MultipleValuesError)
 
 
 class SessionExchange:
