@@ -181,6 +181,8 @@ class HttpPeer:
         try:
             if self.transport.pending:
                 self.transport.flush()
+                if self._is_ending and not self.transport.pending:
+                    self._expect(LINGER_TIMEOUT)
             # A socket that has more is ready again at once; TLS may have read it already.
             while self._read() and self.transport.secure:
                 pass
@@ -315,7 +317,8 @@ class HttpPeer:
         self._is_ending = True
         with contextlib.suppress(OSError):
             self.transport.finish_sending()
-        self._expect(LINGER_TIMEOUT)
+        # A response that a slow network has not taken yet has the time of any other one.
+        self._expect(IDLE_TIMEOUT if self.transport.pending else LINGER_TIMEOUT)
         self._watch()
 
     def close(self) -> None:

@@ -271,6 +271,28 @@ def test_who_reads_nothing_is_cut(opened, monkeypatch):
             sending.result()
 
 
+def test_a_last_response_has_the_time_that_the_network_needs(monkeypatch):
+    monkeypatch.setattr(http_peer, "LINGER_TIMEOUT", 0.0)
+
+    def talk(ws):
+        ws.send(bytes(200_000))
+        echo(ws)
+
+    with session_over_http(handler=talk) as (server, client):
+        session = fallback_session(server)
+        wait_until(lambda: len(session._outgoing) > 200_000)
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # all inherit it
+        with raw_client(server) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.sendall(request_bytes(client, Syncws_Ack="0", Connection="close"))
+            peers = server._handling.fallback._peers
+            wait_until(lambda: any(peer._is_ending for peer in peers))
+            (peer,) = [peer for peer in peers if peer._is_ending]
+            wait_until(lambda: peer.transport.backlog_size or peer._is_closed)
+            client.poll()  # the reactor has gone on
+            assert headers_of(sock)["content-length"] == str(len(read_all(sock)))
+
+
 def test_a_server_has_only_so_many_http_connections():
     with serving(fallback=True, max_connections=3) as server, FallbackClient(server) as client:
         others = [client.connect() for _ in range(3)]
