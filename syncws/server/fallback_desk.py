@@ -7,23 +7,28 @@ thread like any other connection.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
+from collections.abc import Hashable
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Callable
 
 from ..aliases import LoggerLike
+from ..exceptions import InvalidHandshake
 from ..fallback.answers import busy
 from ..fallback.limits import LAST_WORDS
 from ..fallback.reactor import Reactor
 from ..fallback.sessions import Caller, Sessions
-from ..fallback.wire import MAX_BODY
+from ..fallback.wire import MAX_BODY, NEW, SESSION
+from ..sansio.forwarded import TrustedProxies
 from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
 from ..threaded.deadline import Deadline
 from ..threaded.transport import Transport
-from .admission import Refusal
+from .admission import Refusal, address_key
 from .fallback import Fallback
 from .http_peer import HttpPeer
 
@@ -46,6 +51,7 @@ class FallbackDesk:
         start: starts a connection's thread, given its transport, the head of its request and what
             it counts for; returns why it can't.
         find_key: returns what an address counts for.
+        proxies: whose word is taken for the addresses that sessions count for.
         server_header: value of Server; ``None`` sends none.
         max_header_size: of requests.
         logger: where to log defects.
@@ -58,6 +64,7 @@ class FallbackDesk:
         max_connections: int | None,
         start: Callable[[Transport, bytes, bytes | None], Refusal | None],
         find_key: Callable[[Any], bytes | None],
+        proxies: TrustedProxies | None,
         server_header: str | None,
         max_header_size: int | None,
         logger: LoggerLike,
@@ -66,6 +73,7 @@ class FallbackDesk:
         self._max_connections = max_connections
         self._start = start
         self._find_key = find_key
+        self._proxies = proxies
         self._server_header = server_header
         self._max_header_size = max_header_size
         self._script = None if fallback.script is None else fallback.script.encode("latin-1")
@@ -146,7 +154,18 @@ class FallbackDesk:
         if request.method in ("GET", "HEAD") and path == self._fallback.script:
             peer.respond(make_script_response(request))
             return None
-        return self._sessions.handle(request, caller, peer, caller.key)
+        key = caller.key
+        if self._proxies is not None and request.headers.get_all(SESSION) == [NEW]:
+            caller = replace(caller, key=self._find_client(caller, request))
+        return self._sessions.handle(request, caller, peer, key)
+
+    def _find_client(self, caller: Caller, request: Request) -> Hashable:
+        """Return what a session counts for: the client's address, where a proxy tells it."""
+        client = None
+        assert self._proxies is not None
+        with contextlib.suppress(InvalidHandshake):  # the opening handshake refuses it
+            client = self._proxies.identify(caller.remote_address, request.headers)
+        return caller.key if client is None else address_key(client.address)
 
     def _pass_on(self, transport: Transport, data: bytes) -> Response | None:
         return self._start_connection(transport, data, self._find_key(transport.remote_address))

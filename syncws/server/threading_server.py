@@ -147,6 +147,7 @@ class ThreadingServer(Base):
                 max_connections=max_connections,
                 start=entrance.start_connection,
                 find_key=admission.find_key_of,
+                proxies=self._upgrade.trusted_proxies,
                 server_header=self._upgrade.server_header,
                 max_header_size=MAX_HEADER_SIZE,
                 logger=guarded_logger,

@@ -400,6 +400,26 @@ def test_trusted_proxies_say_who_the_client_is():
         assert the_connection(server).remote_address == ("192.0.2.1", 0)
 
 
+@pytest.mark.parametrize("told", ["X_Forwarded_For", "Forwarded"])
+def test_sessions_count_for_the_client_that_a_proxy_tells(told):
+    def tell(address):
+        value = f"for={address}" if told == "Forwarded" else address
+        return {told: value}
+
+    options = {
+        "fallback": Fallback(max_sessions_per_address=1),
+        "trusted_proxies": ["127.0.0.0/8"],
+    }
+    with over_http(headers=tell("192.0.2.1"), **options) as (server, client):
+        assert client.open().status == 200
+        with FallbackClient(server, **tell("192.0.2.1")) as same:
+            assert same.open().code == "too_many_sessions"
+        with FallbackClient(server, **tell("192.0.2.2")) as other:
+            assert other.open().status == 200
+        with FallbackClient(server, **tell("nonsense,,")) as wrong:
+            assert wrong.open().code == "refused"
+
+
 def test_an_opening_that_fails_is_told(caplog):
     class Failing(ServerConnection):
         def process_request(self, request):
