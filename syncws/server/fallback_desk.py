@@ -11,7 +11,7 @@ import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Callable
@@ -34,6 +34,10 @@ from .http_peer import HttpPeer
 
 __all__ = ["FallbackDesk", "make_script_response"]
 
+#: HTTP connections that a client may have for each of the connections that it may have: for what
+#: comes, for what goes, and for acknowledgements.
+CONNECTIONS = 3
+
 _OURS = re.compile(rb"(?i)\r\nsyncws-session[ \t]*:")
 _PREFLIGHT = re.compile(
     rb"(?i)OPTIONS [^\r]*\r\n(?:.*\r\n)*access-control-request-headers[ \t]*:.*syncws-session"
@@ -48,6 +52,7 @@ class FallbackDesk:
     Args:
         fallback: how.
         max_connections: connections that the server may have at the same time.
+        max_connections_per_address: the same, of one address.
         start: starts a connection's thread, given its transport, the head of its request and what
             it counts for; returns why it can't.
         find_key: returns what an address counts for.
@@ -62,6 +67,7 @@ class FallbackDesk:
         fallback: Fallback,
         *,
         max_connections: int | None,
+        max_connections_per_address: int | None,
         start: Callable[[Transport, bytes, bytes | None], Refusal | None],
         find_key: Callable[[Any], bytes | None],
         proxies: TrustedProxies | None,
@@ -71,6 +77,8 @@ class FallbackDesk:
     ) -> None:
         self._fallback = fallback
         self._max_connections = max_connections
+        most = max_connections_per_address
+        self._max_per_address = None if most is None else most * CONNECTIONS
         self._start = start
         self._find_key = find_key
         self._proxies = proxies
@@ -80,7 +88,7 @@ class FallbackDesk:
         self._reactor = Reactor(logger, self._close)
         limits = fallback.limits(max_connections)
         self._sessions = Sessions(self._reactor, limits, self._start_connection)
-        self._peers: set[HttpPeer] = set()  # the reactor's
+        self._peers: dict[HttpPeer, bytes | None] = {}  # and their addresses; the reactor's
 
     @property
     def thread(self) -> Any:
@@ -116,7 +124,7 @@ class FallbackDesk:
 
     def after_fork(self) -> None:
         """Release the descriptors in a forked child, which has no part in them."""
-        peers, self._peers = self._peers, set()
+        peers, self._peers = self._peers, {}
         for peer in peers:
             peer.transport.after_fork()
         self._sessions.after_fork()
@@ -135,17 +143,28 @@ class FallbackDesk:
             functools.partial(self._handle, caller),
             self.claims,
             self._pass_on,
-            self._peers.discard,
+            self._forget,
             server_header=self._server_header,
             max_header_size=self._max_header_size,
             max_body_size=MAX_BODY,
         )
-        most = self._max_connections
-        if most is not None and len(self._peers) >= most:
+        has_room = self._make_room(key)
+        self._peers[peer] = key
+        if has_room:
+            peer.start(head)
+        else:
             peer.close()
-            return
-        self._peers.add(peer)
-        peer.start(head)
+
+    def _make_room(self, key: bytes | None) -> bool:
+        """Tell whether there may be another connection, if need be in place of one that idles."""
+        most, peers = self._max_connections, self._peers
+        if most is not None and len(peers) >= most and not _close_idle(peers):
+            return False
+        most = self._max_per_address
+        if most is None or key is None:
+            return True
+        same = [peer for peer, address in peers.items() if address == key]
+        return len(same) < most or _close_idle(same)
 
     def _handle(
         self, caller: Caller, request: Request, peer: HttpPeer
@@ -167,6 +186,9 @@ class FallbackDesk:
             client = self._proxies.identify(caller.remote_address, request.headers)
         return caller.key if client is None else address_key(client.address)
 
+    def _forget(self, peer: HttpPeer) -> None:
+        del self._peers[peer]
+
     def _pass_on(self, transport: Transport, data: bytes) -> Response | None:
         return self._start_connection(transport, data, self._find_key(transport.remote_address))
 
@@ -180,6 +202,15 @@ class FallbackDesk:
         self._sessions.end_all()
         for peer in list(self._peers):
             peer.close()
+
+
+def _close_idle(peers: Iterable[HttpPeer]) -> bool:
+    """Close the oldest of these connections that has no request; return whether there is one."""
+    for peer in peers:
+        if peer.is_idle:
+            peer.close()
+            return True
+    return False
 
 
 @functools.cache

@@ -106,6 +106,11 @@ class HttpPeer:
         if self.transport.secure:
             self._ready()  # it may have read more than it has handed out
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is there that has an answer to come."""
+        return self._request is None and not self._early and not self.transport.backlog_size
+
     # --- as a reply ---
 
     def respond(self, response: Response) -> None:

@@ -145,6 +145,7 @@ class ThreadingServer(Base):
             handling.fallback = FallbackDesk(
                 fallback,
                 max_connections=max_connections,
+                max_connections_per_address=max_connections_per_address,
                 start=entrance.start_connection,
                 find_key=admission.find_key_of,
                 proxies=self._upgrade.trusted_proxies,

@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import threading
 
 import pytest
 from support.certificates import contexts
@@ -12,6 +13,7 @@ from support.fallback_client import (
     fallback_session,
     over_http,
     session_over_http,
+    texts,
 )
 from support.pairs import SOON, run, wait_until
 from support.scripted import parse_head, raw_client, read_all, read_head
@@ -194,8 +196,8 @@ def test_a_large_body_has_more_time(opened):
     with raw_client(server) as sock:
         more = {"Content_Type": "application/octet-stream", "Content_Length": "200000"}
         sock.sendall(request_bytes(client, "POST", Syncws_Position="0", **more) + b"x")
-        wait_until(lambda: peers - before)
-        (peer,) = peers - before
+        wait_until(lambda: set(peers) - before)
+        (peer,) = set(peers) - before
         wait_until(lambda: peer._parser is not None)
         due = peer._alarm._due
         sock.sendall(bytes(150_000))
@@ -294,13 +296,38 @@ def test_a_last_response_has_the_time_that_the_network_needs(monkeypatch):
 
 
 def test_a_server_has_only_so_many_http_connections():
-    with serving(fallback=True, max_connections=3) as server, FallbackClient(server) as client:
-        others = [client.connect() for _ in range(3)]
-        for over in others:
-            client.request("GET", headers={"Syncws-Session": "bad"}, over=over)
-        wait_until(lambda: len(server._handling.fallback._peers) == 3)
+    released = threading.Event()
+
+    def wait(ws):
+        released.wait(SOON)
+        ws.abort()
+
+    with session_over_http(handler=wait, max_connections=2) as (server, client):
+        client.ask("POST", bytes(1 << 18), {"Syncws-Position": "0"}, over=client.main)
+        polling = client.connect()
+        client.ask("GET", headers=client.wait_headers(), over=polling)
+        session = fallback_session(server)
+        wait_until(lambda: session._get is not None and session._post is not None)
         with pytest.raises(OSError, match=r"closed|reset"):
-            client.request("GET", headers={"Syncws-Session": "bad"})
+            client.request("GET", headers={"Syncws-Session": "bad"}, over=client.connect())
+        released.set()
+        assert client.answer().status == 204
+
+
+@pytest.mark.parametrize(
+    ("limits", "least"),
+    [({"max_connections": 3}, 3), ({"max_connections_per_address": 1}, 3)],
+)
+def test_connections_that_idle_leave_their_places_to_others(limits, least):
+    with serving(fallback=True, **limits) as server, FallbackClient(server) as client:
+        peers = server._handling.fallback._peers
+        for _ in range(10):
+            over = client.connect()
+            assert client.request("GET", headers={"Syncws-Session": "bad"}, over=over).status == 400
+        assert len(peers) == least
+        assert client.open().status == 200
+        client.send("hello")
+        assert texts(client.receive()) == ["hello"]
 
 
 def test_what_does_not_come_in_time_is_as_without_the_fallback(caplog):
