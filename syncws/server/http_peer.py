@@ -36,6 +36,9 @@ MAX_BACKLOG = 1 << 20
 #: Bytes of a request's head by which it is judged.
 MAX_HEAD = 1 << 16
 
+#: How often one connection is read before others have their turn.
+MAX_READS = 8
+
 #: Seconds and bytes that are read after the last response: closing with unread input would reset
 #: the connection, and with it the response.
 LINGER_TIMEOUT = 2.0
@@ -189,8 +192,11 @@ class HttpPeer:
                 if self._is_ending and not self.transport.pending:
                     self._expect(LINGER_TIMEOUT)
             # A socket that has more is ready again at once; TLS may have read it already.
-            while self._read() and self.transport.secure:
-                pass
+            for _ in range(MAX_READS):
+                if not (self._read() and self.transport.secure):
+                    break
+            else:
+                self._reactor.call_at(clock(), self._ready)  # others have their turn
         except OSError:
             self.close()
             return

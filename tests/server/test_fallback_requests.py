@@ -399,6 +399,26 @@ def test_the_script_may_be_elsewhere():
         assert client.request("GET").status == 426
 
 
+def test_a_client_by_tls_that_never_stops_keeps_nobody_waiting():
+    tls, released = contexts(), threading.Event()
+    with over_http(tls=tls) as (server, client):
+        client.open()
+        peers = server._handling.fallback._peers
+        (mine,) = peers
+        over = client.connect()
+        client.request("GET", headers={"Syncws-Session": "bad"}, over=over)
+        (peer,) = set(peers) - {mine}
+        read = peer._read
+        peer._read = lambda: read() if released.is_set() else True  # there is always more
+        try:
+            client.ask("GET", headers={"Syncws-Session": "bad"}, over=over)
+            client.send("hello")
+            assert texts(client.receive()) == ["hello"]
+        finally:
+            released.set()
+        assert client.answer(over).status == 400
+
+
 def test_tls_may_have_more_than_it_has_handed_out():
     server_side, client_side = contexts()
     with over_http(tls=(server_side, client_side)) as (server, client):
