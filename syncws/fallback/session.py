@@ -44,6 +44,9 @@ __all__ = ["Reply", "Session"]
 #: Bytes read from the connection at once.
 READ_SIZE = 1 << 16
 
+#: Seconds between two comments in a stream, at least.
+MIN_COMMENTS = 1.0
+
 #: Bytes in one event, a multiple of three, so that only the last one has padding. An event that is
 #: cut has to be sent again.
 EVENT_SIZE = 3 << 12
@@ -184,7 +187,8 @@ class Session:
         accepted = find_header(request, "Accept") or ""
         streams = self._streaming and reply.can_stream and EVENT_STREAM in accepted.lower()
         self._transport.kind = "streaming" if streams else "polling"
-        get = _Get(reply, position, _find_wait(request, reply), streams)
+        wait = _find_wait(request, reply)
+        get = _Get(reply, position, max(wait, MIN_COMMENTS) if streams else wait, streams)
         self._get = get
         if streams:
             reply.stream(_stream_head())
@@ -410,7 +414,7 @@ def unknown_session() -> Response:
 def _find_wait(request: Request, reply: Reply) -> float:
     """Return the seconds after which a request is to be answered in any case."""
     number = parse_position(find_header(request, WAIT))
-    return min(float(number), reply.max_wait) if number else reply.max_wait
+    return reply.max_wait if number is None else min(float(number), reply.max_wait)
 
 
 def _no_content(*headers: tuple[str, str]) -> Response:

@@ -4,6 +4,7 @@ import gc
 import queue
 import re
 import threading
+import time
 
 import pytest
 from support.certificates import contexts
@@ -263,6 +264,17 @@ def test_waiting_has_an_end(opened):
     events = client.stream(wait=1)
     assert events.next()[0] == "open"
     assert events.next() == (None, None, "")  # a comment
+
+
+def test_who_does_not_want_to_wait_is_answered_at_once(opened):
+    _, client = opened
+    assert client.poll(wait=0).status == 204
+    events = client.stream(wait=0)
+    assert events.next()[0] == "open"
+    began = time.monotonic()
+    for _ in range(2):
+        assert events.next() == (None, None, "")
+    assert time.monotonic() - began > 1  # comments don't come all the time
 
 
 def test_an_opening_whose_answer_was_lost_is_not_done_twice():
