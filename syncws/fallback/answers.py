@@ -47,6 +47,8 @@ _EACH_READABLE = [
     ("Vary", "Origin"),
 ]
 
+_SINGLE = ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials")
+
 #: Seconds for which a browser may remember that it may ask.
 PREFLIGHT_AGE = 600
 
@@ -124,6 +126,9 @@ def complete_answer(request: Request, response: Response, *, readable: bool = Tr
     headers.add_parsed(_EACH)
     origin = find_header(request, "Origin")
     if origin is not None and readable:
+        for name in _SINGLE:  # the program's own: browsers accept one of each only
+            if name in headers:
+                del headers[name]
         headers["Access-Control-Allow-Origin"] = origin
         headers.add_parsed(_EACH_READABLE)
     return response

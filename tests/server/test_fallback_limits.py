@@ -294,6 +294,23 @@ def test_origins_are_those_of_the_server():
             assert texts(client.receive()) == ["hello"]
 
 
+def test_a_program_that_names_origins_itself_does_no_harm():
+    """Browsers refuse what has two such headers."""
+    page = "https://example.com"
+
+    def allow(ws, request, response):
+        response.headers["Access-Control-Allow-Origin"] = page
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+
+    options = {"origins": [page], "process_response": allow, "headers": {"Origin": page}}
+    with over_http(**options) as (_, client):
+        for _ in range(2):  # the same again, by its nonce
+            client.session = None
+            answer = client.open(nonce="n" * 22)
+            assert answer.headers.get_all("Access-Control-Allow-Origin") == [page]
+            assert answer.headers.get_all("Access-Control-Allow-Credentials") == ["true"]
+
+
 def test_same_origin_is_the_default():
     with serving(fallback=True) as server, FallbackClient(server) as client:
         client.headers = {"Origin": "https://evil.com"}
