@@ -340,6 +340,11 @@ class HttpPeer:
         self._alarm.cancel()
         self._reactor.watch(self.transport.sock, self._ready)
         self.transport.close()
+        # A timer may have this for longer.
+        self._parser = None
+        self._head = self._early = b""
+        if self._request is not None:
+            self._request.body = b""
         gone, self._gone = self._gone, None
         if gone is not None:
             gone()

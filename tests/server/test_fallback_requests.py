@@ -206,6 +206,29 @@ def test_a_large_body_has_more_time(opened):
         assert status_of(sock) == 204
 
 
+def test_a_connection_that_is_closed_keeps_nothing(opened):
+    """A timer may have it for longer."""
+    server, client = opened
+    peers = server._handling.fallback._peers
+    before = set(peers)
+    more = {"Content_Type": "application/octet-stream", "Content_Length": "200000"}
+    with raw_client(server) as sock:
+        sock.sendall(request_bytes(client, "POST", Syncws_Position="0", **more) + bytes(100_000))
+        wait_until(lambda: set(peers) - before)
+        (peer,) = set(peers) - before
+        wait_until(lambda: peer._parser is not None)
+    wait_until(lambda: peer not in peers)
+    assert peer._parser is None
+
+    with raw_client(server) as sock:
+        sock.sendall(request_bytes(client, Syncws_Ack="0") + bytes(100_000))
+        wait_until(lambda: fallback_session(server)._get is not None)
+        (peer,) = set(peers) - before
+        wait_until(lambda: len(peer._early) == 100_000)
+    wait_until(lambda: peer not in peers)
+    assert not peer._early
+
+
 def test_what_is_no_request_ends_the_connection(opened):
     server, client = opened
     with raw_client(server) as sock:
