@@ -285,6 +285,7 @@ class Session:
 
     def _answer_post(self, post: _Post) -> None:
         self._post = None
+        self._used_at = clock()  # so far a request has waited
         self._tell_position(post.reply)
 
     def _tell_position(self, reply: Reply) -> None:
@@ -306,6 +307,7 @@ class Session:
             if outgoing.end is not None:
                 get.reply.send(b"event: end\ndata: %d\n\n" % outgoing.end)
                 self._get = None
+                self._used_at = clock()
                 self.finished = True
                 get.reply.end()
         elif get.position < outgoing.position or outgoing.end is not None:
@@ -313,6 +315,7 @@ class Session:
             self._answer_poll(get)
 
     def _answer_poll(self, get: _Get) -> None:
+        self._used_at = clock()
         data = self._outgoing.take(get.position, MAX_BODY)
         ends = [] if self._outgoing.end is None else [(END, str(self._outgoing.end))]
         self.finished = self._outgoing.end == get.position + len(data)

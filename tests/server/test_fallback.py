@@ -410,6 +410,22 @@ def test_a_session_that_nobody_uses_ends():
         assert client.poll().code == "unknown_session"
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_time_of_a_session_begins_when_no_request_waits_any_more(streams):
+    with session_over_http() as (server, client):
+        ws, session, over = the_connection(server), fallback_session(server), client.connect()
+        accept = {"Accept": "text/event-stream"} if streams else {}
+        client.ask("GET", headers={**client.wait_headers(), **accept}, over=over)
+        wait_until(lambda: session._get is not None)
+        session._used_at -= 1000  # it has waited for longer than a session lasts
+        if streams:
+            ws.abort()
+        else:
+            ws.send("late")
+        assert client.answer(over).status == 200
+        assert client.poll(wait=0).status in (200, 204)
+
+
 def test_a_stream_that_is_cut_ends_the_session_after_its_time():
     fallback = Fallback(session_timeout=0.2)
     with serving(fallback=fallback) as server, FallbackClient(server) as client:

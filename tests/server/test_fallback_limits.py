@@ -64,6 +64,22 @@ def test_a_handler_that_does_not_receive_keeps_the_client_waiting(monkeypatch):
         wait_until(lambda: len(received) == count)
 
 
+def test_the_time_of_a_session_begins_when_a_body_was_taken():
+    with late_handler() as (server, client, go_on, _):
+        first = build_frame(BINARY, bytes(100), ZERO)
+        for _ in range(2):
+            client.post(first)
+        wait_until(the_connection(server)._is_paused)  # nobody reads any more
+        session, sent = fallback_session(server), client.sent
+        body = build_frame(BINARY, bytes(250_000), ZERO)
+        client.ask("POST", body, {"Syncws-Position": str(sent)})
+        wait_until(lambda: session._post is not None and session._incoming.position > sent)
+        session._used_at -= 1000  # it has waited for longer than a session lasts
+        go_on.set()
+        assert client.answer().status == 204
+        assert client.poll(wait=0).status in (200, 204)
+
+
 def test_a_newer_request_takes_the_place_of_one_that_waits():
     with late_handler() as (server, client, go_on, received):
         first = build_frame(BINARY, bytes(100), ZERO)
