@@ -279,7 +279,9 @@
         this.#finish();
       } else {
         const delay = jitter(Math.min(100 * 2 ** failures, 2000));
-        await this.#sleep(isOffline() ? this.#timeout : Math.max(delay, error.delay || 0));
+        // A proxy may ask for more than a session lasts.
+        const asked = Math.min(error.delay || 0, this.#timeout / 4);
+        await this.#sleep(isOffline() ? this.#timeout : Math.max(delay, asked));
       }
     }
 
