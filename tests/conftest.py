@@ -5,6 +5,7 @@ here. The fixture below waits for threads before a test is over, so that the rig
 """
 
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -19,7 +20,8 @@ from hypothesis import HealthCheck, settings
 from syncws.threaded import flusher
 from syncws.threaded.connection import Connection
 
-THREADS_TIMEOUT = 5.0
+# More than a server waits for the request of a connection: browsers make some that they don't need.
+THREADS_TIMEOUT = 15.0
 
 # Threads of the library that stay, because they serve all connections of the process.
 LASTING_THREADS = {"syncws-timekeeper", "syncws-flusher"}
@@ -101,6 +103,7 @@ def no_threads_left():
     left = library_threads() - before
     if left:
         names = ", ".join(sorted(thread.name for thread in left))
+        faulthandler.dump_traceback()  # says where they are
         pytest.fail(f"threads left alive after {THREADS_TIMEOUT:g} s: {names}", pytrace=False)
 
 

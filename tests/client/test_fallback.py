@@ -80,9 +80,10 @@ def test_threads_end_with_the_connection(server):
 
 
 def test_a_connection_that_is_over_is_garbage_at_once(server):
+    before = threads()
     ws = connect(server.uri)
     ws.close()
-    for thread in threads():
+    for thread in threads() - before:
         thread.join(SOON)
     gone = weakref.ref(ws)
     gc.disable()
