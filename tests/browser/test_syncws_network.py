@@ -207,40 +207,34 @@ def test_a_link_that_is_slow_gets_smaller_bodies_for_a_while():
     assert max(sizes[-3:]) > 60000
 
 
+def assert_survives(peer, answer):
+    """Answer the first request with messages with this, and see that none are lost."""
+    act, failed = peer._act, []
+
+    def fail_first(http, request):
+        if request.body and not failed:
+            failed.append(request)
+            return answer
+        return act(http, request)
+
+    peer._act = fail_first
+    with peer.running() as url:
+        assert run_node(NUMBERS % OVER_HTTP, url) == [[COUNT, "streaming", 1000, True]]
+    assert failed
+
+
 @pytest.mark.parametrize("code", [502, "BadGateway"])
 def test_codes_of_others_say_nothing_about_the_session(code):
     body = json.dumps({"error": {"code": code, "message": "try again"}}).encode()
     answer = (502, body, {"Content_Type": "application/json"})
     peer = FallbackPeer(echo, refuse=lambda number: answer if number == 1 else None)
-    act, failed = peer._act, []
-
-    def fail_first(http, request):
-        if request.body and not failed:
-            failed.append(request)
-            return answer
-        return act(http, request)
-
-    peer._act = fail_first
-    with peer.running() as url:
-        assert run_node(NUMBERS % OVER_HTTP, url) == [[COUNT, "streaming", 1000, True]]
-    assert failed
+    assert_survives(peer, answer)
 
 
 def test_a_proxy_that_asks_for_patience_does_not_end_the_session():
     answer = (503, b"<h1>Busy</h1>", {"Content_Type": "text/html", "Retry_After": 3600})
     peer = FallbackPeer(echo, opening={"session_timeout": 4})
-    act, failed = peer._act, []
-
-    def fail_first(http, request):
-        if request.body and not failed:
-            failed.append(request)
-            return answer
-        return act(http, request)
-
-    peer._act = fail_first
-    with peer.running() as url:
-        assert run_node(NUMBERS % OVER_HTTP, url) == [[COUNT, "streaming", 1000, True]]
-    assert failed
+    assert_survives(peer, answer)
 
 
 def test_what_answers_at_once_with_nothing_is_not_asked_all_the_time():
