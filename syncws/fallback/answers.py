@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from ..sansio.headers import Headers
@@ -27,6 +28,7 @@ __all__ = [
     "answer_handshake",
     "busy",
     "complete_answer",
+    "copy_response",
     "preflight",
     "refused",
 ]
@@ -112,6 +114,11 @@ def preflight(*, is_known: bool) -> Response:
         ]
     )
     return Response(204, "No Content", headers)
+
+
+def copy_response(response: Response) -> Response:
+    """Return a copy, which can be completed."""
+    return replace(response, headers=response.headers.copy())
 
 
 def complete_answer(request: Request, response: Response, *, readable: bool = True) -> Response:

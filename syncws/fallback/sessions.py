@@ -7,73 +7,40 @@ request judges this one: origins, hosts, authentication, routes, the program.
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import dataclasses
 import functools
-import os
 import secrets
-import socket
 from collections.abc import Hashable
 from typing import Any, Callable
 
-from ..sansio.headers import Headers
 from ..sansio.http11 import Request, Response
-from ..sansio.http_parser import ResponseParser
 from ..threaded.deadline import clock
-from .answers import OURS, RETRY_AFTER, answer_handshake, busy, complete_answer, preflight, refused
+from .answers import (
+    RETRY_AFTER,
+    answer_handshake,
+    busy,
+    complete_answer,
+    copy_response,
+    preflight,
+)
+from .complete_reply import CompleteReply
 from .limits import Limits
+from .opening import Caller, Opening
 from .reactor import Reactor
 from .session import Reply, Session, unknown_session
 from .session_transport import SessionTransport
 from .wire import (
     BYTES,
-    EXTENSIONS,
     ID,
     MAX_BODY,
     MAX_WAIT,
     NEW,
     NONCE,
-    PROTOCOL,
     SESSION,
     build_error,
     find_header,
 )
 
-__all__ = ["Caller", "Sessions"]
-
-#: Seconds that the handshake may take, should the server not have a limit of its own.
-OPEN_TIMEOUT = 60.0
-
-#: Bytes read of the handshake's response at once.
-READ_SIZE = 1 << 16
-
-#: Of the request, not part of the handshake that it stands for; in lower case.
-_NOT_HANDSHAKE = {
-    *(name.lower() for name in OURS),
-    *("accept", "connection", "content-length", "content-type", "expect", "keep-alive"),
-    *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
-    *("sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol"),
-    "sec-websocket-version",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Caller:
-    """Who sends a request, and over what.
-
-    Attributes:
-        local_address: of the HTTP connection.
-        remote_address: of the HTTP connection.
-        secure: whether that has TLS.
-        key: what sessions of one address have in common; ``None`` is not limited.
-    """
-
-    local_address: Any
-    remote_address: Any
-    secure: bool
-    key: Hashable = None
-
+__all__ = ["Sessions"]
 
 #: Starts a connection over a transport, of which these bytes were read; returns why not, or None.
 Start = Callable[[SessionTransport, bytes, Any], "Response | None"]
@@ -97,7 +64,7 @@ class Sessions:
 
     def _reset(self) -> None:
         self._sessions: dict[str, Session] = {}
-        self._openings: dict[str, _Opening] = {}  # by nonce
+        self._openings: dict[str, Opening] = {}  # by nonce
         # What opened a session was told, by nonce; nobody any more once the session was used.
         self._opened: dict[str, Response | None] = {}
         self._nonces: dict[str, str] = {}  # by id
@@ -132,7 +99,7 @@ class Sessions:
             reply.respond(complete_answer(request, allowed))
             return None
         name = find_header(request, SESSION)
-        with_headers = _CompleteReply(request, reply)
+        with_headers = CompleteReply(request, reply)
         if name is None or (name != NEW and not ID.fullmatch(name)):
             with_headers.respond(build_error(400, "bad_request", f"{SESSION} is missing or wrong"))
             return None
@@ -173,7 +140,7 @@ class Sessions:
     # --- opening ---
 
     def _open(
-        self, request: Request, caller: Caller, reply: _CompleteReply, context: Any
+        self, request: Request, caller: Caller, reply: CompleteReply, context: Any
     ) -> Callable[[], None] | None:
         nonce = find_header(request, NONCE)
         if request.method != "POST":
@@ -184,18 +151,18 @@ class Sessions:
             return None
         if nonce in self._opened:
             opened = self._opened[nonce]  # the response was lost; or the network repeats requests
-            reply.respond(_nonce_used() if opened is None else _copy(opened))
+            reply.respond(_nonce_used() if opened is None else copy_response(opened))
             return None
         under_way = self._openings.get(nonce)
         if under_way is not None:
-            under_way.replace(reply)
+            under_way.add(reply)
             return lambda: under_way.forget(reply)
         refusal = self._admit(caller.key)
         if refusal is not None:
             reply.respond(refusal)
             return None
         try:
-            opening = _Opening(self, nonce, request, caller, reply)
+            opening = Opening(self, nonce, request, caller, reply)
         except OSError as exc:
             self._release(caller.key)
             reply.respond(busy(str(exc)))
@@ -229,7 +196,7 @@ class Sessions:
         if not self._counts[key]:
             del self._counts[key]
 
-    def _enter(self, opening: _Opening, response: Response) -> tuple[Session, Response]:
+    def _enter(self, opening: Opening, response: Response) -> tuple[Session, Response]:
         """Make a session of an opening that succeeded; return it, and what its client is told."""
         name = secrets.token_urlsafe(16)
         key = opening.caller.key
@@ -255,7 +222,7 @@ class Sessions:
             "streaming": self._limits.streaming,
         }
         answer = answer_handshake(200, "OK", response, told)
-        self._opened[opening.nonce] = _copy(answer)
+        self._opened[opening.nonce] = answer
         self._nonces[name] = opening.nonce
         self._pages[name] = (origin, opening.request.path)
         return session, answer
@@ -315,142 +282,8 @@ class _Retired:
                 del self._by_key[key]
 
 
-class _Opening:
-    """An opening handshake: the request, and the response that is waited for.
-
-    Raises:
-        OSError: no descriptors are available.
-    """
-
-    def __init__(
-        self,
-        sessions: Sessions,
-        nonce: str,
-        request: Request,
-        caller: Caller,
-        reply: _CompleteReply,
-    ) -> None:
-        self.nonce = nonce
-        self.request = request
-        self.caller = caller
-        self.sock, theirs = socket.socketpair()
-        self.sock.setblocking(False)
-        self.transport = SessionTransport(
-            theirs, caller.local_address, caller.remote_address, caller.secure
-        )
-        self._sessions = sessions
-        self._reply: _CompleteReply | None = reply
-        self._parser = ResponseParser(max_header_size=None)  # it is our own
-        self.due = clock() + OPEN_TIMEOUT
-        self._is_over = False
-
-    def start(self, context: Any) -> None:
-        """Have the connection answer the request of the handshake."""
-        sessions = self._sessions
-        refusal = sessions._start(self.transport, _build_head(self.request), context)
-        if refusal is not None:
-            self.transport.close()
-            self._refuse(refusal)
-            return
-        sessions._reactor.watch(self.sock, self._ready, read=True)
-        # By its nonce: the timer is there long after this is over.
-        sessions._reactor.call_at(self.due, functools.partial(sessions._give_up, self.nonce))
-
-    def replace(self, reply: _CompleteReply) -> None:
-        """Answer another request, with the same nonce, in place of the first one."""
-        before, self._reply = self._reply, reply
-        if before is not None:
-            before.respond(busy("another request with this nonce has come"))
-
-    def forget(self, reply: _CompleteReply) -> None:
-        """Note that the client is gone: it may come again."""
-        if self._reply is reply:
-            self._reply = None
-
-    def end(self) -> None:
-        """Give up, if the handshake isn't over."""
-        if not self._is_over:
-            self._refuse(busy("the opening handshake took too long"))
-
-    def after_fork(self) -> None:
-        """Release a forked child's descriptor."""
-        self.sock.close()
-
-    def _ready(self) -> None:
-        try:
-            data = self.sock.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        try:
-            response = self._parser.receive_data(data) if data else self._parser.receive_eof()
-        except (EOFError, ValueError):
-            self._refuse(busy("the server ended the handshake without a response"))
-            return
-        if response is None:
-            return
-        if response.status_code == 101:
-            self._succeed(response)
-        else:
-            self._refuse(refused(response))
-
-    def _succeed(self, response: Response) -> None:
-        self._is_over = True
-        sessions = self._sessions
-        del sessions._openings[self.nonce]
-        sessions._reactor.watch(self.sock, self._ready)
-        session, answer = sessions._enter(self, response)
-        session.begin(self._parser.trailing)
-        if self._reply is not None:
-            self._reply.respond(answer)
-
-    def _refuse(self, response: Response) -> None:
-        self._is_over = True
-        sessions = self._sessions
-        del sessions._openings[self.nonce]
-        sessions._reactor.watch(self.sock, self._ready)
-        with contextlib.suppress(OSError):
-            self.sock.close()
-        sessions._release(self.caller.key)
-        if self._reply is not None:
-            self._reply.refuse(response)
-
-
-class _CompleteReply:
-    """A reply whose response gets what all responses of the fallback have."""
-
-    def __init__(self, request: Request, reply: Reply) -> None:
-        self._request = request
-        self._reply = reply
-        self.can_stream = reply.can_stream
-        self.max_wait = reply.max_wait
-        self.send = reply.send
-        self.end = reply.end
-
-    def respond(self, response: Response) -> None:
-        """Send the whole response."""
-        self._reply.respond(complete_answer(self._request, response))
-
-    def refuse(self, response: Response) -> None:
-        """Say how the program judges the request: that isn't for pages of any origin."""
-        self._reply.respond(complete_answer(self._request, response, readable=False))
-
-    def stream(self, response: Response) -> None:
-        """Send the head of a response whose body follows in pieces."""
-        self._reply.stream(complete_answer(self._request, response))
-
-
-# --- requests ---------------------------------------------------------------------
-
-
 def _nonce_used() -> Response:
     return build_error(409, "nonce_used", "the session that this nonce has opened is in use")
-
-
-def _copy(response: Response) -> Response:
-    """Return a copy, which can be completed."""
-    return dataclasses.replace(response, headers=response.headers.copy())
 
 
 def _check_method(request: Request) -> Response | None:
@@ -464,23 +297,3 @@ def _check_method(request: Request) -> Response | None:
     if len(request.body) > MAX_BODY:
         return build_error(413, "too_large", f"a body may have {MAX_BODY} bytes")
     return None
-
-
-def _build_head(request: Request) -> bytes:
-    """Return the opening handshake that a request stands for."""
-    headers = Headers(
-        [
-            (name, value)
-            for name, value in request.headers.raw_items()
-            if name.lower() not in _NOT_HANDSHAKE
-        ]
-    )
-    headers["Upgrade"] = "websocket"
-    headers["Connection"] = "Upgrade"
-    headers["Sec-WebSocket-Version"] = "13"
-    headers["Sec-WebSocket-Key"] = base64.b64encode(os.urandom(16)).decode()
-    for ours, theirs in ((PROTOCOL, "Protocol"), (EXTENSIONS, "Extensions")):
-        value = find_header(request, ours)
-        if value:
-            headers[f"Sec-WebSocket-{theirs}"] = value
-    return Request(request.path, headers).serialize()

@@ -21,9 +21,10 @@ from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
 from ..fallback.answers import busy, complete_answer
 from ..fallback.limits import LAST_WORDS, Limits
+from ..fallback.opening import OPEN_TIMEOUT, Caller
 from ..fallback.reactor import Reactor
 from ..fallback.session_transport import SessionTransport
-from ..fallback.sessions import OPEN_TIMEOUT, Caller, Sessions
+from ..fallback.sessions import Sessions
 from ..fallback.wire import MAX_BODY, MAX_WAIT, NEW, SESSION, build_error
 from ..sansio.forwarded import TrustedProxies
 from ..sansio.headers import Headers

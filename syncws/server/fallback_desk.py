@@ -20,8 +20,9 @@ from ..aliases import LoggerLike
 from ..exceptions import InvalidHandshake
 from ..fallback.answers import busy
 from ..fallback.limits import LAST_WORDS
+from ..fallback.opening import Caller
 from ..fallback.reactor import Reactor
-from ..fallback.sessions import Caller, Sessions
+from ..fallback.sessions import Sessions
 from ..fallback.wire import MAX_BODY, NEW, SESSION
 from ..sansio.forwarded import TrustedProxies
 from ..sansio.headers import Headers

@@ -279,7 +279,11 @@ class HttpPeer:
         """
         self._alarm.cancel()
         self._reactor.watch(self.transport.sock, self._ready)
-        refusal = self._pass_on(self.transport, data)
+        try:
+            refusal = self._pass_on(self.transport, data)
+        except BaseException:  # a defect of ours
+            self.close()
+            raise
         if refusal is None:
             self._is_closed = True
             self._closed(self)

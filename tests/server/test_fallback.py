@@ -27,7 +27,7 @@ from support.serving import echo, serving, the_connection
 from support.wire import build_frame
 
 from syncws import Fallback, broadcast, connect
-from syncws.fallback.sessions import _Opening
+from syncws.fallback.opening import Opening
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -303,7 +303,7 @@ def test_an_opening_whose_answer_was_lost_is_not_done_twice():
 def test_an_opening_that_is_over_is_forgotten():
     def openings():
         gc.collect()
-        return [each for each in gc.get_objects() if type(each) is _Opening]
+        return [each for each in gc.get_objects() if type(each) is Opening]
 
     before = len(openings())
     with serving(fallback=True) as server, FallbackClient(server) as client:
@@ -322,18 +322,27 @@ def test_an_opening_that_goes_on_is_not_done_twice():
 
     options = {"fallback": True, "process_request": process_request}
     with serving(**options) as server, FallbackClient(server) as client:
-        first, second, third = client.connect(), client.connect(), client.connect()
-        client.ask("POST", headers=client.opening("n" * 22), over=first)
-        asked.get(timeout=SOON)
-        client.ask("POST", headers=client.opening("n" * 22), over=second)
-        assert client.answer(first).code == "busy"
-        second.close()  # it comes again
+        connections = [client.connect() for _ in range(5)]
         openings = server._handling.fallback._sessions._openings
-        wait_until(lambda: next(iter(openings.values()))._reply is None)
-        client.ask("POST", headers=client.opening("n" * 22), over=third)
-        wait_until(lambda: next(iter(openings.values()))._reply is not None)
+
+        def ask(number):
+            client.ask("POST", headers=client.opening("n" * 22), over=connections[number])
+
+        def is_waited_for_by(count):
+            return len(next(iter(openings.values()))._replies) == count
+
+        ask(0)
+        asked.get(timeout=SOON)
+        connections[0].close()  # it comes again
+        wait_until(lambda: is_waited_for_by(0))
+        for number in (1, 2, 3):
+            ask(number)
+            wait_until(lambda: is_waited_for_by(min(number, 2)))  # noqa: B023
+        assert client.answer(connections[1]).code == "busy"
         go_on.set()
-        client.session = client.answer(third).json["session"]
+        answers = [client.answer(each).json for each in connections[2:4]]
+        client.session = answers[0]["session"]
+        assert answers[0] == answers[1]
         assert asked.empty()
 
 

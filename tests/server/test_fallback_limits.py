@@ -19,8 +19,8 @@ from support.serving import echo, messages, serving, the_connection
 from support.wire import build_frame
 
 from syncws import Fallback, Router, ServerConnection, basic_auth
+from syncws.fallback import opening
 from syncws.fallback import session as session_module
-from syncws.fallback import sessions as sessions_module
 from syncws.server import http_peer
 
 
@@ -465,7 +465,7 @@ def test_an_opening_that_fails_is_told(caplog):
 
 
 def test_an_opening_that_takes_too_long_is_given_up(monkeypatch):
-    monkeypatch.setattr(sessions_module, "OPEN_TIMEOUT", 0.1)
+    monkeypatch.setattr(opening, "OPEN_TIMEOUT", 0.1)
     go_on = threading.Event()
     options = {"fallback": True, "process_request": lambda ws, request: go_on.wait(SOON) and None}
     with serving(**options) as server, FallbackClient(server) as client:

@@ -21,6 +21,7 @@ from support.serving import echo, messages, serving, the_connection
 
 from syncws import Fallback, unix_serve
 from syncws.server import http_peer
+from syncws.server.fallback_desk import FallbackDesk
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.tls_transport import TlsTransport
 from syncws.threaded.transport import Transport
@@ -86,6 +87,16 @@ def test_a_defect_costs_a_client_its_connection(monkeypatch, caplog):
         with pytest.raises(OSError, match=r"closed|reset"):
             client.open()
     assert "the fallback failed" in messages(caplog, "ERROR")
+
+
+def test_a_defect_while_a_request_of_others_is_passed_on_costs_its_connection(monkeypatch):
+    monkeypatch.setattr(FallbackDesk, "_pass_on", lambda *_: 1 / 0)
+    with over_http() as (server, client):
+        client.open()
+        client.ask("GET", headers={"Syncws-Session": None})
+        with pytest.raises(OSError, match=r"closed|reset"):
+            client.answer()
+        wait_until(lambda: not server._handling.fallback._peers)
 
 
 def test_connections_that_are_used_have_one_timer(opened):
