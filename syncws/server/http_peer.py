@@ -191,16 +191,22 @@ class HttpPeer:
                 self.transport.flush()
                 if self._is_ending and not self.transport.pending:
                     self._expect(LINGER_TIMEOUT)
-            # A socket that has more is ready again at once; TLS may have read it already.
-            for _ in range(MAX_READS):
-                if not (self._read() and self.transport.secure):
-                    break
-            else:
+            if self._read_enough():
                 self._reactor.call_at(clock(), self._ready)  # others have their turn
         except OSError:
             self.close()
             return
         self._watch()
+
+    def _read_enough(self) -> bool:
+        """Take in what has come; return whether there is more that nobody would tell of.
+
+        A socket that has more is ready again at once. TLS may have read it already.
+        """
+        for _ in range(MAX_READS):
+            if not (self._read() and self.transport.secure):
+                return False
+        return True
 
     def _read(self) -> bool:
         """Take in what has come; return whether there may be more."""

@@ -31,7 +31,10 @@ from syncws.threaded.tls_socket import TlsSocketTransport
 from syncws.threaded.tls_transport import TlsTransport
 from syncws.threaded.transport import Transport
 
-pytestmark = pytest.mark.skipif(IMPLEMENTATION == "pure", reason="TLS is called by Python code")
+pytestmark = [
+    pytest.mark.skipif(IMPLEMENTATION == "pure", reason="TLS is called by Python code"),
+    pytest.mark.usefixtures("nobody_looks"),  # a reader thread's calls would not count
+]
 
 
 class Handled:
