@@ -167,16 +167,19 @@ class Screen:
             return
         self._handling = True
         try:
-            if self._ended:
-                _put(REMOVE_LINE)
-                self._typing = False  # the next signal must not raise this again
-                raise _Woken
-            while self._waiting:
-                text, printed = self._waiting.popleft()
-                self._put_above(text)
-                printed.set()
+            self._handle()
         finally:
             self._handling = False
+
+    def _handle(self) -> None:
+        if self._ended:
+            _put(REMOVE_LINE)
+            self._typing = False  # the next signal must not raise this again
+            raise _Woken
+        while self._waiting:
+            text, printed = self._waiting.popleft()
+            self._put_above(text)
+            printed.set()
 
     def _put_above(self, text: str) -> None:
         """Print above the line that is typed, and draw that again with the cursor where it was."""

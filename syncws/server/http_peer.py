@@ -203,10 +203,7 @@ class HttpPeer:
 
         A socket that has more is ready again at once. TLS may have read it already.
         """
-        for _ in range(MAX_READS):
-            if not (self._read() and self.transport.secure):
-                return False
-        return True
+        return all(self._read() and self.transport.secure for _ in range(MAX_READS))
 
     def _read(self) -> bool:
         """Take in what has come; return whether there may be more."""

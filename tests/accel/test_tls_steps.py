@@ -27,14 +27,27 @@ from syncws.accel import IMPLEMENTATION
 from syncws.options import Options
 from syncws.sansio.state import Role
 from syncws.threaded.deadline import Deadline
+from syncws.threaded.reading import Reading
 from syncws.threaded.tls_socket import TlsSocketTransport
 from syncws.threaded.tls_transport import TlsTransport
 from syncws.threaded.transport import Transport
 
 pytestmark = [
     pytest.mark.skipif(IMPLEMENTATION == "pure", reason="TLS is called by Python code"),
-    pytest.mark.usefixtures("nobody_looks"),  # a reader thread's calls would not count
+    pytest.mark.usefixtures("nobody_looks_at_clients"),
 ]
+
+
+@pytest.fixture
+def nobody_looks_at_clients(monkeypatch):
+    """The timekeeper starts no reader thread for clients: its calls on TLS would not count."""
+    look = Reading.look
+
+    def look_at_servers(reading):
+        if reading._connection.protocol.role is Role.SERVER:
+            look(reading)
+
+    monkeypatch.setattr(Reading, "look", look_at_servers)
 
 
 class Handled:
