@@ -313,11 +313,13 @@ def test_handler_that_raises_ends_a_wait_at_once(waiting):
             stop = threading.Event()
 
             def pester():
-                # Until it lands in the wait; before that it would not be caught.
-                while not stop.wait(0.05):
+                # Once it lands in the wait; before that it would not be caught. And again: what is
+                # raised while the garbage collector calls somebody is lost.
+                pause = 0.05
+                while not stop.wait(pause):
                     if ready:
                         os.kill(os.getpid(), signal.SIGUSR1)
-                        return
+                        pause = SOON / 5
 
             ready = []
             pesterer = run(pester)
