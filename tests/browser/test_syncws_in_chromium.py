@@ -1,7 +1,7 @@
 """syncws.js in a browser: it does what the browser's own WebSocket does."""
 
 import pytest
-from support.browser import needs_chromium, running_chromium
+from support.browser import load, needs_chromium, running_chromium
 from support.node import BROWSER
 from support.serving import serving
 from support.socket_programs import PROGRAMS
@@ -63,7 +63,7 @@ def chromium(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_does_what_the_browsers_own_does(name, kind, server, chromium):
-    chromium.get(f"http://localhost:{server.port}/")
+    load(chromium, f"http://localhost:{server.port}/")
     url = f"ws://localhost:{server.port}/chat?room=news"
     said = chromium.execute_async_script(RUN % PROGRAMS[name].source, kind, url)
     assert said == PROGRAMS[name].says
@@ -71,7 +71,7 @@ def test_it_does_what_the_browsers_own_does(name, kind, server, chromium):
 
 @pytest.mark.parametrize("kind", ["websocket", "streaming", "polling"])
 def test_many_messages_come_in_order(kind, server, chromium):
-    chromium.get(f"http://localhost:{server.port}/")
+    load(chromium, f"http://localhost:{server.port}/")
     source = """
         const ws = make(url);
         await next(ws, "open");
@@ -87,7 +87,7 @@ def test_many_messages_come_in_order(kind, server, chromium):
 
 
 def test_a_page_that_is_left_ends_its_session(server, chromium):
-    chromium.get(f"http://localhost:{server.port}/")
+    load(chromium, f"http://localhost:{server.port}/")
     source = """
         const ws = make(url);
         await next(ws, "open");

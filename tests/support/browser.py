@@ -27,6 +27,7 @@ __all__ = [
     "DEADLINE",
     "By",
     "Keys",
+    "load",
     "needs_chromium",
     "running_chromium",
     "wait_until",
@@ -79,6 +80,12 @@ def running_chromium(profile, *flags):
             yield driver
         finally:
             driver.quit()
+
+
+def load(browser, url):
+    """Load a page with syncws.js, and wait until that has run: on a busy machine get() may not."""
+    browser.get(url)
+    wait_until(browser, lambda: browser.execute_script("return typeof Syncws") == "function")
 
 
 def wait_until(browser, condition):

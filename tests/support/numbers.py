@@ -171,8 +171,10 @@ def exchange_in_node(uri, options):
 
 def exchange_in_page(driver, uri, options):
     """Exchange messages by syncws.js in a browser; return what it says."""
+    from support.browser import load  # it needs selenium
+
     parts = urlsplit(uri)
-    driver.get(f"http://{parts.netloc}/page")
+    load(driver, f"http://{parts.netloc}/page")
     driver.set_script_timeout(LIMIT)
     source = EXCHANGE.read_text(encoding="utf-8")
     source += "localStorage.clear();"  # what has worked before

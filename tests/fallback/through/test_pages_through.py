@@ -6,7 +6,7 @@ import logging
 import queue
 
 import pytest
-from support.browser import needs_chromium, running_chromium, wait_until
+from support.browser import load, needs_chromium, running_chromium, wait_until
 from support.fallback_client import FallbackClient
 from support.pairs import SOON
 from support.serving import serving
@@ -80,7 +80,7 @@ class Sites:
 
     def run(self, script, *args, on="other"):
         """Run a script on a page; return what it calls done() with."""
-        self._chromium.get(self._pages[on])
+        load(self._chromium, self._pages[on])
         done = "const done = arguments[arguments.length - 1];"
         return self._chromium.execute_async_script(done + script, self.uri, *args)
 
