@@ -1,5 +1,6 @@
 """The thread that serves many sockets."""
 
+import functools
 import logging
 import queue
 import threading
@@ -48,9 +49,13 @@ def test_calls_may_be_made_by_calls(reactor):
 
 def test_time_comes_in_its_order(reactor):
     called = queue.Queue()
-    now = clock()
-    for delay in (0.02, 0.0, 0.01):
-        call(reactor, reactor.call_at, now + delay, lambda delay=delay: called.put(delay))
+
+    def begin():
+        now = clock()
+        for delay in (0.02, 0.0, 0.01):
+            reactor.call_at(now + delay, functools.partial(called.put, delay))
+
+    call(reactor, begin)
     assert [called.get(timeout=SOON) for _ in range(3)] == [0.0, 0.01, 0.02]
 
 
