@@ -144,24 +144,23 @@ class Opening:
         else:
             self._refuse(refused(response))
 
-    def _succeed(self, response: Response) -> None:
+    def _finish(self) -> None:
         self._is_over = True
-        sessions = self._sessions
-        del sessions._openings[self.nonce]
-        sessions._reactor.watch(self.sock, self._ready)
-        session, answer = sessions._enter(self, response)
+        del self._sessions._openings[self.nonce]
+        self._sessions._reactor.watch(self.sock, self._ready)
+
+    def _succeed(self, response: Response) -> None:
+        self._finish()
+        session, answer = self._sessions._enter(self, response)
         session.begin(self._parser.trailing)
         for reply in self._replies:
             reply.respond(copy_response(answer))
 
     def _refuse(self, response: Response) -> None:
-        self._is_over = True
-        sessions = self._sessions
-        del sessions._openings[self.nonce]
-        sessions._reactor.watch(self.sock, self._ready)
+        self._finish()
         with contextlib.suppress(OSError):
             self.sock.close()
-        sessions._release(self.caller.key)
+        self._sessions._release(self.caller.key)
         for reply in self._replies:
             reply.refuse(copy_response(response))
 

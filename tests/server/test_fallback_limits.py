@@ -64,12 +64,18 @@ def test_a_handler_that_does_not_receive_keeps_the_client_waiting(monkeypatch):
         wait_until(lambda: len(received) == count)
 
 
+def pause(server, client):
+    """Send so many messages that nobody reads any more; return one of their frames."""
+    frame = build_frame(BINARY, bytes(100), ZERO)
+    for _ in range(2):
+        client.post(frame)
+    wait_until(the_connection(server)._is_paused)
+    return frame
+
+
 def test_the_time_of_a_session_begins_when_a_body_was_taken():
     with late_handler() as (server, client, go_on, _):
-        first = build_frame(BINARY, bytes(100), ZERO)
-        for _ in range(2):
-            client.post(first)
-        wait_until(the_connection(server)._is_paused)  # nobody reads any more
+        pause(server, client)
         session, sent = fallback_session(server), client.sent
         body = build_frame(BINARY, bytes(250_000), ZERO)
         client.ask("POST", body, {"Syncws-Position": str(sent)})
@@ -82,10 +88,7 @@ def test_the_time_of_a_session_begins_when_a_body_was_taken():
 
 def test_a_newer_request_takes_the_place_of_one_that_waits():
     with late_handler() as (server, client, go_on, received):
-        first = build_frame(BINARY, bytes(100), ZERO)
-        for _ in range(2):
-            client.post(first)
-        wait_until(the_connection(server)._is_paused)  # nobody reads any more
+        first = pause(server, client)
         start, stream = client.sent, build_frame(BINARY, bytes(1_000_000), ZERO)
         session = fallback_session(server)
 
