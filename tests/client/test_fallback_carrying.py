@@ -196,7 +196,7 @@ def twice(name, value):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Syncws-Position": "10"},
+        {"Syncws-Position": "1000000"},  # further than anything that was sent
         {"Syncws-Position": "x"},
         {"Other": "0"},
         twice("Syncws-Position", "0"),
