@@ -60,6 +60,7 @@ def test_timekeeper_ends_whatever_it_waits_for():
     keeper = timekeeper._Timekeeper()
     keeper.call_later(1000, print)
     (thread,) = (thread for thread in named("syncws-timekeeper") if thread not in others)
+    wait_until(lambda: not keeper._new)
     keeper.end()
     thread.join(10)
     assert not thread.is_alive()
