@@ -204,7 +204,10 @@ class Session:
         acknowledged = find_header(request, ACK)
         if acknowledged is not None:
             number = parse_position(acknowledged)
-            if number is None or not self._acknowledge(number):
+            if number is None:
+                reply.respond(build_error(400, "bad_request", f"{ACK} is wrong"))
+                return
+            if not self._acknowledge(number):
                 reply.respond(self._gap())
                 return
         if self._incoming.is_gap(position):

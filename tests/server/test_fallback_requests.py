@@ -64,6 +64,7 @@ def test_requests_that_open_nothing(method, headers, status, code):
         ("POST", {}),
         ("POST", {"Syncws-Position": "x"}),
         ("POST", {"Syncws-Position": "1" * 20}),
+        ("POST", {"Syncws-Position": "0", "Syncws-Ack": "x"}),
     ],
 )
 def test_requests_without_a_position(opened, method, headers):
@@ -105,12 +106,6 @@ def test_connections_that_are_used_have_one_timer(opened):
         client.send("hello")
         client.receive()
     assert len(server._handling.fallback._reactor._timers) < 10
-
-
-def test_acknowledgements_that_are_none(opened):
-    _, client = opened
-    answer = client.post(b"", ack="x")
-    assert (answer.status, answer.code) == (409, "gap")
 
 
 def test_bodies_have_a_limit(opened):
