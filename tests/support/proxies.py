@@ -1,22 +1,48 @@
 """Proxies that do what a script says, and then carry bytes between client and server."""
 
 import contextlib
+import functools
 import socket
+import ssl
 import threading
 
 from support.pairs import SOON, receive_exactly
 from support.scripted import parse_head, read_head
 
+from syncws.threaded.deadline import Deadline
+from syncws.threaded.tls_socket import TlsSocketTransport
+
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-def carry(source, send, sink):
+def carry(receive, send, end):
     """Carry bytes one way as they come, and the end of the stream too."""
     with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
+        while data := receive():
             send(data)
     with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+        end()
+
+
+def join(client, server, regroup=None):
+    """Carry bytes both ways until both have ended, each in a thread."""
+    receive, send = functools.partial(client.recv, 1 << 16), client.sendall
+    if isinstance(client, ssl.SSLSocket):  # only this lets two threads use one
+        transport = TlsSocketTransport(client)
+        receive, send = (lambda: transport.recv(Deadline(SOON))), transport.send_all
+    else:
+        client.settimeout(SOON)
+    if regroup is not None:
+        send = regroup(send)
+    ends = [
+        functools.partial(socket.socket.shutdown, each, socket.SHUT_WR) for each in (client, server)
+    ]
+    down = threading.Thread(
+        target=carry, args=(functools.partial(server.recv, 1 << 16), send, ends[0])
+    )
+    down.start()
+    carry(receive, server.sendall, ends[1])
+    down.join(SOON)
 
 
 def tunnel(requests=None, response=ESTABLISHED, regroup=None):
@@ -35,12 +61,7 @@ def tunnel(requests=None, response=ESTABLISHED, regroup=None):
         port = int(first.split(" ")[1].rpartition(":")[2])
         client.sendall(response)
         with socket.create_connection(("127.0.0.1", port), timeout=SOON) as server:
-            client.settimeout(SOON)
-            send = client.sendall if regroup is None else regroup(client.sendall)
-            down = threading.Thread(target=carry, args=(server, send, client))
-            down.start()
-            carry(client, server.sendall, server)
-            down.join(SOON)
+            join(client, server, regroup)
 
     return script
 
@@ -65,11 +86,7 @@ def socks5(requests):
         requests.append((f"{host}:{port}", {}))
         with socket.create_connection(("127.0.0.1", port), timeout=SOON) as server:
             client.sendall(b"\5\0\0\1" + bytes(6))
-            client.settimeout(SOON)
-            down = threading.Thread(target=carry, args=(server, client.sendall, client))
-            down.start()
-            carry(client, server.sendall, server)
-            down.join(SOON)
+            join(client, server)
 
     return script
 
