@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from ..aliases import Data
 
 __all__ = ["MAX_PIECES", "Fragments"]
 
-#: Bytes of memory that a fragmented message takes besides its payload: this object and its deque.
+#: Bytes of memory that a fragmented message takes besides its payload: this object and its list.
 OVERHEAD = 1024
 
 #: Pieces of a fragmented message that are kept apart; from there on they are joined, so that
@@ -31,7 +29,7 @@ class Fragments:
 
     def __init__(self, is_text: bool) -> None:
         self.is_text = is_text
-        self.pieces: deque[bytes | bytearray] = deque()
+        self.pieces: list[bytes | bytearray] = []
         self.complete = False
         self.taken = False
         self.dropped = False
@@ -58,10 +56,12 @@ class Fragments:
     def message(self, decode: bool | None) -> Data:
         """Return the message as a whole; it stays here.
 
+        What comes of a message that another thread begins to stream meanwhile is of no use.
+
         Raises:
             UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
         """
-        data = b"".join(self.pieces)
+        data = b"".join(self.pieces[:])  # a copy, as that thread takes pieces without our lock
         as_text = self.is_text if decode is None else decode
         return str(data, "utf-8") if as_text else data
 

@@ -295,7 +295,7 @@ class Inbox:
         """
         with self._lock:
             if message.pieces:
-                piece = message.pieces.popleft()
+                piece = message.pieces.pop(0)  # there are few
                 message.size -= len(piece)
                 self._make_room()
                 return bytes(piece), message.complete and not message.pieces

@@ -313,6 +313,29 @@ def test_message_that_somebody_else_took_between_looking_and_taking_is_looked_fo
     assert queue.count == queue.size == 0
 
 
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_only_a_message_that_is_still_there_can_be_wrong(make, is_taken):
+    channel = make()
+    queue = channel._queue
+
+    class Torn(Fragments):
+        def message(self, decode):
+            if is_taken:
+                assert queue.take(self, [None])  # by a thread that streams it
+            return str(b"\xa4", "utf-8")  # what is left begins within a character
+
+    torn = Torn()
+    queue.begin(torn)
+    queue.complete(torn, 3)
+    queue.put(["next"])
+    if is_taken:
+        assert channel.recv() == "next"
+    else:
+        for _ in range(2):
+            with pytest.raises(UnicodeDecodeError):
+                channel.recv()
+
+
 def test_each_message_goes_to_one_thread(make):
     messages = [str(number) for number in range(2000)]
     channel = make(*messages)

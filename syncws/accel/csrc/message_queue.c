@@ -202,6 +202,22 @@ convert(State *state, PyObject *message, PyObject *decode)
     return PyUnicode_FromEncodedObject(message, "utf-8", NULL);
 }
 
+/* Forget that an item isn't UTF-8 if it isn't the first any more: a thread that streams it may have
+ * taken a piece that ended within a character. Return whether it was forgotten. */
+static int
+queue_forgives(Queue *self, PyObject *message)
+{
+    int is_first;
+    LOCK(self);
+    is_first = self->length && self->ring[self->head].message == message;
+    UNLOCK();
+    if (is_first || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        return 0;
+    }
+    PyErr_Clear();
+    return 1;
+}
+
 /* Take the first item if it is a whole message and taking it wakes nobody. This is the usual
  * case, in one step that neither a signal handler nor another thread can interrupt. Return it,
  * or NULL. */
@@ -286,12 +302,13 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
                 taken = 0;
             }
         }
+        int failed = !taken && PyErr_Occurred() && !queue_forgives(self, message);
         Py_DECREF(message);
         if (taken) {
             return 1;
         }
         Py_CLEAR(*result);
-        if (PyErr_Occurred()) {
+        if (failed) {
             return -1;
         }
         /* Another thread has taken it: look again. */

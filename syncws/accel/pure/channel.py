@@ -107,7 +107,12 @@ class Channel:
                 if item is not None and queue.count:
                     if queue.waiting and self._role_is_free:
                         self._pass_on()
-                    message: Message = convert(item, decode)
+                    try:
+                        message: Message = convert(item, decode)
+                    except UnicodeDecodeError:
+                        if queue.first() is item:
+                            raise
+                        continue  # a thread that streams it took a part of a character
                     if queue.take(item, receipt):
                         return message
                 else:
