@@ -79,8 +79,8 @@ def test_an_upgrade_that_is_not_answered(server):
     released = threading.Event()
     server.faults.hold = lambda r: is_upgrade(r) and released.wait(SOON)
     began = time.monotonic()
-    with connect(server.ws_uri, fallback=True, open_timeout=1) as ws:
-        assert time.monotonic() - began > 0.4
+    with connect(server.ws_uri, fallback=True, open_timeout=4) as ws:
+        assert time.monotonic() - began > 1.6
         assert_works(ws)
     released.set()
 

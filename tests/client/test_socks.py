@@ -5,8 +5,8 @@ import struct
 import sys
 
 import pytest
-from support.pairs import SOON, run
-from support.proxies import carry
+from support.pairs import SOON
+from support.proxies import join
 from support.scripted import failure, read_all, scripted_server, silent
 from support.serving import assert_works, serving
 
@@ -81,9 +81,7 @@ def socks5(wanted, reply=b"\5\0\0\1" + bytes(6), methods=b"\5\0", outcome=b"\1\0
 
 def relay(client, port):
     with socket.create_connection(("127.0.0.1", port), timeout=SOON) as server:
-        down = run(lambda: carry(server, client.sendall, client))
-        carry(client, server.sendall, server)
-        down.result()
+        join(client, server)
 
 
 def through(uri, proxy, scheme, **kwargs):

@@ -259,7 +259,7 @@ def test_a_client_that_vanishes_is_gone_with_1006():
         ws.wait_closed(SOON)
         codes.append(ws.close_code)
 
-    app = wsgi.application(handler, fallback=Fallback(session_timeout=0.2))
+    app = wsgi.application(handler, fallback=Fallback(session_timeout=1))
     with serving(app) as port:
         for stream in (False, True):
             with session(port, stream=stream, wait=1) as client:

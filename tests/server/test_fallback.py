@@ -408,11 +408,11 @@ def test_the_client_ends_the_session(opened):
 
 
 def test_a_session_that_nobody_uses_ends():
-    fallback = Fallback(session_timeout=0.2)
+    fallback = Fallback(session_timeout=1)
     with serving(fallback=fallback) as server, FallbackClient(server) as client:
         client.open()
         ws = the_connection(server)
-        client.poll(wait=1)  # as long as a request waits it lasts
+        client.poll(wait=2)  # as long as a request waits it lasts
         assert ws.open
         assert ws.wait_closed(SOON)
         assert ws.close_code == 1006
@@ -436,7 +436,7 @@ def test_the_time_of_a_session_begins_when_no_request_waits_any_more(streams):
 
 
 def test_a_stream_that_is_cut_ends_the_session_after_its_time():
-    fallback = Fallback(session_timeout=0.2)
+    fallback = Fallback(session_timeout=1)
     with serving(fallback=fallback) as server, FallbackClient(server) as client:
         client.open()
         ws = the_connection(server)
@@ -449,7 +449,7 @@ def test_a_stream_that_is_cut_ends_the_session_after_its_time():
 
 
 def test_a_stream_whose_client_is_gone_as_it_begins_ends_the_session_after_its_time():
-    fallback = Fallback(session_timeout=0.2)
+    fallback = Fallback(session_timeout=1)
     options = {"fallback": fallback, "ping_interval": None}
     with serving(**options) as server, FallbackClient(server) as client:
         client.open()
