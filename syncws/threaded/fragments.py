@@ -61,7 +61,7 @@ class Fragments:
         Raises:
             UnicodeDecodeError: ``decode`` is true and the message isn't UTF-8.
         """
-        data = b"".join(self.pieces[:])  # a copy, as that thread takes pieces without our lock
+        data = b"".join(self.pieces[:])  # of a copy: we have no lock, and it takes pieces
         as_text = self.is_text if decode is None else decode
         return str(data, "utf-8") if as_text else data
 
