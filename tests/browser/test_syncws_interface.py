@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from support.fallback_peer import CLOSE, FallbackPeer, echo
 from support.node import needs_node, run_node
+from support.pairs import wait_until
 from support.serving import serving
 from support.socket_programs import PROGRAMS
 
@@ -59,10 +60,10 @@ def test_it_says_what_carries_the_messages(transport):
     """
 
     def tell(ws):
-        ws.recv()  # the first request for messages says how they are asked for
+        # What the first request for messages says, which comes over a connection of its own.
+        wait_until(lambda: ws.transport == transport)
         ws.send(ws.transport)
 
-    source = source.replace("const { data }", 'ws.send("which?");\n        const { data }')
     with serving(tell, fallback=True) as server:
         url = f"ws://127.0.0.1:{server.port}/"
         assert run(transport, source, url) == ["", transport, [transport, transport]]
