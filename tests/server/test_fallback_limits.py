@@ -35,7 +35,7 @@ def opened():
 
 
 @contextlib.contextmanager
-def late_handler():
+def late_handler(**kwargs):
     """A handler that receives nothing before it is told to, and the lengths of what it received."""
     go_on, received = threading.Event(), []
 
@@ -44,7 +44,8 @@ def late_handler():
         for message in ws:
             received.append(len(message))
 
-    with session_over_http(handler=handler, max_queue=1, read_limit=1) as (server, client):
+    kwargs.update(handler=handler, max_queue=1, read_limit=1)
+    with session_over_http(**kwargs) as (server, client):
         yield server, client, go_on, received
 
 
@@ -84,6 +85,20 @@ def test_the_time_of_a_session_begins_when_a_body_was_taken():
         go_on.set()
         assert client.answer().status == 204
         assert client.poll(wait=0).status in (200, 204)
+
+
+def test_a_server_has_only_so_many_http_connections():
+    with late_handler(max_connections=2) as (server, client, go_on, _):
+        pause(server, client)
+        session, position = fallback_session(server), {"Syncws-Position": str(client.sent)}
+        body = build_frame(BINARY, bytes(250_000), ZERO)
+        client.ask("POST", body, position, over=client.main)
+        client.ask("GET", headers=client.wait_headers(), over=client.connect())
+        wait_until(lambda: session._get is not None and session._post is not None)
+        with pytest.raises(OSError, match=r"closed|reset"):
+            client.request("GET", headers={"Syncws-Session": "bad"}, over=client.connect())
+        go_on.set()
+        assert client.answer().status == 204
 
 
 def test_a_newer_request_takes_the_place_of_one_that_waits():

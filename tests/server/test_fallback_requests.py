@@ -324,25 +324,6 @@ def test_a_last_response_has_the_time_that_the_network_needs(monkeypatch):
             assert headers_of(sock)["content-length"] == str(len(read_all(sock)))
 
 
-def test_a_server_has_only_so_many_http_connections():
-    released = threading.Event()
-
-    def wait(ws):
-        released.wait(SOON)
-        ws.abort()
-
-    with session_over_http(handler=wait, max_connections=2) as (server, client):
-        client.ask("POST", bytes(1 << 18), {"Syncws-Position": "0"}, over=client.main)
-        polling = client.connect()
-        client.ask("GET", headers=client.wait_headers(), over=polling)
-        session = fallback_session(server)
-        wait_until(lambda: session._get is not None and session._post is not None)
-        with pytest.raises(OSError, match=r"closed|reset"):
-            client.request("GET", headers={"Syncws-Session": "bad"}, over=client.connect())
-        released.set()
-        assert client.answer().status == 204
-
-
 @pytest.mark.parametrize(
     ("limits", "least"),
     [({"max_connections": 3}, 3), ({"max_connections_per_address": 1}, 3)],
