@@ -286,6 +286,10 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
             return 0;
         }
         *result = convert(state, message, decode);
+        if (*result == NULL && queue_forgives(self, message)) {
+            Py_DECREF(message);
+            continue;
+        }
         int plain = PyUnicode_CheckExact(message) || PyBytes_CheckExact(message);
         int taken = *result != NULL && ((plain && !waited) || PyErr_CheckSignals() == 0);
         if (taken) {
@@ -302,13 +306,12 @@ queue_receive(Queue *self, State *state, PyObject *decode, int waited, PyObject 
                 taken = 0;
             }
         }
-        int failed = !taken && PyErr_Occurred() && !queue_forgives(self, message);
         Py_DECREF(message);
         if (taken) {
             return 1;
         }
         Py_CLEAR(*result);
-        if (failed) {
+        if (PyErr_Occurred()) {
             return -1;
         }
         /* Another thread has taken it: look again. */
