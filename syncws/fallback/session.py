@@ -177,11 +177,8 @@ class Session:
 
     def _handle_get(self, request: Request, reply: Reply) -> None:
         position = parse_position(find_header(request, ACK))
-        if position is None:
-            reply.respond(build_error(400, "bad_request", f"{ACK} is missing or wrong"))
-            return
-        if not self._acknowledge(position):
-            reply.respond(self._gap())
+        if position is None or not self._acknowledge(position):
+            self._refuse_acknowledgement(reply, position)
             return
         self._supersede()
         accepted = find_header(request, "Accept") or ""
@@ -204,11 +201,8 @@ class Session:
         acknowledged = find_header(request, ACK)
         if acknowledged is not None:
             number = parse_position(acknowledged)
-            if number is None:
-                reply.respond(build_error(400, "bad_request", f"{ACK} is wrong"))
-                return
-            if not self._acknowledge(number):
-                reply.respond(self._gap())
+            if number is None or not self._acknowledge(number):
+                self._refuse_acknowledgement(reply, number)
                 return
         if self._incoming.is_gap(position):
             reply.respond(self._gap())
@@ -226,6 +220,12 @@ class Session:
     def _acknowledge(self, position: int) -> bool:
         # A request that comes late, or again, has an older acknowledgement than another one had.
         return position < self._outgoing.acknowledged or self._outgoing.acknowledge(position)
+
+    def _refuse_acknowledgement(self, reply: Reply, position: int | None) -> None:
+        if position is None:
+            reply.respond(build_error(400, "bad_request", f"{ACK} is missing or wrong"))
+        else:
+            reply.respond(self._gap())
 
     def _gap(self) -> Response:
         return build_error(
