@@ -1,7 +1,6 @@
 """Proxies that do what a script says, and then carry bytes between client and server."""
 
 import contextlib
-import functools
 import socket
 import ssl
 import threading
@@ -11,37 +10,34 @@ from support.scripted import parse_head, read_head
 
 from syncws.threaded.deadline import Deadline
 from syncws.threaded.tls_socket import TlsSocketTransport
+from syncws.threaded.transport import Transport
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-def carry(receive, send, end):
+def carry(receive, send, sink):
     """Carry bytes one way as they come, and the end of the stream too."""
     with contextlib.suppress(OSError):
         while data := receive():
             send(data)
     with contextlib.suppress(OSError):
-        end()
+        socket.socket.shutdown(sink, socket.SHUT_WR)  # that of an SSLSocket gives up TLS, too
 
 
 def join(client, server, regroup=None):
     """Carry bytes both ways until both have ended, each in a thread."""
-    receive, send = functools.partial(client.recv, 1 << 16), client.sendall
-    if isinstance(client, ssl.SSLSocket):  # only this lets two threads use one
-        transport = TlsSocketTransport(client)
-        receive, send = (lambda: transport.recv(Deadline(SOON))), transport.send_all
-    else:
-        client.settimeout(SOON)
+    # Two threads can't use one SSLSocket; they can use one of the library's transports.
+    kind = TlsSocketTransport if isinstance(client, ssl.SSLSocket) else Transport
+    transport = kind(client)
+
+    def send(data):
+        transport.send_all(data, Deadline(SOON))
+
     if regroup is not None:
         send = regroup(send)
-    ends = [
-        functools.partial(socket.socket.shutdown, each, socket.SHUT_WR) for each in (client, server)
-    ]
-    down = threading.Thread(
-        target=carry, args=(functools.partial(server.recv, 1 << 16), send, ends[0])
-    )
+    down = threading.Thread(target=carry, args=(lambda: server.recv(1 << 16), send, client))
     down.start()
-    carry(receive, server.sendall, ends[1])
+    carry(lambda: transport.recv(Deadline(SOON)), server.sendall, server)
     down.join(SOON)
 
 
